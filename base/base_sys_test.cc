@@ -1,0 +1,163 @@
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "base/errno_status.h"
+#include "base/log.h"
+#include "base/shm_sys.h"
+#include "base/status_macros.h"
+#include "base/testing/matchers.h"
+#include "base/testing/temp_dir.h"
+#include "base/unique_fd.h"
+#include "base/unix_socket_sys.h"
+#include "gtest/gtest.h"
+
+namespace holdfast {
+namespace {
+
+using ::holdfast::testing::StatusIs;
+using ::testing::HasSubstr;
+
+absl::Span<const uint8_t> Bytes(const char* s) {
+  return {reinterpret_cast<const uint8_t*>(s), std::string(s).size()};
+}
+
+TEST(UniqueFd, ClosesWhatItOwnsAndNothingAfterRelease) {
+  int pipe_fds[2];
+  ASSERT_EQ(pipe(pipe_fds), 0);
+  { UniqueFd read_end(pipe_fds[0]); }
+  EXPECT_EQ(fcntl(pipe_fds[0], F_GETFD), -1);
+  {
+    UniqueFd write_end(pipe_fds[1]);
+    EXPECT_EQ(write_end.Release(), pipe_fds[1]);
+  }
+  EXPECT_NE(fcntl(pipe_fds[1], F_GETFD), -1);
+  close(pipe_fds[1]);
+}
+
+TEST(UniqueFd, MoveAssignmentClosesTheOldOne) {
+  UniqueFd a(dup(0)), b(dup(0));
+  const int old = a.get(), taken = b.get();
+  a = std::move(b);
+  EXPECT_EQ(fcntl(old, F_GETFD), -1);
+  EXPECT_EQ(a.get(), taken);
+  EXPECT_FALSE(b.valid());
+}
+
+TEST(ErrnoStatus, NamesCallAndCause) {
+  EXPECT_THAT(ErrnoStatus(ENOENT, "open disk.img"),
+              StatusIs(absl::StatusCode::kNotFound,
+                       "open disk.img: No such file or directory"));
+}
+
+absl::StatusOr<int> Fails() { return absl::AbortedError("no"); }
+absl::Status UsesMacros() {
+  RETURN_IF_ERROR(absl::OkStatus());
+  ASSIGN_OR_RETURN(const int value, Fails());
+  return value == 0 ? absl::OkStatus() : absl::UnknownError("unreachable");
+}
+
+TEST(StatusMacros, PassTheErrorOn) {
+  EXPECT_THAT(UsesMacros(), StatusIs(absl::StatusCode::kAborted, "no"));
+}
+
+TEST(Log, WritesOneLineWithoutControlCharacters) {
+  int pipe_fds[2];
+  ASSERT_EQ(pipe(pipe_fds), 0);
+  const int saved = dup(2);
+  dup2(pipe_fds[1], 2);
+  LogWarning("a\nE forged: ", 7);
+  dup2(saved, 2);
+  close(saved);
+  close(pipe_fds[1]);
+  char buffer[200];
+  const ssize_t n = read(pipe_fds[0], buffer, sizeof(buffer));
+  close(pipe_fds[0]);
+  ASSERT_GT(n, 0);
+  EXPECT_EQ(std::string(buffer, n), "W holdfast: a?E forged: 7\n");
+}
+
+TEST(Shm, SealedMemfdKeepsItsSizeAndContent) {
+  absl::StatusOr<UniqueFd> fd = CreateSealedMemfd("test", 8192);
+  ASSERT_OK(fd);
+  EXPECT_TRUE(IsSealedAgainstShrinking(*fd));
+  EXPECT_NE(ftruncate(fd->get(), 0), 0);
+  EXPECT_NE(ftruncate(fd->get(), 1 << 20), 0);
+  EXPECT_THAT(FileSize(*fd), testing::IsOkAndHolds(8192));
+  absl::StatusOr<Mapping> a = MapShared(*fd, 0, 8192, MapAccess::kReadWrite);
+  absl::StatusOr<Mapping> b = MapShared(*fd, 4096, 4096, MapAccess::kReadOnly);
+  ASSERT_OK(a);
+  ASSERT_OK(b);
+  a->data()[4096] = 42;
+  EXPECT_EQ(b->data()[0], 42);
+  EXPECT_OK(LockAndPrefault(*a));
+}
+
+TEST(Shm, OrdinaryFileIsNotSealed) {
+  testing::TempDir dir;
+  UniqueFd fd(open(dir.File("x").c_str(), O_CREAT | O_RDWR, 0600));
+  EXPECT_FALSE(IsSealedAgainstShrinking(fd));
+}
+
+TEST(UnixSocket, CarriesBytesAndDescriptors) {
+  auto pair = SeqpacketPair();
+  ASSERT_OK(pair);
+  int pipe_fds[2];
+  ASSERT_EQ(pipe(pipe_fds), 0);
+  UniqueFd read_end(pipe_fds[0]), write_end(pipe_fds[1]);
+  ASSERT_OK(SendWithFds(pair->first, Bytes("hello"), {write_end.get()}));
+  uint8_t buffer[16];
+  ReceivedFds fds;
+  auto got = ReceiveWithFds(pair->second, absl::MakeSpan(buffer), fds);
+  ASSERT_OK(got);
+  EXPECT_EQ(std::string(buffer, buffer + got->size), "hello");
+  ASSERT_EQ(fds.count, 1u);
+  ASSERT_EQ(write(fds.fds[0].get(), "x", 1), 1);
+  char c = 0;
+  EXPECT_EQ(read(read_end.get(), &c, 1), 1);
+  EXPECT_NE(fcntl(fds.fds[0].get(), F_GETFD) & FD_CLOEXEC, 0);
+}
+
+TEST(UnixSocket, ReportsTruncationAndEndOfStream) {
+  auto pair = SeqpacketPair();
+  ASSERT_OK(pair);
+  ASSERT_OK(SendWithFds(pair->first, Bytes("0123456789"), {}));
+  uint8_t buffer[4];
+  ReceivedFds fds;
+  auto got = ReceiveWithFds(pair->second, absl::MakeSpan(buffer), fds);
+  ASSERT_OK(got);
+  EXPECT_TRUE(got->truncated);
+  pair->first.Reset();
+  got = ReceiveWithFds(pair->second, absl::MakeSpan(buffer), fds);
+  ASSERT_OK(got);
+  EXPECT_EQ(got->size, 0u);
+  EXPECT_THAT(SendWithFds(pair->second, Bytes("x"), {}),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("")));
+}
+
+TEST(UnixSocket, ListenReplacesAStaleFileButNotALiveSocket) {
+  testing::TempDir dir;
+  const std::string path = dir.File("s");
+  auto first = ListenAt(path);
+  ASSERT_OK(first);
+  EXPECT_THAT(ListenAt(path),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr(path)));
+  EXPECT_OK(ConnectTo(path));
+  first->Reset();
+  EXPECT_OK(ListenAt(path));
+}
+
+TEST(UnixSocket, RefusesALongPath) {
+  EXPECT_THAT(ListenAt("/tmp/" + std::string(120, 'x')),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("longer than 107 bytes")));
+}
+
+}  // namespace
+}  // namespace holdfast

@@ -1,0 +1,50 @@
+#include "base/crc32c.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace holdfast {
+namespace {
+
+absl::Span<const uint8_t> Bytes(const std::string& s) {
+  return {reinterpret_cast<const uint8_t*>(s.data()), s.size()};
+}
+
+// One bit at a time, straight from the definition.
+uint32_t Reference(const std::vector<uint8_t>& bytes) {
+  uint32_t crc = ~0u;
+  for (uint8_t b : bytes) {
+    crc ^= b;
+    for (int i = 0; i < 8; ++i) crc = (crc >> 1) ^ ((crc & 1) * 0x82f63b78u);
+  }
+  return ~crc;
+}
+
+// Vectors of RFC 3720, appendix B.4.
+TEST(Crc32c, MatchesTheStandardsVectors) {
+  EXPECT_EQ(Crc32c(Bytes("123456789")), 0xe3069283u);
+  EXPECT_EQ(Crc32c(std::vector<uint8_t>(32, 0)), 0x8a9136aau);
+  EXPECT_EQ(Crc32c(std::vector<uint8_t>(32, 0xff)), 0x62a8ab43u);
+}
+
+TEST(Crc32c, EqualsTheDefinitionAtEveryLengthAndAlignment) {
+  std::vector<uint8_t> bytes(300);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = i * 167 + 13;
+  for (size_t from = 0; from < 9; ++from) {
+    for (size_t n = 0; from + n <= bytes.size(); n += 7) {
+      const std::vector<uint8_t> part(bytes.begin() + from,
+                                      bytes.begin() + from + n);
+      ASSERT_EQ(Crc32c({bytes.data() + from, n}), Reference(part));
+    }
+  }
+}
+
+TEST(Crc32c, ExtendEqualsOneRun) {
+  EXPECT_EQ(Crc32cExtend(Crc32c(Bytes("1234")), Bytes("56789")), 0xe3069283u);
+}
+
+}  // namespace
+}  // namespace holdfast

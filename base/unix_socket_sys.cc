@@ -1,0 +1,151 @@
+#include "base/unix_socket_sys.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/status_macros.h"
+
+namespace holdfast {
+namespace {
+
+constexpr size_t kControlSize = CMSG_SPACE(sizeof(int) * kMaxMessageFds);
+
+absl::Status PathTooLong(const std::string& path) {
+  return absl::InvalidArgumentError(absl::StrCat(
+      "socket path '", path, "' is longer than 107 bytes: use a shorter one"));
+}
+
+absl::StatusOr<sockaddr_un> AddressOf(const std::string& path) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) return PathTooLong(path);
+  std::memcpy(address.sun_path, path.data(), path.size());
+  return address;
+}
+
+void TakeFds(msghdr& header, ReceivedFds& fds) {
+  for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr;
+       c = CMSG_NXTHDR(&header, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    const size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < n; ++i) {
+      int fd;
+      std::memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+      if (fds.count < kMaxMessageFds) {
+        fds.fds[fds.count++].Reset(fd);
+      } else {
+        close(fd);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::pair<UniqueFd, UniqueFd>> SeqpacketPair() {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+    return ErrnoStatus("socketpair");
+  }
+  return std::make_pair(UniqueFd(pair[0]), UniqueFd(pair[1]));
+}
+
+absl::Status SendWithFds(BorrowedFd fd, absl::Span<const uint8_t> bytes,
+                         absl::Span<const int> fds) {
+  if (fds.size() > kMaxMessageFds) {
+    return absl::InvalidArgumentError("too many descriptors for one message");
+  }
+  iovec iov = {const_cast<uint8_t*>(bytes.data()), bytes.size()};
+  msghdr header = {};
+  header.msg_iov = &iov;
+  header.msg_iovlen = 1;
+  alignas(cmsghdr) char control[kControlSize];
+  if (!fds.empty()) {
+    header.msg_control = control;
+    header.msg_controllen = CMSG_SPACE(sizeof(int) * fds.size());
+    std::memset(control, 0, header.msg_controllen);
+    cmsghdr* c = CMSG_FIRSTHDR(&header);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
+    std::memcpy(CMSG_DATA(c), fds.data(), sizeof(int) * fds.size());
+  }
+  ssize_t sent;
+  do {
+    sent = sendmsg(fd.get(), &header, MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent < 0) {
+    if (errno == EPIPE || errno == ECONNRESET) {
+      return absl::FailedPreconditionError("sendmsg: peer is gone");
+    }
+    return ErrnoStatus("sendmsg");
+  }
+  if (static_cast<size_t>(sent) != bytes.size()) {
+    return absl::InternalError("sendmsg: message was cut");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ReceivedMessage> ReceiveWithFds(BorrowedFd fd,
+                                               absl::Span<uint8_t> buffer,
+                                               ReceivedFds& fds) {
+  iovec iov = {buffer.data(), buffer.size()};
+  alignas(cmsghdr) char control[kControlSize];
+  msghdr header = {};
+  header.msg_iov = &iov;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof(control);
+  ssize_t got;
+  do {
+    got = recvmsg(fd.get(), &header, MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) {
+    if (errno == ECONNRESET) return ReceivedMessage{};
+    return ErrnoStatus("recvmsg");
+  }
+  TakeFds(header, fds);
+  return ReceivedMessage{
+      static_cast<size_t>(got),
+      (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0};
+}
+
+absl::StatusOr<UniqueFd> ConnectTo(const std::string& path) {
+  ASSIGN_OR_RETURN(const sockaddr_un address, AddressOf(path));
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return ErrnoStatus("socket");
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address),
+              sizeof(address)) != 0) {
+    return ErrnoStatus(absl::StrCat("connect to ", path));
+  }
+  return fd;
+}
+
+absl::StatusOr<UniqueFd> ListenAt(const std::string& path) {
+  ASSIGN_OR_RETURN(const sockaddr_un address, AddressOf(path));
+  UniqueFd fd(
+      socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd.valid()) return ErrnoStatus("socket");
+  const auto* raw = reinterpret_cast<const sockaddr*>(&address);
+  if (bind(fd.get(), raw, sizeof(address)) != 0) {
+    if (errno != EADDRINUSE) return ErrnoStatus(absl::StrCat("bind ", path));
+    if (ConnectTo(path).ok()) {
+      return absl::AlreadyExistsError(
+          absl::StrCat("another process listens on ", path));
+    }
+    if (unlink(path.c_str()) != 0 ||
+        bind(fd.get(), raw, sizeof(address)) != 0) {
+      return ErrnoStatus(absl::StrCat("bind ", path));
+    }
+  }
+  if (listen(fd.get(), 8) != 0) return ErrnoStatus("listen");
+  return fd;
+}
+
+}  // namespace holdfast
