@@ -1,0 +1,7 @@
+#include "statestore/inflight.h"
+
+namespace holdfast {
+
+template class BasicInflightTable<SharedAccess>;
+
+}  // namespace holdfast
