@@ -1,0 +1,18 @@
+#ifndef HOLDFAST_SANDBOX_SELINUX_SYS_H_
+#define HOLDFAST_SANDBOX_SELINUX_SYS_H_
+
+namespace holdfast::sandbox {
+
+// Whether the running kernel has SELinux in its list of security modules and
+// its file system is mounted. Speaks the kernel's interface itself: a process
+// this privileged links no library for one write.
+bool SelinuxEnabled();
+
+// Child's side, async-signal-safe: the next exec changes to `context`. Needs
+// proc, so before EnterEmptyRoot. Under no_new_privs the policy must grant
+// nnp_transition, or exec fails with EPERM. Returns 0 or an errno value.
+int SetExecContext(const char* context);
+
+}  // namespace holdfast::sandbox
+
+#endif  // HOLDFAST_SANDBOX_SELINUX_SYS_H_
