@@ -17,6 +17,23 @@ uint32_t Crc32c(absl::Span<const uint8_t> bytes);
 // Crc32cExtend(Crc32c(a), b) == Crc32c(a + b).
 uint32_t Crc32cExtend(uint32_t crc, absl::Span<const uint8_t> bytes);
 
+// Striped CRC32C: the 8-byte words of the input are dealt out to four lanes in
+// turn, and sums[i] is the Crc32c of the bytes in lane i. The four chains do
+// not wait for each other, so this is three to four times as fast as Crc32c,
+// from a few words on. It finds every error that one Crc32c finds: a burst or a
+// flipped bit lies in some lane.
+inline constexpr size_t kCrc32cLanes = 4;
+
+// Of `words` 8-byte words at `from`, which need no alignment.
+void Crc32cStriped(const uint8_t* from, size_t words,
+                   uint32_t sums[kCrc32cLanes]);
+
+// The same in the same time, and copies the words to `to`. What was copied is
+// what was summed, even when somebody writes to `from` meanwhile. The ranges
+// must not overlap.
+void Crc32cStripedCopy(uint8_t* to, const uint8_t* from, size_t words,
+                       uint32_t sums[kCrc32cLanes]);
+
 }  // namespace holdfast
 
 #endif  // HOLDFAST_BASE_CRC32C_H_

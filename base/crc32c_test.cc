@@ -1,5 +1,6 @@
 #include "base/crc32c.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -44,6 +45,30 @@ TEST(Crc32c, EqualsTheDefinitionAtEveryLengthAndAlignment) {
 
 TEST(Crc32c, ExtendEqualsOneRun) {
   EXPECT_EQ(Crc32cExtend(Crc32c(Bytes("1234")), Bytes("56789")), 0xe3069283u);
+}
+
+TEST(Crc32cStriped, IsTheCrcOfEachLaneAndCopiesWhatItSummed) {
+  std::vector<uint8_t> bytes(8 * 41 + 3);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = i * 91 + 7;
+  const uint8_t* from = bytes.data() + 3;  // Unaligned on purpose.
+  for (size_t words = 0; words <= 41; ++words) {
+    std::vector<uint8_t> lanes[kCrc32cLanes];
+    for (size_t i = 0; i < words; ++i) {
+      std::vector<uint8_t>& lane = lanes[i % kCrc32cLanes];
+      lane.insert(lane.end(), from + 8 * i, from + 8 * (i + 1));
+    }
+    uint32_t sums[kCrc32cLanes], copied[kCrc32cLanes];
+    std::vector<uint8_t> copy(8 * 41, 0xee);
+    Crc32cStriped(from, words, sums);
+    Crc32cStripedCopy(copy.data(), from, words, copied);
+    for (size_t i = 0; i < kCrc32cLanes; ++i) {
+      ASSERT_EQ(sums[i], Reference(lanes[i])) << words << " words, lane " << i;
+      ASSERT_EQ(copied[i], sums[i]);
+    }
+    ASSERT_TRUE(std::equal(from, from + 8 * words, copy.begin()));
+    ASSERT_EQ(std::count(copy.begin() + 8 * words, copy.end(), 0xee),
+              8 * (41 - words));
+  }
 }
 
 }  // namespace
