@@ -1,0 +1,257 @@
+#include "statestore/transaction.h"
+
+#include <cstddef>
+
+#include "absl/strings/str_cat.h"
+#include "base/crc32c.h"
+#include "base/status_macros.h"
+#include "statestore/shared_word.h"
+
+namespace holdfast {
+namespace {
+
+constexpr size_t kSequenceOffset = offsetof(BankHeader, sequence);
+constexpr size_t kStripesSize = sizeof(BankHeader::stripes);
+static_assert(kStripesSize == kCrc32cLanes * sizeof(uint32_t));
+
+size_t CheckedWords(uint32_t fields_size, uint16_t queue_count) {
+  return (CheckedBankSize(fields_size, queue_count) - kSequenceOffset) / 8;
+}
+
+uint32_t HeaderCheck(const StateHeader& header) {
+  constexpr size_t kFrom = offsetof(StateHeader, fields_size);
+  constexpr size_t kTo = offsetof(StateHeader, check);
+  return Crc32c(
+      {reinterpret_cast<const uint8_t*>(&header) + kFrom, kTo - kFrom});
+}
+
+uint64_t SequenceOf(const uint8_t* bank) {
+  uint64_t sequence;
+  std::memcpy(&sequence, bank + kSequenceOffset, sizeof(sequence));
+  return sequence;
+}
+
+void Seal(uint8_t* bank, size_t words) {
+  uint32_t sums[kCrc32cLanes];
+  Crc32cStriped(bank + kSequenceOffset, words, sums);
+  std::memcpy(bank, sums, kStripesSize);
+}
+
+// The header of `section`, after every check that it can be subjected to.
+absl::StatusOr<StateHeader> ReadStateHeader(absl::Span<const uint8_t> section) {
+  if (reinterpret_cast<uintptr_t>(section.data()) % sizeof(uint64_t) != 0) {
+    return absl::InvalidArgumentError("state: misaligned section");
+  }
+  StateHeader header;
+  if (section.size() < sizeof(header)) {
+    return absl::DataLossError("state: section too short");
+  }
+  std::memcpy(&header, section.data(), sizeof(header));
+  if (header.check != HeaderCheck(header)) {
+    return absl::DataLossError("state: header checksum differs");
+  }
+  if (header.fields_size > kMaxFieldsSize || header.fields_size % 8 != 0 ||
+      header.queue_count > kMaxQueues ||
+      section.size() !=
+          StateSectionSize(header.fields_size, header.queue_count)) {
+    return absl::DataLossError("state: header does not fit its section");
+  }
+  return header;
+}
+
+}  // namespace
+
+void FormatState(absl::Span<uint8_t> section, uint32_t fields_size,
+                 uint16_t queue_count) {
+  std::memset(section.data(), 0, section.size());
+  StateHeader header{};
+  header.fields_size = fields_size;
+  header.queue_count = queue_count;
+  header.check = HeaderCheck(header);
+  std::memcpy(section.data(), &header, sizeof(header));
+  for (size_t i = 0; i < 2; ++i) {
+    Seal(section.data() + sizeof(header) +
+             i * BankStride(fields_size, queue_count),
+         CheckedWords(fields_size, queue_count));
+  }
+}
+
+bool BankIsIntact(absl::Span<const uint8_t> bank, uint32_t fields_size,
+                  uint16_t queue_count) {
+  if (bank.size() < CheckedBankSize(fields_size, queue_count)) return false;
+  uint32_t sums[kCrc32cLanes];
+  Crc32cStriped(bank.data() + kSequenceOffset,
+                CheckedWords(fields_size, queue_count), sums);
+  return std::memcmp(bank.data(), sums, kStripesSize) == 0;
+}
+
+StateBank::StateBank(uint8_t* section, uint32_t fields_size,
+                     uint16_t queue_count)
+    : section_(section),
+      banks_(section + sizeof(StateHeader)),
+      stride_(BankStride(fields_size, queue_count)),
+      checked_words_(CheckedWords(fields_size, queue_count)),
+      fields_offset_(static_cast<uint32_t>(
+          CheckedBankSize(fields_size, queue_count) - fields_size)),
+      fields_size_(fields_size),
+      queue_count_(queue_count) {}
+
+const uint8_t* StateBank::current() const {
+  return bank(CommitWord::Unpack(LoadWord(section_)).bank);
+}
+
+absl::Status StateBank::TakeOver(uint64_t epoch) {
+  if (epoch == 0 || epoch > UINT32_MAX) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("state: epoch ", epoch, " is not in 1..2^32-1"));
+  }
+  uint64_t word = LoadWord(section_);
+  for (;;) {
+    CommitWord commit = CommitWord::Unpack(word);
+    if (commit.epoch > epoch) {
+      return absl::AbortedError(absl::StrCat(
+          "state: epoch ", epoch, " was overtaken by epoch ", commit.epoch));
+    }
+    commit.epoch = static_cast<uint32_t>(epoch);
+    if (CompareAndSwapWord(section_, word, commit.Pack())) break;
+  }
+  epoch_ = static_cast<uint32_t>(epoch);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StateBank> StateBank::Attach(absl::Span<uint8_t> section,
+                                            uint64_t epoch, Threads threads) {
+  ASSIGN_OR_RETURN(const StateHeader header, ReadStateHeader(section));
+  StateBank result(section.data(), header.fields_size, header.queue_count);
+  RETURN_IF_ERROR(result.TakeOver(epoch));
+  if (threads == Threads::kMany) {
+    result.mutex_ = std::make_unique<std::mutex>();
+  }
+  const CommitWord commit = CommitWord::Unpack(LoadWord(section.data()));
+  const uint8_t* bank = result.bank(commit.bank);
+  if (!BankIsIntact({bank, result.stride_}, header.fields_size,
+                    header.queue_count)) {
+    return absl::DataLossError(
+        absl::StrCat("state: bank ", commit.bank, " fails its checksum"));
+  }
+  if ((SequenceOf(bank) & CommitWord::kSequenceMask) != commit.sequence) {
+    return absl::DataLossError(
+        "state: the commit word names another sequence than its bank");
+  }
+  return result;
+}
+
+absl::Status StateBank::Reset(absl::Span<uint8_t> section, uint64_t epoch) {
+  ASSIGN_OR_RETURN(const StateHeader header, ReadStateHeader(section));
+  StateBank state(section.data(), header.fields_size, header.queue_count);
+  RETURN_IF_ERROR(state.TakeOver(epoch));
+  uint64_t word = LoadWord(section.data());
+  CommitWord commit = CommitWord::Unpack(word);
+  if (commit.epoch != state.epoch_) {
+    return state.FaultStatus(Txn::Fault::kOvertaken);
+  }
+  commit.bank ^= 1;
+  commit.sequence = (commit.sequence + 1) & CommitWord::kSequenceMask;
+  uint8_t* bank = state.bank(commit.bank);
+  std::memset(bank, 0, state.stride_);
+  const uint64_t sequence = commit.sequence;
+  std::memcpy(bank + kSequenceOffset, &sequence, sizeof(sequence));
+  Seal(bank, state.checked_words_);
+  if (!CompareAndSwapWord(section.data(), word, commit.Pack())) {
+    return state.FaultStatus(Txn::Fault::kOvertaken);
+  }
+  return absl::OkStatus();
+}
+
+CompletionRecord StateBank::completion(uint16_t queue) const {
+  CompletionRecord record{};
+  if (queue < queue_count_) {
+    std::memcpy(&record,
+                current() + sizeof(BankHeader) + queue * sizeof(record),
+                sizeof(record));
+  }
+  return record;
+}
+
+uint64_t StateBank::sequence() const { return SequenceOf(current()); }
+
+absl::Status StateBank::FaultStatus(Txn::Fault fault) const {
+  switch (fault) {
+    case Txn::Fault::kNone:
+      return absl::OkStatus();
+    case Txn::Fault::kOvertaken:
+      return absl::AbortedError(
+          absl::StrCat("state: epoch ", epoch_, " was overtaken by epoch ",
+                       CommitWord::Unpack(LoadWord(section_)).epoch));
+    case Txn::Fault::kScribbled:
+      return absl::DataLossError(
+          "state: the current bank was changed outside any transaction");
+    case Txn::Fault::kUnbound:
+      return absl::InternalError(
+          "state: a cell of the transaction is not bound to this segment");
+    case Txn::Fault::kNoSuchQueue:
+      return absl::InternalError(
+          "state: completion recorded for a queue that does not exist");
+  }
+  return absl::InternalError("state: unknown fault");
+}
+
+absl::Status StateBank::Commit(Txn& txn) {
+  if (!txn.open_) return absl::OkStatus();
+  if (!txn.dirty_ || txn.fault_ != Txn::Fault::kNone) {
+    const absl::Status status = FaultStatus(txn.fault_);
+    txn.Close();
+    return status;
+  }
+  CommitWord commit = CommitWord::Unpack(txn.word_);
+  const uint64_t sequence = SequenceOf(txn.shadow_) + 1;
+  std::memcpy(txn.shadow_ + kSequenceOffset, &sequence, sizeof(sequence));
+  Seal(txn.shadow_, checked_words_);
+  commit.bank ^= 1;
+  commit.sequence = static_cast<uint32_t>(sequence);
+  uint64_t seen = txn.word_;
+  const bool committed = CompareAndSwapWord(section_, seen, commit.Pack());
+  txn.Close();
+  if (committed) return absl::OkStatus();
+  return FaultStatus(CommitWord::Unpack(seen).epoch != epoch_
+                         ? Txn::Fault::kOvertaken
+                         : Txn::Fault::kScribbled);
+}
+
+void Txn::Open() {
+  if (bank_.mutex_ != nullptr) bank_.mutex_->lock();
+  open_ = true;
+  word_ = LoadWord(bank_.section_);
+  const CommitWord commit = CommitWord::Unpack(word_);
+  // The inactive bank is the successor's once the epoch has moved on.
+  if (commit.epoch != bank_.epoch_) return Fail(Fault::kOvertaken);
+  const uint8_t* current = bank_.bank(commit.bank);
+  shadow_ = bank_.bank(commit.bank ^ 1);
+  uint32_t sums[kCrc32cLanes];
+  Crc32cStripedCopy(shadow_ + kSequenceOffset, current + kSequenceOffset,
+                    bank_.checked_words_, sums);
+  if (std::memcmp(current, sums, kStripesSize) != 0 ||
+      (SequenceOf(shadow_) & CommitWord::kSequenceMask) != commit.sequence) {
+    return Fail(Fault::kScribbled);
+  }
+  fields_ = shadow_ + bank_.fields_offset_;
+  limit_ = bank_.fields_size_;
+}
+
+void Txn::Close() {
+  open_ = dirty_ = false;
+  limit_ = 0;
+  fault_ = Fault::kNone;
+  if (bank_.mutex_ != nullptr) bank_.mutex_->unlock();
+}
+
+void Txn::RecordCompletion(uint16_t queue, const CompletionRecord& record) {
+  if (!open_) Open();
+  if (fault_ != Fault::kNone) return;
+  if (queue >= bank_.queue_count_) return Fail(Fault::kNoSuchQueue);
+  std::memcpy(shadow_ + sizeof(BankHeader) + queue * sizeof(record), &record,
+              sizeof(record));
+  dirty_ = true;
+}
+
+}  // namespace holdfast

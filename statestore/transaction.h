@@ -1,0 +1,197 @@
+#ifndef HOLDFAST_STATESTORE_TRANSACTION_H_
+#define HOLDFAST_STATESTORE_TRANSACTION_H_
+
+// Transactions on the state of a device: section kState of a segment, two
+// banks of which one is the truth.
+//
+// The rule of exactly once, stated here and nowhere else: everything durable
+// that a request changes, and the fact that this request did it (its
+// CompletionRecord), becomes true by one compare-and-swap of the commit word.
+// Whoever dies before it has changed nothing, and the request is executed
+// again; whoever dies after it has changed everything, and the request is only
+// completed again. The word carries the epoch, so an incarnation that was
+// overtaken cannot commit any more.
+//
+// Effects outside the segment (disk writes, packets) are not part of this.
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <type_traits>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "statestore/cell.h"
+#include "statestore/format.h"
+
+namespace holdfast {
+
+class StateBank;
+
+// One transaction. Reads see its own writes. It takes effect by
+// StateBank::Commit; destroying it without one leaves no trace. The first use
+// opens it: then, with Threads::kMany, other threads' transactions on the same
+// bank wait until this one ends, so keep it short and never block inside. A Txn
+// belongs to one thread. After Commit it may be used again, as a new one.
+//
+// A transaction that cannot succeed any more (the bank fails its checksum, the
+// epoch was overtaken, a cell is not bound to this segment) reads zeros, drops
+// writes, and says why in Commit.
+class Txn {
+ public:
+  explicit Txn(StateBank& bank) : bank_(bank) {}
+  Txn(const Txn&) = delete;
+  Txn& operator=(const Txn&) = delete;
+  ~Txn() {
+    if (open_) Close();
+  }
+
+  // The value of a field.
+  template <typename T>
+  T Get(const Cell<T>& cell) {
+    if (!open_) Open();
+    if (!Fits(cell.offset(), sizeof(T))) {
+      Fail(Fault::kUnbound);
+      return T{};
+    }
+    if constexpr (std::is_same_v<T, bool>) {
+      return fields_[cell.offset()] != 0;
+    } else {
+      T value;
+      std::memcpy(&value, fields_ + cell.offset(), sizeof(T));
+      return value;
+    }
+  }
+
+  // Changes a field. The second type is not deduced, so that literals convert.
+  template <typename T>
+  void Set(const Cell<T>& cell, const std::common_type_t<T>& value) {
+    if (!open_) Open();
+    if (!Fits(cell.offset(), sizeof(T))) return Fail(Fault::kUnbound);
+    std::memcpy(fields_ + cell.offset(), &value, sizeof(T));
+    dirty_ = true;
+  }
+
+  // Says that the effects of this request of `queue` are in this transaction.
+  // The previous request of that queue must have been published to the guest
+  // before, since its record is replaced.
+  void RecordCompletion(uint16_t queue, const CompletionRecord& record);
+
+  // Whether the state could be read at all; opens the transaction. Ask before
+  // acting on the outside world on the strength of what Get returned.
+  bool intact() {
+    if (!open_) Open();
+    return fault_ == Fault::kNone;
+  }
+
+  // Whether there is anything to commit.
+  bool dirty() const { return dirty_; }
+
+ private:
+  friend class StateBank;
+  enum class Fault : uint8_t {
+    kNone,
+    kOvertaken,
+    kScribbled,
+    kUnbound,
+    kNoSuchQueue,
+  };
+
+  bool Fits(uint32_t offset, size_t size) const {
+    return uint64_t{offset} + size <= limit_;
+  }
+  void Fail(Fault fault) {
+    if (fault_ == Fault::kNone) fault_ = fault;
+  }
+  void Open();
+  void Close();
+
+  StateBank& bank_;
+  uint8_t* shadow_ = nullptr;  // The bank this transaction writes.
+  uint8_t* fields_ = nullptr;  // In it.
+  uint64_t word_ = 0;          // The commit word that it was opened under.
+  uint32_t limit_ = 0;         // Bytes at fields_; 0 when not usable.
+  bool open_ = false;
+  bool dirty_ = false;
+  Fault fault_ = Fault::kNone;
+};
+
+// Section kState, attached by the owner. A view: the memory must stay mapped
+// and the StateBank must stay where it is while a Txn lives. Commits of
+// different threads are serialised inside one process; across processes the
+// epoch decides. Allocates at Attach only.
+class StateBank {
+ public:
+  // Whether several threads open transactions on this bank. kOne leaves out a
+  // mutex (about 10 ns): then the caller vouches for one thread at a time.
+  enum class Threads { kOne, kMany };
+
+  // Takes the state over for `epoch` (from 1; below 2^32): from here on commits
+  // of lower epochs fail. A crash may have happened at any instruction; there
+  // is nothing to repair. Errors: Aborted, a higher epoch has it; DataLoss, the
+  // header or the current bank fails its checksum (then see Reset);
+  // InvalidArgument.
+  static absl::StatusOr<StateBank> Attach(absl::Span<uint8_t> section,
+                                          uint64_t epoch,
+                                          Threads threads = Threads::kMany);
+
+  // Gives up what the state was: all fields and completions zero, committed
+  // under `epoch`. For a device whose state was lost and that tells its driver
+  // so. Errors: Aborted; DataLoss when even the header is not to be trusted.
+  static absl::Status Reset(absl::Span<uint8_t> section, uint64_t epoch);
+
+  Txn Begin() { return Txn(*this); }
+
+  // Makes what `txn` did true, all of it, and ends it. A transaction that
+  // changed nothing commits nothing. Errors, after which nothing has changed:
+  // Aborted: a later epoch owns the state, stop at once. DataLoss: somebody
+  // wrote over the bank outside any transaction; the device must not go on as
+  // if nothing had happened. Internal: a cell or a queue is not of this
+  // segment. Never allocates on success.
+  absl::Status Commit(Txn& txn);
+
+  // The last completion recorded for `queue`; zeros for none or no such queue.
+  // For recovery, before transactions start.
+  CompletionRecord completion(uint16_t queue) const;
+
+  // Commits since the segment was formatted.
+  uint64_t sequence() const;
+  uint64_t epoch() const { return epoch_; }
+  uint32_t fields_size() const { return fields_size_; }
+  uint16_t queue_count() const { return queue_count_; }
+
+ private:
+  friend class Txn;
+  StateBank(uint8_t* section, uint32_t fields_size, uint16_t queue_count);
+
+  uint8_t* bank(uint32_t index) const { return banks_ + index * stride_; }
+  const uint8_t* current() const;
+  absl::Status TakeOver(uint64_t epoch);
+  absl::Status FaultStatus(Txn::Fault fault) const;
+
+  uint8_t* section_;
+  uint8_t* banks_;
+  size_t stride_;
+  size_t checked_words_;  // 8-byte words from BankHeader::sequence on.
+  uint32_t fields_offset_;
+  uint32_t fields_size_;
+  uint32_t epoch_ = 0;
+  uint16_t queue_count_;
+  std::unique_ptr<std::mutex> mutex_;  // Null: one thread.
+};
+
+// Writes an all-zero state into a section of
+// StateSectionSize(fields_size, queue_count) bytes. Not for memory that a
+// device already uses: that is Reset. Precondition: fields_size % 8 == 0.
+void FormatState(absl::Span<uint8_t> section, uint32_t fields_size,
+                 uint16_t queue_count);
+
+// Whether a copy of a whole bank passes its checksum. Pure.
+bool BankIsIntact(absl::Span<const uint8_t> bank, uint32_t fields_size,
+                  uint16_t queue_count);
+
+}  // namespace holdfast
+
+#endif  // HOLDFAST_STATESTORE_TRANSACTION_H_

@@ -1,0 +1,91 @@
+// What a transaction costs: begin, writes, completion record, commit. The
+// argument is the size of the fields in bytes. Run with -c opt.
+#include <array>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "base/crc32c.h"
+#include "benchmark/benchmark.h"
+#include "statestore/cell.h"
+#include "statestore/transaction.h"
+
+namespace holdfast {
+namespace {
+
+// A state with fields of `fields_size` bytes and one queue, in aligned memory.
+class Memory {
+ public:
+  explicit Memory(uint32_t fields_size)
+      : lines_(StateSectionSize(fields_size, 1) / sizeof(Line)) {
+    FormatState(section(), fields_size, 1);
+  }
+  absl::Span<uint8_t> section() {
+    return {lines_[0].bytes, lines_.size() * sizeof(Line)};
+  }
+
+ private:
+  struct alignas(64) Line {
+    uint8_t bytes[64];
+  };
+  std::vector<Line> lines_;
+};
+
+struct BenchState {
+  static constexpr SchemaId kSchema{"bench", 1};
+  Cell<uint64_t> first{"first"};
+  Cell<std::array<uint64_t, 7>> rest{"rest"};
+};
+
+template <StateBank::Threads kThreads>
+void BM_Commit(benchmark::State& state) {
+  Memory memory(static_cast<uint32_t>(state.range(0)));
+  const BenchState cells = *BindState<BenchState>(*DescribeState<BenchState>());
+  StateBank bank = *StateBank::Attach(memory.section(), 1, kThreads);
+  uint64_t counter = 0;
+  for (auto _ : state) {
+    Txn txn = bank.Begin();
+    txn.Set(cells.first, ++counter);
+    txn.RecordCompletion(0, {counter, 1, 512});
+    if (!bank.Commit(txn).ok()) state.SkipWithError("commit failed");
+  }
+}
+BENCHMARK_TEMPLATE(BM_Commit, StateBank::Threads::kOne)
+    ->Arg(64)
+    ->Arg(256)
+    ->Arg(1024);
+BENCHMARK_TEMPLATE(BM_Commit, StateBank::Threads::kMany)
+    ->Arg(64)
+    ->Arg(256)
+    ->Arg(1024);
+
+// What the machine allows: the compare-and-swap alone.
+void BM_CompareAndSwap(benchmark::State& state) {
+  alignas(64) uint64_t word = 0;
+  for (auto _ : state) {
+    uint64_t expected = word;
+    benchmark::DoNotOptimize(
+        __atomic_compare_exchange_n(&word, &expected, expected + 1, false,
+                                    __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE));
+  }
+}
+BENCHMARK(BM_CompareAndSwap);
+
+void BM_Crc32c(benchmark::State& state) {
+  std::vector<uint8_t> bytes(state.range(0), 0x5a);
+  for (auto _ : state) benchmark::DoNotOptimize(Crc32c(bytes));
+}
+BENCHMARK(BM_Crc32c)->Arg(64)->Arg(256)->Arg(4096);
+
+void BM_Crc32cStriped(benchmark::State& state) {
+  std::vector<uint8_t> bytes(state.range(0), 0x5a);
+  uint32_t sums[kCrc32cLanes];
+  for (auto _ : state) {
+    Crc32cStriped(bytes.data(), bytes.size() / 8, sums);
+    benchmark::DoNotOptimize(sums);
+  }
+}
+BENCHMARK(BM_Crc32cStriped)->Arg(64)->Arg(256)->Arg(4096);
+
+}  // namespace
+}  // namespace holdfast
