@@ -58,7 +58,7 @@ struct FieldTypeOf<std::array<T, kCount>> {
 }  // namespace internal
 
 // A typed handle to one field of a device's state. It holds no value: the
-// value lives in the segment and is read and written through a Txn
+// value lives in the segment and is read and written through a StateTxn
 // (transaction.h), so it survives kill -9 and upgrades.
 //
 //   struct HelloState {

@@ -148,7 +148,7 @@ absl::Status StateBank::Reset(absl::Span<uint8_t> section, uint64_t epoch) {
   uint64_t word = LoadWord(section.data());
   CommitWord commit = CommitWord::Unpack(word);
   if (commit.epoch != state.epoch_) {
-    return state.FaultStatus(Txn::Fault::kOvertaken);
+    return state.FaultStatus(StateTxn::Fault::kOvertaken);
   }
   commit.bank ^= 1;
   commit.sequence = (commit.sequence + 1) & CommitWord::kSequenceMask;
@@ -158,7 +158,7 @@ absl::Status StateBank::Reset(absl::Span<uint8_t> section, uint64_t epoch) {
   std::memcpy(bank + kSequenceOffset, &sequence, sizeof(sequence));
   Seal(bank, state.checked_words_);
   if (!CompareAndSwapWord(section.data(), word, commit.Pack())) {
-    return state.FaultStatus(Txn::Fault::kOvertaken);
+    return state.FaultStatus(StateTxn::Fault::kOvertaken);
   }
   return absl::OkStatus();
 }
@@ -175,30 +175,30 @@ CompletionRecord StateBank::completion(uint16_t queue) const {
 
 uint64_t StateBank::sequence() const { return SequenceOf(current()); }
 
-absl::Status StateBank::FaultStatus(Txn::Fault fault) const {
+absl::Status StateBank::FaultStatus(StateTxn::Fault fault) const {
   switch (fault) {
-    case Txn::Fault::kNone:
+    case StateTxn::Fault::kNone:
       return absl::OkStatus();
-    case Txn::Fault::kOvertaken:
+    case StateTxn::Fault::kOvertaken:
       return absl::AbortedError(
           absl::StrCat("state: epoch ", epoch_, " was overtaken by epoch ",
                        CommitWord::Unpack(LoadWord(section_)).epoch));
-    case Txn::Fault::kScribbled:
+    case StateTxn::Fault::kScribbled:
       return absl::DataLossError(
           "state: the current bank was changed outside any transaction");
-    case Txn::Fault::kUnbound:
+    case StateTxn::Fault::kUnbound:
       return absl::InternalError(
           "state: a cell of the transaction is not bound to this segment");
-    case Txn::Fault::kNoSuchQueue:
+    case StateTxn::Fault::kNoSuchQueue:
       return absl::InternalError(
           "state: completion recorded for a queue that does not exist");
   }
   return absl::InternalError("state: unknown fault");
 }
 
-absl::Status StateBank::Commit(Txn& txn) {
+absl::Status StateBank::Commit(StateTxn& txn) {
   if (!txn.open_) return absl::OkStatus();
-  if (!txn.dirty_ || txn.fault_ != Txn::Fault::kNone) {
+  if (!txn.dirty_ || txn.fault_ != StateTxn::Fault::kNone) {
     const absl::Status status = FaultStatus(txn.fault_);
     txn.Close();
     return status;
@@ -214,11 +214,11 @@ absl::Status StateBank::Commit(Txn& txn) {
   txn.Close();
   if (committed) return absl::OkStatus();
   return FaultStatus(CommitWord::Unpack(seen).epoch != epoch_
-                         ? Txn::Fault::kOvertaken
-                         : Txn::Fault::kScribbled);
+                         ? StateTxn::Fault::kOvertaken
+                         : StateTxn::Fault::kScribbled);
 }
 
-void Txn::Open() {
+void StateTxn::Open() {
   if (bank_.mutex_ != nullptr) bank_.mutex_->lock();
   open_ = true;
   word_ = LoadWord(bank_.section_);
@@ -238,14 +238,14 @@ void Txn::Open() {
   limit_ = bank_.fields_size_;
 }
 
-void Txn::Close() {
+void StateTxn::Close() {
   open_ = dirty_ = false;
   limit_ = 0;
   fault_ = Fault::kNone;
   if (bank_.mutex_ != nullptr) bank_.mutex_->unlock();
 }
 
-void Txn::RecordCompletion(uint16_t queue, const CompletionRecord& record) {
+void StateTxn::RecordCompletion(uint16_t queue, const CompletionRecord& record) {
   if (!open_) Open();
   if (fault_ != Fault::kNone) return;
   if (queue >= bank_.queue_count_) return Fail(Fault::kNoSuchQueue);

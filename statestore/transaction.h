@@ -33,18 +33,18 @@ class StateBank;
 // One transaction. Reads see its own writes. It takes effect by
 // StateBank::Commit; destroying it without one leaves no trace. The first use
 // opens it: then, with Threads::kMany, other threads' transactions on the same
-// bank wait until this one ends, so keep it short and never block inside. A Txn
+// bank wait until this one ends, so keep it short and never block inside. A StateTxn
 // belongs to one thread. After Commit it may be used again, as a new one.
 //
 // A transaction that cannot succeed any more (the bank fails its checksum, the
 // epoch was overtaken, a cell is not bound to this segment) reads zeros, drops
 // writes, and says why in Commit.
-class Txn {
+class StateTxn {
  public:
-  explicit Txn(StateBank& bank) : bank_(bank) {}
-  Txn(const Txn&) = delete;
-  Txn& operator=(const Txn&) = delete;
-  ~Txn() {
+  explicit StateTxn(StateBank& bank) : bank_(bank) {}
+  StateTxn(const StateTxn&) = delete;
+  StateTxn& operator=(const StateTxn&) = delete;
+  ~StateTxn() {
     if (open_) Close();
   }
 
@@ -119,7 +119,7 @@ class Txn {
 };
 
 // Section kState, attached by the owner. A view: the memory must stay mapped
-// and the StateBank must stay where it is while a Txn lives. Commits of
+// and the StateBank must stay where it is while a StateTxn lives. Commits of
 // different threads are serialised inside one process; across processes the
 // epoch decides. Allocates at Attach only.
 class StateBank {
@@ -142,7 +142,7 @@ class StateBank {
   // so. Errors: Aborted; DataLoss when even the header is not to be trusted.
   static absl::Status Reset(absl::Span<uint8_t> section, uint64_t epoch);
 
-  Txn Begin() { return Txn(*this); }
+  StateTxn Begin() { return StateTxn(*this); }
 
   // Makes what `txn` did true, all of it, and ends it. A transaction that
   // changed nothing commits nothing. Errors, after which nothing has changed:
@@ -150,7 +150,7 @@ class StateBank {
   // wrote over the bank outside any transaction; the device must not go on as
   // if nothing had happened. Internal: a cell or a queue is not of this
   // segment. Never allocates on success.
-  absl::Status Commit(Txn& txn);
+  absl::Status Commit(StateTxn& txn);
 
   // The last completion recorded for `queue`; zeros for none or no such queue.
   // For recovery, before transactions start.
@@ -163,13 +163,13 @@ class StateBank {
   uint16_t queue_count() const { return queue_count_; }
 
  private:
-  friend class Txn;
+  friend class StateTxn;
   StateBank(uint8_t* section, uint32_t fields_size, uint16_t queue_count);
 
   uint8_t* bank(uint32_t index) const { return banks_ + index * stride_; }
   const uint8_t* current() const;
   absl::Status TakeOver(uint64_t epoch);
-  absl::Status FaultStatus(Txn::Fault fault) const;
+  absl::Status FaultStatus(StateTxn::Fault fault) const;
 
   uint8_t* section_;
   uint8_t* banks_;

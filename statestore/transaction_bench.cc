@@ -44,7 +44,7 @@ void BM_Commit(benchmark::State& state) {
   StateBank bank = *StateBank::Attach(memory.section(), 1, kThreads);
   uint64_t counter = 0;
   for (auto _ : state) {
-    Txn txn = bank.Begin();
+    StateTxn txn = bank.Begin();
     txn.Set(cells.first, ++counter);
     txn.RecordCompletion(0, {counter, 1, 512});
     if (!bank.Commit(txn).ok()) state.SkipWithError("commit failed");

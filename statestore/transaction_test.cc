@@ -54,11 +54,11 @@ struct Fixture {
   std::vector<uint64_t> words;
 };
 
-TEST(Txn, ReadsItsOwnWritesAndOthersReadThemAfterCommit) {
+TEST(StateTxn, ReadsItsOwnWritesAndOthersReadThemAfterCommit) {
   Fixture f;
   StateBank bank = f.Attach(1);
   {
-    Txn txn = bank.Begin();
+    StateTxn txn = bank.Begin();
     EXPECT_EQ(txn.Get(f.cells.a), 0u);
     EXPECT_FALSE(txn.dirty());
     txn.Set(f.cells.a, 5);
@@ -68,41 +68,41 @@ TEST(Txn, ReadsItsOwnWritesAndOthersReadThemAfterCommit) {
     EXPECT_TRUE(txn.dirty());
     EXPECT_OK(bank.Commit(txn));
   }
-  Txn txn = bank.Begin();
+  StateTxn txn = bank.Begin();
   EXPECT_EQ(txn.Get(f.cells.a), 5u);
   EXPECT_TRUE(txn.Get(f.cells.flag));
   EXPECT_EQ(txn.Get(f.cells.mac)[5], 6);
   EXPECT_EQ(bank.sequence(), 1u);
 }
 
-TEST(Txn, LeavesNoTraceWithoutCommit) {
+TEST(StateTxn, LeavesNoTraceWithoutCommit) {
   Fixture f;
   StateBank bank = f.Attach(1);
   {
-    Txn txn = bank.Begin();
+    StateTxn txn = bank.Begin();
     txn.Set(f.cells.a, 5);
     txn.RecordCompletion(0, {1, 2, 3});
   }
-  Txn txn = bank.Begin();
+  StateTxn txn = bank.Begin();
   EXPECT_EQ(txn.Get(f.cells.a), 0u);
   EXPECT_EQ(bank.completion(0).counter, 0u);
   EXPECT_EQ(bank.sequence(), 0u);
 }
 
-TEST(Txn, CommitsNothingWhenNothingChanged) {
+TEST(StateTxn, CommitsNothingWhenNothingChanged) {
   Fixture f;
   StateBank bank = f.Attach(1);
-  Txn txn = bank.Begin();
+  StateTxn txn = bank.Begin();
   EXPECT_OK(bank.Commit(txn));
   EXPECT_EQ(txn.Get(f.cells.a), 0u);
   EXPECT_OK(bank.Commit(txn));
   EXPECT_EQ(bank.sequence(), 0u);
 }
 
-TEST(Txn, CanBeUsedAgainAfterCommit) {
+TEST(StateTxn, CanBeUsedAgainAfterCommit) {
   Fixture f;
   StateBank bank = f.Attach(1);
-  Txn txn = bank.Begin();
+  StateTxn txn = bank.Begin();
   for (uint64_t i = 1; i <= 100; ++i) {
     txn.Set(f.cells.a, txn.Get(f.cells.a) + 1);
     ASSERT_OK(bank.Commit(txn));
@@ -111,10 +111,10 @@ TEST(Txn, CanBeUsedAgainAfterCommit) {
   EXPECT_EQ(txn.Get(f.cells.a), 100u);
 }
 
-TEST(Txn, CompletionAndFieldsCommitTogether) {
+TEST(StateTxn, CompletionAndFieldsCommitTogether) {
   Fixture f;
   StateBank bank = f.Attach(1);
-  Txn txn = bank.Begin();
+  StateTxn txn = bank.Begin();
   txn.Set(f.cells.b, 9);
   txn.RecordCompletion(1, {77, 3, 512});
   ASSERT_OK(bank.Commit(txn));
@@ -131,13 +131,13 @@ TEST(Txn, CompletionAndFieldsCommitTogether) {
 TEST(StateBank, RefusesCommitsOfAnOvertakenEpoch) {
   Fixture f;
   StateBank old = f.Attach(1);
-  Txn open = old.Begin();
+  StateTxn open = old.Begin();
   open.Set(f.cells.a, 1);
   StateBank successor = f.Attach(2);
   EXPECT_THAT(old.Commit(open),
               StatusIs(absl::StatusCode::kAborted,
                        HasSubstr("epoch 1 was overtaken by epoch 2")));
-  Txn late = old.Begin();
+  StateTxn late = old.Begin();
   EXPECT_FALSE(late.intact());
   EXPECT_EQ(late.Get(f.cells.a), 0u);
   late.Set(f.cells.a, 1);
@@ -155,7 +155,7 @@ TEST(StateBank, AnOvertakenTransactionWritesNothing) {
   StateBank old = f.Attach(1);
   StateBank successor = f.Attach(2);
   const std::vector<uint64_t> before = f.words;
-  Txn late = old.Begin();
+  StateTxn late = old.Begin();
   late.Set(f.cells.a, 1);
   late.RecordCompletion(0, {1, 2, 3});
   EXPECT_FALSE(old.Commit(late).ok());
@@ -167,7 +167,7 @@ TEST(StateBank, ReportsAScribbleOnAnyByteOfTheCurrentBank) {
   for (size_t at = 0; at < size; ++at) {
     Fixture f;
     StateBank bank = f.Attach(1);
-    Txn txn = bank.Begin();
+    StateTxn txn = bank.Begin();
     txn.Set(f.cells.a, 5);
     ASSERT_OK(bank.Commit(txn));
     f.CurrentBank()[at] ^= 0x40;
@@ -188,7 +188,7 @@ TEST(StateBank, ReportsAScribbleOnTheCommitWord) {
   f.words[0] ^= 2;
   EXPECT_THAT(StateBank::Attach(f.section(), 1),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("sequence")));
-  Txn txn = bank.Begin();
+  StateTxn txn = bank.Begin();
   txn.Set(f.cells.a, 1);
   EXPECT_THAT(bank.Commit(txn),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("outside")));
@@ -197,7 +197,7 @@ TEST(StateBank, ReportsAScribbleOnTheCommitWord) {
 TEST(StateBank, ResetStartsFromZeroUnderTheNewEpoch) {
   Fixture f;
   StateBank bank = f.Attach(1);
-  Txn txn = bank.Begin();
+  StateTxn txn = bank.Begin();
   txn.Set(f.cells.a, 5);
   txn.RecordCompletion(0, {1, 2, 3});
   ASSERT_OK(bank.Commit(txn));
@@ -215,7 +215,7 @@ TEST(StateBank, RefusesCellsAndQueuesThatAreNotOfThisSegment) {
   Fixture f;
   StateBank bank = f.Attach(1);
   const Cell<uint64_t> unbound("a");
-  Txn txn = bank.Begin();
+  StateTxn txn = bank.Begin();
   EXPECT_EQ(txn.Get(unbound), 0u);
   txn.Set(f.cells.a, 1);
   EXPECT_THAT(bank.Commit(txn),
@@ -248,7 +248,7 @@ TEST(StateBank, SerialisesTransactionsOfSeveralThreads) {
   for (uint16_t t = 0; t < kThreads; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < kCommits; ++i) {
-        Txn txn = bank.Begin();
+        StateTxn txn = bank.Begin();
         txn.Set(f.cells.a, txn.Get(f.cells.a) + 1);
         txn.Set(f.cells.b, txn.Get(f.cells.b) + 2);
         ASSERT_OK(bank.Commit(txn));
@@ -256,7 +256,7 @@ TEST(StateBank, SerialisesTransactionsOfSeveralThreads) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  Txn txn = bank.Begin();
+  StateTxn txn = bank.Begin();
   EXPECT_EQ(txn.Get(f.cells.a), uint64_t{kThreads} * kCommits);
   EXPECT_EQ(txn.Get(f.cells.b), uint64_t{kThreads} * kCommits * 2);
   EXPECT_EQ(bank.sequence(), uint64_t{kThreads} * kCommits);
@@ -269,7 +269,7 @@ TEST(StateBank, KeepsAStateWithoutFieldsAndQueues) {
   FormatState(section, 0, 0);
   absl::StatusOr<StateBank> bank = StateBank::Attach(section, 1);
   ASSERT_OK(bank);
-  Txn txn = bank->Begin();
+  StateTxn txn = bank->Begin();
   EXPECT_TRUE(txn.intact());
   EXPECT_OK(bank->Commit(txn));
 }
