@@ -121,6 +121,10 @@ class BasicInflightTable {
     next_counter_ = 1;
   }
 
+  // Ends the queue's life: whoever attaches next starts a new one. Only when no
+  // request is in flight, or none of them matters any more (device reset).
+  void Forget() { Access::StoreRelease(&header()->version, uint16_t{0}); }
+
   uint16_t avail_offset() const { return Access::Load(tail()); }
 
   // Commits that `head` (< num()) is in flight; the last store does it.

@@ -99,6 +99,17 @@ TEST(InflightReset, KeepsIndexAndOffsetAndForgetsRequests) {
   EXPECT_THAT(RecoverHeads(region, 77), IsEmpty());
 }
 
+TEST(InflightForget, MakesTheNextStartAFreshOne) {
+  Region region;
+  InflightTable table = region.Table();
+  table.Reset(0, 0);
+  table.Fetch(3);
+  table.Forget();
+  EXPECT_FALSE(region.Table().InUse());
+  table.Reset(0, 0);
+  EXPECT_THAT(RecoverHeads(region, 0), IsEmpty());
+}
+
 TEST(InflightRecover, ResubmitsInFetchOrder) {
   Region region;
   InflightTable table = region.Table();
