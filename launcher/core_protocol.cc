@@ -1,0 +1,214 @@
+#include "launcher/core_protocol.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "launcher/spec.h"
+#include "launcher/wire.h"
+
+namespace holdfast::launcher {
+namespace {
+
+// Bounds of the parts of an answer; with them the largest answer, 32 statuses
+// or 128 events, stays below kMaxCorePacket.
+constexpr size_t kMaxStatuses = 32;
+constexpr size_t kMaxWord = 64;
+constexpr size_t kMaxText = 256;
+constexpr size_t kMaxRestartCauses = 8;
+constexpr size_t kMaxDegraded = 4;
+constexpr size_t kMaxMessage = 2048;
+
+absl::Status Malformed(absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat(what, " is malformed"));
+}
+
+absl::Status CheckVersion(absl::string_view what, uint16_t version) {
+  if (version == kCoreProtocolVersion) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      what, " has protocol version ", version, ", this is version ",
+      kCoreProtocolVersion, ": use programs of one release"));
+}
+
+void WriteText(WireWriter& writer, absl::string_view text, size_t most) {
+  writer.String(text.substr(0, most));
+}
+
+void WriteStatus(WireWriter& w, const InstanceStatus& s) {
+  WriteText(w, s.name, kMaxInstanceName);
+  WriteText(w, s.state, kMaxWord);
+  WriteText(w, s.binary, kMaxText);
+  WriteText(w, s.socket_path, kMaxSocketPath);
+  w.U32(static_cast<uint32_t>(s.active_pid));
+  w.U32(static_cast<uint32_t>(s.standby_pid));
+  w.Bool(s.standby_ready);
+  w.Bool(s.connected);
+  w.U64(s.epoch);
+  w.U64(s.uptime_us);
+  w.U64(s.recoveries);
+  w.U64(s.last_recovery_us);
+  w.U64(s.max_recovery_us);
+  w.U64(s.segment_bytes);
+  w.U32(s.crash_budget);
+  const size_t causes = std::min(s.restarts.size(), kMaxRestartCauses);
+  w.U16(static_cast<uint16_t>(causes));
+  for (size_t i = 0; i < causes; ++i) {
+    WriteText(w, s.restarts[i].first, kMaxWord);
+    w.U64(s.restarts[i].second);
+  }
+  const size_t degraded = std::min(s.degraded.size(), kMaxDegraded);
+  w.U16(static_cast<uint16_t>(degraded));
+  for (size_t i = 0; i < degraded; ++i) WriteText(w, s.degraded[i], kMaxText);
+}
+
+bool ReadStatus(WireReader& r, InstanceStatus& s) {
+  s.name = r.String(kMaxInstanceName);
+  s.state = r.String(kMaxWord);
+  s.binary = r.String(kMaxText);
+  s.socket_path = r.String(kMaxSocketPath);
+  s.active_pid = static_cast<int32_t>(r.U32());
+  s.standby_pid = static_cast<int32_t>(r.U32());
+  s.standby_ready = r.Bool();
+  s.connected = r.Bool();
+  s.epoch = r.U64();
+  s.uptime_us = r.U64();
+  s.recoveries = r.U64();
+  s.last_recovery_us = r.U64();
+  s.max_recovery_us = r.U64();
+  s.segment_bytes = r.U64();
+  s.crash_budget = r.U32();
+  const size_t causes = r.U16();
+  if (causes > kMaxRestartCauses) return false;
+  for (size_t i = 0; i < causes; ++i) {
+    std::string cause = r.String(kMaxWord);
+    const uint64_t count = r.U64();
+    s.restarts.emplace_back(std::move(cause), count);
+  }
+  const size_t degraded = r.U16();
+  if (degraded > kMaxDegraded) return false;
+  for (size_t i = 0; i < degraded; ++i) {
+    s.degraded.push_back(r.String(kMaxText));
+  }
+  return r.ok();
+}
+
+void WriteEvent(WireWriter& w, const LaunchEvent& e) {
+  w.U64(e.sequence);
+  w.U64(static_cast<uint64_t>(e.unix_ns));
+  WriteText(w, e.type, kMaxWord);
+  WriteText(w, e.instance, kMaxInstanceName);
+  w.U32(static_cast<uint32_t>(e.pid));
+  WriteText(w, e.cause, kMaxWord);
+  w.U64(e.microseconds);
+  WriteText(w, e.detail, kMaxText);
+}
+
+bool ReadEvent(WireReader& r, LaunchEvent& e) {
+  e.sequence = r.U64();
+  e.unix_ns = static_cast<int64_t>(r.U64());
+  e.type = r.String(kMaxWord);
+  e.instance = r.String(kMaxInstanceName);
+  e.pid = static_cast<int32_t>(r.U32());
+  e.cause = r.String(kMaxWord);
+  e.microseconds = r.U64();
+  e.detail = r.String(kMaxText);
+  return r.ok();
+}
+
+}  // namespace
+
+std::vector<uint8_t> EncodeRequest(const Request& request) {
+  WireWriter writer;
+  writer.U16(kCoreProtocolVersion);
+  writer.U16(static_cast<uint16_t>(request.op));
+  writer.U32(request.tag);
+  WriteText(writer, request.instance, kMaxInstanceName + 1);
+  writer.Bytes(request.spec);
+  writer.U8(static_cast<uint8_t>(request.fault));
+  writer.U8(static_cast<uint8_t>(request.target));
+  writer.U64(request.since);
+  writer.Bool(request.wait);
+  return writer.Take();
+}
+
+absl::StatusOr<Request> DecodeRequest(absl::Span<const uint8_t> bytes) {
+  WireReader reader(bytes);
+  const uint16_t version = reader.U16();
+  if (!reader.ok()) return Malformed("request");
+  if (absl::Status status = CheckVersion("request", version); !status.ok()) {
+    return status;
+  }
+  Request request;
+  const uint16_t op = reader.U16();
+  request.op = static_cast<Op>(op);
+  request.tag = reader.U32();
+  // One more than allowed: the answer then says "no such instance".
+  request.instance = reader.String(kMaxInstanceName + 1);
+  request.spec = reader.Bytes(kMaxSpecBytes);
+  const uint8_t fault = reader.U8();
+  const uint8_t target = reader.U8();
+  request.since = reader.U64();
+  request.wait = reader.Bool();
+  if (!reader.Finished()) return Malformed("request");
+  if (op < static_cast<uint16_t>(Op::kRun) ||
+      op > static_cast<uint16_t>(Op::kStateDump) ||
+      fault > static_cast<uint8_t>(Fault::kSegv) ||
+      target > static_cast<uint8_t>(FaultTarget::kCore)) {
+    return Malformed("request");
+  }
+  request.fault = static_cast<Fault>(fault);
+  request.target = static_cast<FaultTarget>(target);
+  return request;
+}
+
+std::vector<uint8_t> EncodeAnswer(const Answer& answer) {
+  WireWriter writer;
+  writer.U16(kCoreProtocolVersion);
+  writer.U32(answer.tag);
+  writer.U32(static_cast<uint32_t>(answer.status.code()));
+  WriteText(writer, answer.status.message(), kMaxMessage);
+  const size_t statuses = std::min(answer.statuses.size(), kMaxStatuses);
+  writer.U16(static_cast<uint16_t>(statuses));
+  for (size_t i = 0; i < statuses; ++i) WriteStatus(writer, answer.statuses[i]);
+  const size_t events = std::min(answer.events.size(), kMaxEventsInAnswer);
+  writer.U16(static_cast<uint16_t>(events));
+  for (size_t i = 0; i < events; ++i) WriteEvent(writer, answer.events[i]);
+  writer.U64(answer.last_sequence);
+  writer.U64(answer.events_lost);
+  return writer.Take();
+}
+
+absl::StatusOr<Answer> DecodeAnswer(absl::Span<const uint8_t> bytes) {
+  WireReader reader(bytes);
+  const uint16_t version = reader.U16();
+  if (!reader.ok()) return Malformed("answer");
+  if (absl::Status status = CheckVersion("answer", version); !status.ok()) {
+    return status;
+  }
+  Answer answer;
+  answer.tag = reader.U32();
+  const uint32_t code = reader.U32();
+  const std::string message = reader.String(kMaxMessage);
+  if (code > static_cast<uint32_t>(absl::StatusCode::kUnauthenticated)) {
+    return Malformed("answer");
+  }
+  answer.status = absl::Status(static_cast<absl::StatusCode>(code), message);
+  const size_t statuses = reader.U16();
+  if (statuses > kMaxStatuses) return Malformed("answer");
+  answer.statuses.resize(statuses);
+  for (InstanceStatus& status : answer.statuses) {
+    if (!ReadStatus(reader, status)) return Malformed("answer");
+  }
+  const size_t events = reader.U16();
+  if (events > kMaxEventsInAnswer) return Malformed("answer");
+  answer.events.resize(events);
+  for (LaunchEvent& event : answer.events) {
+    if (!ReadEvent(reader, event)) return Malformed("answer");
+  }
+  answer.last_sequence = reader.U64();
+  answer.events_lost = reader.U64();
+  if (!reader.Finished()) return Malformed("answer");
+  return answer;
+}
+
+}  // namespace holdfast::launcher

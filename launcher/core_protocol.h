@@ -1,0 +1,114 @@
+#ifndef HOLDFAST_LAUNCHER_CORE_PROTOCOL_H_
+#define HOLDFAST_LAUNCHER_CORE_PROTOCOL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+namespace holdfast::launcher {
+
+// The bounded protocol of RUNDIR/core.sock, SOCK_SEQPACKET: one request or one
+// answer is one packet. An answer carries the tag of its request; answers may
+// come in another order, since kStop and a waiting kEvents are answered when
+// they are done. Pure.
+//
+// Both ends check everything: the api does not run as root, and the core parses
+// what it sends.
+
+inline constexpr uint16_t kCoreProtocolVersion = 1;
+// Of one packet. Status of all 32 instances or 128 events fit; events beyond
+// are fetched by the next request.
+inline constexpr size_t kMaxCorePacket = 96 * 1024;
+inline constexpr size_t kMaxEventsInAnswer = 128;
+
+enum class Op : uint16_t {
+  kRun = 1,        // spec -> nothing
+  kList = 2,       // -> statuses, all
+  kStatus = 3,     // instance -> statuses, one
+  kStop = 4,       // instance -> nothing, when everything of it is gone
+  kRestart = 5,    // instance -> nothing, as soon as it is asked for
+  kInject = 6,     // instance, fault, target -> nothing
+  kEvents = 7,     // since, wait -> events
+  kStateDump = 8,  // instance -> nothing; 1 descriptor: the segment, read-only
+};
+
+enum class Fault : uint8_t { kKill = 0, kStop = 1, kSegv = 2 };
+enum class FaultTarget : uint8_t {
+  kActive = 0,
+  kStandby = 1,
+  kStore = 2,
+  kApi = 3,
+  kCore = 4,
+};
+
+struct Request {
+  Op op{};
+  uint32_t tag = 0;           // Chosen by the asker.
+  std::string instance;       // All but kRun, kList and kEvents.
+  std::vector<uint8_t> spec;  // kRun: launcher/spec.h.
+  Fault fault{};              // kInject.
+  FaultTarget target{};       // kInject; store, api and core need no instance.
+  uint64_t since = 0;         // kEvents: those with a larger sequence number.
+  bool wait = false;          // kEvents: not before there is one.
+};
+
+// One thing that happened. All text is of the launcher's own making.
+struct LaunchEvent {
+  uint64_t sequence = 0;      // 1, 2, ...; goes on when the core is restarted.
+  int64_t unix_ns = 0;        // Wall clock, for people.
+  std::string type;           // "promoted", "lost", "exited", ...
+  std::string instance;       // Empty: of the launcher itself.
+  int32_t pid = 0;            // 0: none.
+  std::string cause;          // "SIGKILL", "sandbox violation (SIGSYS)", ...
+  uint64_t microseconds = 0;  // "promoted": death seen to promotion sent.
+  std::string detail;
+};
+
+struct InstanceStatus {
+  std::string name;
+  std::string state;  // StateName() of launcher/supervisor.h.
+  std::string binary;
+  std::string socket_path;
+  int32_t active_pid = 0;   // 0: none.
+  int32_t standby_pid = 0;  // 0: none.
+  bool standby_ready = false;
+  bool connected = false;  // A VMM is there.
+  uint64_t epoch = 0;      // Promotions so far.
+  uint64_t uptime_us = 0;  // Since the instance was accepted.
+  uint64_t recoveries = 0;
+  uint64_t last_recovery_us = 0;  // Death seen to promotion sent.
+  uint64_t max_recovery_us = 0;
+  uint64_t segment_bytes = 0;
+  uint32_t crash_budget = 0;  // Tokens left.
+  // Lost children by cause, such as {"SIGKILL", 3}.
+  std::vector<std::pair<std::string, uint64_t>> restarts;
+  std::vector<std::string> degraded;  // What the machine did not give.
+};
+
+struct Answer {
+  uint32_t tag = 0;
+  absl::Status status;
+  std::vector<InstanceStatus> statuses;
+  std::vector<LaunchEvent> events;
+  // kEvents: ask for those after this one next time.
+  uint64_t last_sequence = 0;
+  // kEvents: so many were overwritten before they were asked for.
+  uint64_t events_lost = 0;
+};
+
+std::vector<uint8_t> EncodeRequest(const Request& request);
+absl::StatusOr<Request> DecodeRequest(absl::Span<const uint8_t> bytes);
+
+// Cuts lists and texts, never fails: the result fits in one packet.
+std::vector<uint8_t> EncodeAnswer(const Answer& answer);
+absl::StatusOr<Answer> DecodeAnswer(absl::Span<const uint8_t> bytes);
+
+}  // namespace holdfast::launcher
+
+#endif  // HOLDFAST_LAUNCHER_CORE_PROTOCOL_H_

@@ -1,0 +1,150 @@
+#include "launcher/core_protocol.h"
+
+#include <string>
+#include <vector>
+
+#include "base/testing/matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace holdfast::launcher {
+namespace {
+
+using ::holdfast::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+Request InjectRequest() {
+  Request request;
+  request.op = Op::kInject;
+  request.tag = 77;
+  request.instance = "disk0";
+  request.spec = {1, 2, 3};
+  request.fault = Fault::kSegv;
+  request.target = FaultTarget::kStandby;
+  request.since = 99;
+  request.wait = true;
+  return request;
+}
+
+InstanceStatus FullStatus() {
+  InstanceStatus status;
+  status.name = "disk0";
+  status.state = "RUNNING";
+  status.binary = "/b";
+  status.socket_path = "/s";
+  status.active_pid = 10;
+  status.standby_pid = 11;
+  status.standby_ready = true;
+  status.connected = true;
+  status.epoch = 3;
+  status.last_recovery_us = 123;
+  status.restarts = {{"SIGKILL", 2}, {"SIGSEGV", 1}};
+  status.degraded = {"degraded: locked memory: 8 MiB"};
+  return status;
+}
+
+TEST(CoreProtocol, RequestReadsBack) {
+  const absl::StatusOr<Request> request =
+      DecodeRequest(EncodeRequest(InjectRequest()));
+  ASSERT_OK(request);
+  EXPECT_EQ(request->op, Op::kInject);
+  EXPECT_EQ(request->tag, 77u);
+  EXPECT_EQ(request->instance, "disk0");
+  EXPECT_THAT(request->spec, ElementsAre(1, 2, 3));
+  EXPECT_EQ(request->fault, Fault::kSegv);
+  EXPECT_EQ(request->target, FaultTarget::kStandby);
+  EXPECT_EQ(request->since, 99u);
+  EXPECT_TRUE(request->wait);
+}
+
+TEST(CoreProtocol, AnswerReadsBack) {
+  Answer answer;
+  answer.tag = 5;
+  answer.status = absl::NotFoundError("no instance 'x'");
+  answer.statuses = {FullStatus()};
+  LaunchEvent event;
+  event.sequence = 8;
+  event.unix_ns = 1234567;
+  event.type = "exited";
+  event.instance = "disk0";
+  event.pid = 10;
+  event.cause = "SIGKILL";
+  event.microseconds = 143;
+  event.detail = "text";
+  answer.events = {event};
+  answer.last_sequence = 8;
+  answer.events_lost = 2;
+  const absl::StatusOr<Answer> read = DecodeAnswer(EncodeAnswer(answer));
+  ASSERT_OK(read);
+  EXPECT_THAT(read->status,
+              StatusIs(absl::StatusCode::kNotFound, "no instance 'x'"));
+  ASSERT_EQ(read->statuses.size(), 1u);
+  EXPECT_EQ(read->statuses[0].restarts, FullStatus().restarts);
+  EXPECT_EQ(read->statuses[0].degraded, FullStatus().degraded);
+  EXPECT_EQ(read->events[0].cause, "SIGKILL");
+  EXPECT_EQ(read->events_lost, 2u);
+  EXPECT_EQ(EncodeAnswer(*read), EncodeAnswer(answer));
+}
+
+TEST(CoreProtocol, EveryTruncationIsRefused) {
+  const std::vector<uint8_t> request = EncodeRequest(InjectRequest());
+  for (size_t size = 0; size < request.size(); ++size) {
+    EXPECT_FALSE(DecodeRequest(absl::MakeConstSpan(request.data(), size)).ok());
+  }
+  Answer answer;
+  answer.statuses = {FullStatus()};
+  const std::vector<uint8_t> bytes = EncodeAnswer(answer);
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_FALSE(DecodeAnswer(absl::MakeConstSpan(bytes.data(), size)).ok());
+  }
+}
+
+TEST(CoreProtocol, OperationsOutsideTheListAreRefused) {
+  for (uint8_t op : {0, 9, 255}) {
+    std::vector<uint8_t> bytes = EncodeRequest(InjectRequest());
+    bytes[2] = op;
+    EXPECT_THAT(
+        DecodeRequest(bytes),
+        StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("malformed")));
+  }
+}
+
+TEST(CoreProtocol, FaultsOutsideTheListAreRefused) {
+  Request request = InjectRequest();
+  request.fault = static_cast<Fault>(3);
+  EXPECT_FALSE(DecodeRequest(EncodeRequest(request)).ok());
+  request = InjectRequest();
+  request.target = static_cast<FaultTarget>(5);
+  EXPECT_FALSE(DecodeRequest(EncodeRequest(request)).ok());
+}
+
+TEST(CoreProtocol, OtherVersionIsNamed) {
+  std::vector<uint8_t> bytes = EncodeRequest(InjectRequest());
+  bytes[0] = 2;
+  EXPECT_THAT(DecodeRequest(bytes), StatusIs(absl::StatusCode::kInvalidArgument,
+                                             HasSubstr("protocol version 2")));
+}
+
+TEST(CoreProtocol, LargestAnswersFitInOnePacket) {
+  const std::string text(10000, 'x');
+  InstanceStatus status = FullStatus();
+  status.binary = status.socket_path = status.state = text;
+  status.restarts.assign(100, {text, 1});
+  status.degraded.assign(100, text);
+  Answer all_statuses;
+  all_statuses.statuses.assign(100, status);
+  LaunchEvent event;
+  event.type = event.instance = event.cause = event.detail = text;
+  Answer all_events;
+  all_events.events.assign(1000, event);
+  for (Answer* answer : {&all_statuses, &all_events}) {
+    answer->status = absl::InternalError(text);
+    const std::vector<uint8_t> bytes = EncodeAnswer(*answer);
+    EXPECT_LE(bytes.size(), kMaxCorePacket);
+    EXPECT_OK(DecodeAnswer(bytes));
+  }
+}
+
+}  // namespace
+}  // namespace holdfast::launcher

@@ -1,0 +1,281 @@
+#include "launcher/spec.h"
+
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/status_macros.h"
+#include "launcher/wire.h"
+
+namespace holdfast::launcher {
+namespace {
+
+constexpr uint64_t kPageSize = 4096;
+
+absl::Status Bad(absl::string_view field, absl::string_view problem) {
+  return absl::InvalidArgumentError(absl::StrCat(field, ": ", problem));
+}
+
+// Quoted for a message: control characters would forge log lines.
+std::string Quoted(absl::string_view text) {
+  std::string quoted = "'";
+  for (char c : text.substr(0, 64)) quoted += (c < 0x20 || c == 0x7f) ? '?' : c;
+  return quoted + "'";
+}
+
+bool IsLowerWord(absl::string_view text, char extra) {
+  if (text.empty()) return false;
+  for (char c : text) {
+    const bool ok =
+        (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == extra;
+    if (!ok) return false;
+  }
+  return true;
+}
+
+// Printable or not, a path may hold any byte but NUL.
+absl::Status CheckPath(absl::string_view field, const std::string& path,
+                       size_t most) {
+  if (path.empty()) return Bad(field, "is empty: give an absolute path");
+  if (path.size() > most) {
+    return Bad(field, absl::StrCat("is ", path.size(),
+                                   " bytes long: use at "
+                                   "most ",
+                                   most));
+  }
+  if (absl::StrContains(path, '\0')) {
+    return Bad(field, "contains a NUL byte: remove it");
+  }
+  if (path[0] != '/') {
+    return Bad(field, absl::StrCat(Quoted(path),
+                                   " is not absolute: give the whole path"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckArguments(const LaunchSpec& spec) {
+  if (spec.args.size() > kMaxArguments) {
+    return Bad("args", absl::StrCat("has ", spec.args.size(),
+                                    " entries: use at most ", kMaxArguments));
+  }
+  for (size_t i = 0; i < spec.args.size(); ++i) {
+    const std::string field = absl::StrCat("args[", i, "]");
+    if (spec.args[i].size() > kMaxArgument) {
+      return Bad(field, absl::StrCat("is longer than ", kMaxArgument,
+                                     " bytes: shorten it"));
+    }
+    if (absl::StrContains(spec.args[i], '\0')) {
+      return Bad(field, "contains a NUL byte: remove it");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckResources(const LaunchSpec& spec) {
+  if (spec.resources.size() > kMaxResources) {
+    return Bad("resources",
+               absl::StrCat("has ", spec.resources.size(),
+                            " entries: use at most ", kMaxResources));
+  }
+  std::set<std::string> names;
+  for (size_t i = 0; i < spec.resources.size(); ++i) {
+    const ResourceSpec& resource = spec.resources[i];
+    const std::string field = absl::StrCat("resources[", i, "]");
+    if (!IsLowerWord(resource.name, '_') ||
+        resource.name.size() > kMaxInstanceName) {
+      return Bad(field + ".name",
+                 absl::StrCat(Quoted(resource.name),
+                              " is not a name: use 1 to 32 of a-z 0-9 _"));
+    }
+    if (!names.insert(resource.name).second) {
+      return Bad(field + ".name", absl::StrCat(Quoted(resource.name),
+                                               " stands twice: rename one"));
+    }
+    RETURN_IF_ERROR(CheckPath(field + ".path", resource.path, kMaxPath));
+    if (resource.access == ResourceAccess::kReadWrite &&
+        resource.lock == ResourceLock::kShared) {
+      return Bad(field + ".lock",
+                 "is shared on a writable resource: make access read-only or "
+                 "the lock exclusive");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRestart(const RestartLimits& restart) {
+  const std::pair<absl::string_view, absl::Duration> durations[] = {
+      {"restart.refill_every", restart.refill_every},
+      {"restart.backoff_base", restart.backoff_base},
+      {"restart.backoff_max", restart.backoff_max},
+      {"restart.healthy_after", restart.healthy_after}};
+  for (const auto& [field, value] : durations) {
+    if (value < absl::ZeroDuration() || value > absl::Hours(24)) {
+      return Bad(field, absl::StrCat(absl::FormatDuration(value),
+                                     " is out of range: use 0 to 24h"));
+    }
+  }
+  if (restart.budget > 1000000) {
+    return Bad("restart.budget", "is above 1000000: use 0 for no limit");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckLimits(const LaunchSpec& spec) {
+  if (spec.segment_bytes < kMinSegmentBytes ||
+      spec.segment_bytes > kMaxSegmentBytes ||
+      spec.segment_bytes % kPageSize != 0) {
+    return Bad("segment_bytes",
+               absl::StrCat(spec.segment_bytes,
+                            " is not possible: use a "
+                            "multiple of 4096 from ",
+                            kMinSegmentBytes, " to ", kMaxSegmentBytes));
+  }
+  // A child is born with 7 descriptors and needs some for its queues.
+  if (spec.limits.open_files < 16 || spec.limits.open_files > 65536) {
+    return Bad("limits.open_files", "is out of range: use 16 to 65536");
+  }
+  if (spec.limits.threads < 1 || spec.limits.threads > 4096) {
+    return Bad("limits.threads", "is out of range: use 1 to 4096");
+  }
+  if (spec.realtime_priority > 49) {
+    return Bad("realtime_priority",
+               "is above 49: use 1 to 49, below the kernel's own threads, or "
+               "0 for none");
+  }
+  return absl::OkStatus();
+}
+
+void WriteDuration(WireWriter& writer, absl::Duration duration) {
+  writer.U64(static_cast<uint64_t>(absl::ToInt64Nanoseconds(duration)));
+}
+absl::Duration ReadDuration(WireReader& reader) {
+  return absl::Nanoseconds(static_cast<int64_t>(reader.U64()));
+}
+
+void WriteResources(WireWriter& writer, const LaunchSpec& spec) {
+  writer.U16(static_cast<uint16_t>(spec.resources.size()));
+  for (const ResourceSpec& resource : spec.resources) {
+    writer.String(resource.name);
+    writer.String(resource.path);
+    writer.Bool(resource.access == ResourceAccess::kReadWrite);
+    writer.Bool(resource.kind == ResourceKind::kBlockDevice);
+    writer.Bool(resource.lock == ResourceLock::kShared);
+  }
+}
+
+bool ReadResources(WireReader& reader, LaunchSpec& spec) {
+  const size_t count = reader.U16();
+  if (count > kMaxResources) return false;
+  for (size_t i = 0; i < count; ++i) {
+    ResourceSpec resource;
+    resource.name = reader.String(kMaxInstanceName);
+    resource.path = reader.String(kMaxPath);
+    resource.access =
+        reader.Bool() ? ResourceAccess::kReadWrite : ResourceAccess::kReadOnly;
+    resource.kind =
+        reader.Bool() ? ResourceKind::kBlockDevice : ResourceKind::kFile;
+    resource.lock =
+        reader.Bool() ? ResourceLock::kShared : ResourceLock::kExclusive;
+    spec.resources.push_back(std::move(resource));
+  }
+  return true;
+}
+
+}  // namespace
+
+absl::Status ValidateSpec(const LaunchSpec& spec) {
+  if (!IsLowerWord(spec.name, '-') || spec.name.size() > kMaxInstanceName) {
+    return Bad("name", absl::StrCat(Quoted(spec.name),
+                                    " is not an instance name: use 1 to 32 of "
+                                    "a-z 0-9 -"));
+  }
+  RETURN_IF_ERROR(CheckPath("binary", spec.binary, kMaxPath));
+  RETURN_IF_ERROR(CheckArguments(spec));
+  if (!spec.socket_path.empty()) {
+    RETURN_IF_ERROR(CheckPath("socket_path", spec.socket_path, kMaxSocketPath));
+  }
+  RETURN_IF_ERROR(CheckResources(spec));
+  RETURN_IF_ERROR(CheckLimits(spec));
+  if (!spec.policy.empty()) {
+    RETURN_IF_ERROR(CheckPath("policy", spec.policy, kMaxPath));
+  }
+  return CheckRestart(spec.restart);
+}
+
+std::vector<uint8_t> EncodeSpec(const LaunchSpec& spec) {
+  WireWriter writer;
+  writer.U32(kSpecMagic);
+  writer.U16(kSpecVersion);
+  writer.String(spec.name);
+  writer.String(spec.binary);
+  writer.U16(static_cast<uint16_t>(spec.args.size()));
+  for (const std::string& arg : spec.args) writer.String(arg);
+  writer.String(spec.socket_path);
+  WriteResources(writer, spec);
+  writer.U64(spec.segment_bytes);
+  writer.U32(spec.uid);
+  writer.U64(spec.limits.open_files);
+  writer.U64(spec.limits.threads);
+  writer.U64(spec.limits.file_size);
+  writer.U64(spec.limits.locked_memory);
+  writer.String(spec.policy);
+  writer.Bool(spec.confined);
+  writer.Bool(spec.standby);
+  writer.U32(spec.realtime_priority);
+  writer.U32(spec.restart.budget);
+  WriteDuration(writer, spec.restart.refill_every);
+  WriteDuration(writer, spec.restart.backoff_base);
+  WriteDuration(writer, spec.restart.backoff_max);
+  WriteDuration(writer, spec.restart.healthy_after);
+  return writer.Take();
+}
+
+absl::StatusOr<LaunchSpec> DecodeSpec(absl::Span<const uint8_t> bytes) {
+  const absl::Status torn =
+      absl::InvalidArgumentError("the encoded spec is cut or malformed");
+  if (bytes.size() > kMaxSpecBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the encoded spec has ", bytes.size(), " bytes: at most ",
+                     kMaxSpecBytes, " are accepted"));
+  }
+  WireReader reader(bytes);
+  if (reader.U32() != kSpecMagic) return torn;
+  if (const uint16_t version = reader.U16(); version != kSpecVersion) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the encoded spec has version ", version,
+                     ", this launcher knows version ", kSpecVersion,
+                     ": use the holdfast and holdfastd of one release"));
+  }
+  LaunchSpec spec;
+  spec.name = reader.String(kMaxInstanceName);
+  spec.binary = reader.String(kMaxPath);
+  const size_t args = reader.U16();
+  if (args > kMaxArguments) return torn;
+  for (size_t i = 0; i < args; ++i) {
+    spec.args.push_back(reader.String(kMaxArgument));
+  }
+  spec.socket_path = reader.String(kMaxSocketPath);
+  if (!ReadResources(reader, spec)) return torn;
+  spec.segment_bytes = reader.U64();
+  spec.uid = reader.U32();
+  spec.limits.open_files = reader.U64();
+  spec.limits.threads = reader.U64();
+  spec.limits.file_size = reader.U64();
+  spec.limits.locked_memory = reader.U64();
+  spec.policy = reader.String(kMaxPath);
+  spec.confined = reader.Bool();
+  spec.standby = reader.Bool();
+  spec.realtime_priority = reader.U32();
+  spec.restart.budget = reader.U32();
+  spec.restart.refill_every = ReadDuration(reader);
+  spec.restart.backoff_base = ReadDuration(reader);
+  spec.restart.backoff_max = ReadDuration(reader);
+  spec.restart.healthy_after = ReadDuration(reader);
+  if (!reader.Finished()) return torn;
+  RETURN_IF_ERROR(ValidateSpec(spec));
+  return spec;
+}
+
+}  // namespace holdfast::launcher

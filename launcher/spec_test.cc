@@ -1,0 +1,173 @@
+#include "launcher/spec.h"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/testing/matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace holdfast::launcher {
+namespace {
+
+using ::holdfast::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+LaunchSpec DiskSpec() {
+  LaunchSpec spec;
+  spec.name = "disk-0";
+  spec.binary = "/usr/lib/holdfast/virtio-blk";
+  spec.args = {"--queues=4", ""};
+  spec.socket_path = "/run/vm/disk0.sock";
+  spec.resources.push_back({"image", "/srv/disk.img"});
+  spec.resources.push_back({"base", "/dev/vg/base", ResourceAccess::kReadOnly,
+                            ResourceKind::kBlockDevice, ResourceLock::kShared});
+  spec.segment_bytes = 65536;
+  spec.uid = 70001;
+  spec.policy = "/usr/share/holdfast/virtio_blk.policy";
+  spec.confined = false;
+  spec.standby = false;
+  spec.realtime_priority = 5;
+  spec.restart.budget = 3;
+  return spec;
+}
+
+TEST(Spec, ReadsBackWhatWasEncoded) {
+  const std::vector<uint8_t> bytes = EncodeSpec(DiskSpec());
+  const absl::StatusOr<LaunchSpec> spec = DecodeSpec(bytes);
+  ASSERT_OK(spec);
+  EXPECT_EQ(spec->name, "disk-0");
+  EXPECT_THAT(spec->args, ElementsAre("--queues=4", ""));
+  EXPECT_EQ(spec->resources[1].path, "/dev/vg/base");
+  EXPECT_EQ(spec->resources[1].kind, ResourceKind::kBlockDevice);
+  EXPECT_EQ(spec->resources[1].lock, ResourceLock::kShared);
+  EXPECT_EQ(spec->restart.budget, 3u);
+  // Every field: what is encoded again is the same.
+  EXPECT_EQ(EncodeSpec(*spec), bytes);
+}
+
+// The bytes of version 1 never change; a new field is a new version.
+TEST(Spec, EncodingOfVersion1IsPinned) {
+  LaunchSpec spec;
+  spec.name = "a";
+  spec.binary = "/b";
+  const std::vector<uint8_t> bytes = EncodeSpec(spec);
+  ASSERT_EQ(bytes.size(), 107u);
+  EXPECT_THAT(std::vector<uint8_t>(bytes.begin(), bytes.begin() + 13),
+              ElementsAre('H', 'F', 'S', 'P', 1, 0, 1, 0, 'a', 2, 0, '/', 'b'));
+}
+
+TEST(Spec, EveryTruncationIsRefused) {
+  const std::vector<uint8_t> bytes = EncodeSpec(DiskSpec());
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_THAT(DecodeSpec(absl::MakeConstSpan(bytes.data(), size)),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("")))
+        << size;
+  }
+}
+
+TEST(Spec, BytesAfterTheEndAreRefused) {
+  std::vector<uint8_t> bytes = EncodeSpec(DiskSpec());
+  bytes.push_back(0);
+  EXPECT_THAT(DecodeSpec(bytes), StatusIs(absl::StatusCode::kInvalidArgument,
+                                          HasSubstr("malformed")));
+}
+
+TEST(Spec, UnknownVersionIsNamed) {
+  std::vector<uint8_t> bytes = EncodeSpec(DiskSpec());
+  bytes[4] = 9;
+  EXPECT_THAT(DecodeSpec(bytes), StatusIs(absl::StatusCode::kInvalidArgument,
+                                          HasSubstr("version 9")));
+}
+
+TEST(Spec, OversizedBytesAreRefusedUnread) {
+  EXPECT_THAT(
+      DecodeSpec(std::vector<uint8_t>(kMaxSpecBytes + 1)),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 32768")));
+}
+
+struct Mistake {
+  const char* message;  // How it begins: the field.
+  std::function<void(LaunchSpec&)> make;
+};
+
+class SpecMistake : public ::testing::TestWithParam<Mistake> {};
+
+TEST_P(SpecMistake, IsRefusedWithItsField) {
+  LaunchSpec spec = DiskSpec();
+  GetParam().make(spec);
+  EXPECT_THAT(ValidateSpec(spec), StatusIs(absl::StatusCode::kInvalidArgument,
+                                           StartsWith(GetParam().message)));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, SpecMistake,
+    ::testing::Values(
+        Mistake{"name: ''", [](LaunchSpec& s) { s.name = ""; }},
+        Mistake{"name: 'Disk'", [](LaunchSpec& s) { s.name = "Disk"; }},
+        Mistake{"name: '../x'", [](LaunchSpec& s) { s.name = "../x"; }},
+        Mistake{"name: ", [](LaunchSpec& s) { s.name.assign(33, 'a'); }},
+        Mistake{"binary: is empty", [](LaunchSpec& s) { s.binary = ""; }},
+        Mistake{"binary: 'sh' is not absolute",
+                [](LaunchSpec& s) { s.binary = "sh"; }},
+        Mistake{"args: has 65", [](LaunchSpec& s) { s.args.resize(65); }},
+        Mistake{"args[1]: is longer",
+                [](LaunchSpec& s) { s.args[1].assign(1025, 'x'); }},
+        Mistake{"args[0]: contains a NUL",
+                [](LaunchSpec& s) { s.args[0].push_back('\0'); }},
+        Mistake{"socket_path: is 108 bytes",
+                [](LaunchSpec& s) { s.socket_path = std::string(108, '/'); }},
+        Mistake{"resources: has 16",
+                [](LaunchSpec& s) { s.resources.resize(16); }},
+        Mistake{"resources[0].name: 'A=B'",
+                [](LaunchSpec& s) { s.resources[0].name = "A=B"; }},
+        Mistake{"resources[1].name: 'image' stands twice",
+                [](LaunchSpec& s) { s.resources[1].name = "image"; }},
+        Mistake{"resources[0].path: 'disk.img' is not absolute: give the",
+                [](LaunchSpec& s) { s.resources[0].path = "disk.img"; }},
+        Mistake{"resources[0].path: contains a NUL",
+                [](LaunchSpec& s) { s.resources[0].path.push_back('\0'); }},
+        Mistake{
+            "resources[0].lock: is shared",
+            [](LaunchSpec& s) { s.resources[0].lock = ResourceLock::kShared; }},
+        Mistake{"segment_bytes: 4097",
+                [](LaunchSpec& s) { s.segment_bytes = 4097; }},
+        Mistake{"segment_bytes: 0", [](LaunchSpec& s) { s.segment_bytes = 0; }},
+        Mistake{"limits.open_files",
+                [](LaunchSpec& s) { s.limits.open_files = 3; }},
+        Mistake{"limits.threads", [](LaunchSpec& s) { s.limits.threads = 0; }},
+        Mistake{"policy: 'x' is not absolute",
+                [](LaunchSpec& s) { s.policy = "x"; }},
+        Mistake{"realtime_priority",
+                [](LaunchSpec& s) { s.realtime_priority = 50; }},
+        Mistake{"restart.backoff_max: -1ns",
+                [](LaunchSpec& s) {
+                  s.restart.backoff_max = -absl::Nanoseconds(1);
+                }},
+        Mistake{"restart.budget",
+                [](LaunchSpec& s) { s.restart.budget = 2000000; }}));
+
+TEST(Spec, ControlCharactersNeverReachAMessage) {
+  LaunchSpec spec = DiskSpec();
+  spec.name = "x\nE holdfastd: forged";
+  EXPECT_THAT(ValidateSpec(spec).message(), ::testing::Not(HasSubstr("\n")));
+}
+
+TEST(Spec, LargestSpecFitsItsLimit) {
+  LaunchSpec spec = DiskSpec();
+  spec.args.clear();
+  spec.resources.clear();
+  for (size_t i = 0; i < kMaxResources; ++i) {
+    spec.resources.push_back(
+        {"r" + std::to_string(i), "/" + std::string(kMaxPath - 1, 'x')});
+  }
+  for (int i = 0; i < 10; ++i) spec.args.emplace_back(kMaxArgument, 'a');
+  ASSERT_OK(ValidateSpec(spec));
+  EXPECT_OK(DecodeSpec(EncodeSpec(spec)));
+}
+
+}  // namespace
+}  // namespace holdfast::launcher
