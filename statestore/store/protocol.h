@@ -38,43 +38,49 @@ using InstanceId = uint32_t;  // Likewise.
 
 enum class Type : uint16_t {
   // ---- launcher -> store ----
-  kHello = 1,        // arg0 = nonce. Answer: kInstanceInfo and kChildInfo for
-                     // all there is, kSlotInfo for each resource slot, then
-                     // kHelloDone with the same nonce. Anything the launcher
-                     // reads before that kHelloDone is from an older launcher.
-  kCreateInstance,   // instance, name; fds: segment. arg0 = flags (bit 0: the
-                     // fence may use the seccomp listener; else pidfd).
-                     // Answer: kOk or kError.
-  kSetListener,      // instance; fds: listening socket. The store accepts one
-                     // VMM at a time; a second one is closed at once and told
-                     // to the launcher by kVmmRefused.
-  kSetConnection,    // instance; fds: connected VMM socket (--fd).
-  kSetResource,      // instance, slot (resource range); fds: descriptor.
-                     // Forwarded to every child present and to come.
-  kAddChild,         // instance, child, arg0 = pid; fds: store's end of the
-                     // child's store channel, pidfd, launcher's end of the
-                     // child's control channel (kept only to be given back to
-                     // a new launcher), seccomp listener. All four, in this
-                     // order. A new child is a standby until promoted.
-  kKillChild,        // instance, child: SIGKILL through the pidfd.
-  kRemoveInstance,   // instance: close everything. Children must be gone.
-  kGetDescriptor,    // instance, slot; or child != 0: its control channel
-                     // (arg0 = 0) or pidfd (arg0 = 1). Answer: kDescriptor
-                     // with the descriptor, or kError.
-  kHoldPromotion,    // instance, arg0 = 1 hold, 0 go on: while held no standby
-                     // is promoted (quarantine, ordered stop).
-  kPutBlob,          // instance; fds: sealed memfd with the launcher's own
-                     // record of the instance (spec); replaces the last one.
-                     // Given back with kInstanceInfo.
+  kHello = 1,       // arg0 = nonce. Answer: kInstanceInfo and kChildInfo for
+                    // all there is, kSlotInfo for the connection and each
+                    // resource slot, all with tag = nonce, then kHelloDone
+                    // with the same nonce. Anything else the launcher reads
+                    // before that kHelloDone is for an older launcher. Every
+                    // other request has exactly one answer: kOk, kError or
+                    // kDescriptor.
+  kCreateInstance,  // instance, name; fds: segment. arg0 = flags (bit 0: the
+                    // fence may use the seccomp listener; else pidfd).
+  kSetListener,     // instance; fds: listening socket. The store accepts one
+                    // VMM at a time; a second one is closed at once and told
+                    // to the launcher by kVmmRefused.
+  kSetConnection,   // instance; fds: connected VMM socket (--fd).
+  kSetResource,     // instance, slot (resource range); fds: descriptor.
+                    // Forwarded to every child present and to come.
+  kAddChild,        // instance, child, arg0 = pid; fds: store's end of the
+                    // child's store channel, pidfd, launcher's end of the
+                    // child's control channel (kept only to be given back to
+                    // a new launcher), seccomp listener. All four, in this
+                    // order. A new child is a standby until promoted. arg1:
+                    // kAddReattached, kAddActive; arg2: epoch of the earlier
+                    // store (both only when a store died; see client.h).
+  kKillChild,       // instance, child: SIGKILL through the pidfd.
+  kRemoveInstance,  // instance: close everything. Children must be gone.
+  kGetDescriptor,   // instance, slot; or child != 0: its control channel
+                    // (arg0 = 0) or pidfd (arg0 = 1). Answer: kDescriptor
+                    // with the descriptor, or kError.
+  kHoldPromotion,   // instance, arg0 = 1 hold, 0 go on: while held no standby
+                    // is promoted (quarantine, ordered stop).
+  kPutBlob,         // instance; fds: sealed memfd with the launcher's own
+                    // record of the instance (spec); replaces the last one.
+                    // Given back with kInstanceInfo.
 
   // ---- store -> launcher ----
   kOk = 64,          // In answer to a request with the same tag.
   kError,            // arg0 = Error; tag.
-  kInstanceInfo,     // instance, name, arg0 = epoch, arg1 = active child or 0;
-                     // fds: segment, blob if any.
+  kInstanceInfo,     // instance, name, arg0 = epoch, arg1 = active child or 0,
+                     // arg2 = 1 while promotion is held; fds: segment, blob if
+                     // any.
   kChildInfo,        // instance, child, arg0 = pid, arg1 = ChildState; fds:
                      // control channel, pidfd.
-  kSlotInfo,         // instance, slot is occupied.
+  kSlotInfo,         // instance, slot is occupied; arg0 = its connection
+                     // number if it is the connection.
   kHelloDone,        // arg0 = nonce.
   kDescriptor,       // fds: the one asked for; tag.
   kChildReady,       // instance, child: the standby is parked and complete.
@@ -83,45 +89,60 @@ enum class Type : uint16_t {
   kPromoted,         // instance, child; arg0 = epoch, arg1 = ns when the
                      // promotion message was sent, arg2 = ns when the death
                      // that caused it was seen, 0 for a first start.
-  kVmmConnected,     // instance.
+  kVmmConnected,     // instance; arg0 = connection number, see kForward.
   kVmmGone,          // instance: the active child said that the stream ended.
   kVmmRefused,       // instance: a second VMM was turned away.
-  kChildMisbehaved,  // instance, child; arg0 = Error. The store has killed it.
+  kChildMisbehaved,  // instance, child; arg0 = Error. The store has killed it;
+                     // arg1 = errno when that failed: the launcher must.
+  kEventsLost,       // arg0 = how many: the launcher read nothing for so long
+                     // that events were dropped. It says kHello again.
 
   // ---- child -> store ----
-  kEscrow = 128,     // slot; fds: 1 descriptor, or none to clear the slot.
-                     // Only the active child (session and device range) or a
-                     // child of an instance without one (device range).
-                     // Answered with kAck when held *and* forwarded.
-  kRetain,           // bitmap: every session slot outside it is closed here
-                     // and in the standby. Idempotent. No answer.
-  kReady,            // The standby is parked: filter applied, memory mapped.
-  kVmmClosed,        // The active child consumed the end of the stream: drop
-                     // the connection and all session slots, accept the next.
-                     // Answered with kAck after the standby has been told.
+  kEscrow = 128,  // slot; fds: 1 descriptor, or none to clear the slot.
+                  // Only the active child (session and device range) or a
+                  // child of an instance without one (device range). A
+                  // re-attached child: any range until its kReady; arg0 =
+                  // connection number for kSlotConnection.
+                  // Answered with kAck when held *and* forwarded.
+  kRetain,        // bitmap: every session slot outside it is closed here
+                  // and in the standby. Idempotent. No answer.
+  kReady,         // The standby is parked: filter applied, memory mapped.
+  kVmmClosed,     // The active child consumed the end of the stream: drop
+                  // the connection and all session slots, accept the next.
+                  // arg0 = connection number: acknowledged and nothing else
+                  // when it is not the present one, so that a successor may
+                  // say it again. Answered with kAck after the standby has
+                  // been told.
 
   // ---- store -> child ----
-  kAck = 192,        // tag of the kEscrow or kVmmClosed.
-  kForward,          // slot; fds: 1 descriptor, or none: the slot is empty now.
-                     // At start all occupied slots, then kForwardDone.
+  kAck = 192,  // tag of the kEscrow or kVmmClosed.
+  kForward,    // slot; fds: 1 descriptor, or none: the slot is empty now.
+               // At start all occupied slots, then kForwardDone. arg0 =
+               // connection number for kSlotConnection: never 0, never
+               // the same for two connections, even of two stores.
   kForwardDone,
-  kPromote,          // arg0 = epoch; arg1 = ns when the death was seen, 0 for
-                     // a first start. From here the child is the active one.
-  kSync,             // To the standby: the active child has just sent kRetain
-                     // (bitmap): a good moment to read the segment and map.
+  kPromote,  // arg0 = epoch; arg1 = ns when the death was seen, 0 for
+             // a first start. From here the child is the active one.
+  kSync,     // To the standby: the active child has just sent kRetain
+             // (bitmap): a good moment to read the segment and map.
 };
 
 enum class Error : uint64_t {
   kNone = 0,
-  kBadMessage = 1,   // Size, type, descriptor count or range is wrong.
-  kUnknown = 2,      // No such instance, child or slot.
-  kLimit = 3,        // A table is full.
-  kNotActive = 4,    // Only the active child may do this.
+  kBadMessage = 1,  // Size, type, descriptor count or range is wrong.
+  kUnknown = 2,     // No such instance, child or slot.
+  kLimit = 3,       // A table is full.
+  kNotActive = 4,   // Only the active child may do this.
   kExists = 5,
-  kSystem = 6,       // A system call of the store failed.
+  kSystem = 6,  // A system call of the store failed.
 };
 
 enum class ChildState : uint64_t { kStarting = 0, kStandby = 1, kActive = 2 };
+
+// Flags of kAddChild.
+inline constexpr uint64_t kAddReattached = 1;  // It lived under an older store
+                                               // and deposits what it holds.
+inline constexpr uint64_t kAddActive = 2;      // It is the active one already.
 
 // What proved the death of a child.
 enum class Fence : uint64_t { kSeccompListener = 1, kPidfd = 2 };

@@ -1,0 +1,104 @@
+#ifndef HOLDFAST_STATESTORE_STORE_ESCROW_H_
+#define HOLDFAST_STATESTORE_STORE_ESCROW_H_
+
+#include <cstdint>
+
+#include "statestore/store/actions.h"
+#include "statestore/store/incoming.h"
+#include "statestore/store/protocol.h"
+#include "statestore/store/tables.h"
+
+namespace holdfast::store {
+
+// The store without its system calls: what a message, a death or a connection
+// does to the tables, and what must be done about it. protocol.h says what each
+// message means; promotion.h who is promoted.
+//
+// Every call appends to `actions` what the caller must carry out in that order,
+// before the next call. Descriptors that come with a message or a connection
+// belong to the Escrow from then on; it gives each back by exactly one kClose.
+// `now` is CLOCK_MONOTONIC in ns. A promotion is always the first action of its
+// list. Not thread-safe. Allocates nothing. Any input is safe.
+class Escrow {
+ public:
+  // A message of the launcher, which is trusted but may be wrong: an invalid
+  // request is answered with kError and changes nothing.
+  void OnLauncher(Incoming incoming, uint64_t now, ActionList& actions);
+
+  // A message of a child, which is not trusted: a wrong one is its death. A
+  // size of 0 is the end of the stream: the child is killed, but only the
+  // fence lets another take over.
+  void OnChild(Key key, Incoming incoming, uint64_t now, ActionList& actions);
+
+  // The child cannot be sent to: its queue is full, or (`gone`) it has closed.
+  void OnSendFailed(Key key, bool gone, ActionList& actions);
+
+  // HUP of a child's seccomp listener (Watch::kListener) or its pidfd is
+  // readable (Watch::kPidfd).
+  void OnFence(Key key, uint64_t now, ActionList& actions);
+
+  // `vmm` was accepted on an instance's listening socket.
+  void OnAccepted(Key key, Handle vmm, uint64_t now, ActionList& actions);
+
+  // A child's store channel, an instance's listening socket; kNoHandle when
+  // `key` is of something that is gone.
+  Handle ChannelOf(Key key);
+  Handle ListenerOf(Key key);
+
+  const Tables& tables() const { return tables_; }
+
+ private:
+  struct Request {
+    Incoming& incoming;
+    const Message& message;
+    uint64_t now;
+    ActionList& actions;
+  };
+  // Places within an instance that something is about.
+  struct Place {
+    Instance& instance;
+    size_t index;
+    Child& child() const { return instance.children[index]; }
+  };
+
+  Error Dispatch(Request& request);
+  Error CreateInstance(Request& request);
+  Error SetListener(Instance& instance, Request& request);
+  Error AddChild(Instance& instance, Request& request);
+  Error KillChild(Instance& instance, Request& request);
+  Error RemoveInstance(Instance& instance, Request& request);
+  Error GetDescriptor(Instance& instance, Request& request);
+  Error PutBlob(Instance& instance, Request& request);
+  Error Hold(Instance& instance, Request& request);
+
+  Error DispatchChild(Place from, Request& request);
+  Error Deposit(Place from, Request& request);
+  Error Retain(Place from, Request& request);
+  Error VmmClosed(Place from, Request& request);
+  Error Ready(Place from, Request& request);
+
+  // Applies an event of the promotion machine; sends kPromote at once. The
+  // caller then reports with TellPromoted(promoted).
+  Decision Apply(Instance& instance, Stimulus stimulus, size_t index,
+                 ActionList& actions);
+  void TellPromoted(Instance& instance, int promoted, ActionList& actions);
+  void Kill(Place victim, ActionList& actions);
+  void Remove(Place place, ActionList& actions);
+  // Puts `handle` (or kNoHandle) into the slot and forwards it to every child
+  // but `depositor`.
+  void Put(Instance& instance, Slot slot, Handle handle, int depositor,
+           ActionList& actions);
+  void Forward(const Instance& instance, Slot slot, size_t index,
+               ActionList& actions);
+  Action& Send(const Instance& instance, size_t index, Type type,
+               ActionList& actions);
+  void UpdateListening(Instance& instance, ActionList& actions);
+  void SetConnection(Instance& instance, Handle vmm, uint64_t now,
+                     ActionList& actions);
+
+  Tables tables_;
+};
+
+}  // namespace holdfast::store
+
+#endif  // HOLDFAST_STATESTORE_STORE_ESCROW_H_

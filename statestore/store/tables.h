@@ -1,0 +1,93 @@
+#ifndef HOLDFAST_STATESTORE_STORE_TABLES_H_
+#define HOLDFAST_STATESTORE_STORE_TABLES_H_
+
+// The store's whole memory: instances, their children and their slots, in
+// arrays of fixed size. Pure: descriptors are numbers here.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "statestore/store/actions.h"
+#include "statestore/store/promotion.h"
+#include "statestore/store/protocol.h"
+
+namespace holdfast::store {
+
+struct Child {
+  ChildId id = 0;  // 0: this place is free.
+  uint32_t generation = 0;
+  uint32_t pid = 0;
+  bool depositing = false;     // Re-attached and not yet kReady.
+  Handle channel = kNoHandle;  // Its store channel, our end.
+  Handle pidfd = kNoHandle;
+  Handle control = kNoHandle;   // Kept for a new launcher, never used.
+  Handle listener = kNoHandle;  // Seccomp listener, for its HUP alone.
+};
+
+struct Instance {
+  InstanceId id = 0;  // 0: this place is free.
+  uint32_t generation = 0;
+  bool seccomp_fence = false;  // The listener's HUP is the fence; else pidfd.
+  bool listening = false;      // `listener` is being watched.
+  char name[kMaxNameSize] = {};
+  Handle segment = kNoHandle;
+  Handle blob = kNoHandle;
+  Handle listener = kNoHandle;
+  std::array<Handle, kSlotCount> slots;
+  uint64_t connection = 0;  // Number of the last connection in slot 0.
+  uint64_t death_ns = 0;    // Of the last active child, until it has a heir.
+  PromotionState promotion;
+  std::array<Child, kMaxChildrenPerInstance> children;
+
+  Instance() { slots.fill(kNoHandle); }
+};
+
+class Tables {
+ public:
+  // The instance, or nullptr when there is none.
+  Instance* Find(InstanceId id);
+  // A free place under a new generation, or nullptr: kMaxInstances are there.
+  Instance* Allocate(InstanceId id);
+  // The instance that `key` was made for, or nullptr.
+  Instance* Find(Key key);
+  // Likewise its child; for keys of a child's descriptors.
+  Child* FindChild(Key key);
+
+  size_t IndexOf(const Instance& instance) const {
+    return static_cast<size_t>(&instance - instances_.data());
+  }
+  Key KeyOf(const Instance& instance) const;
+  Key KeyOf(const Instance& instance, size_t child, Watch watch) const;
+
+  uint32_t NextGeneration() { return ++generation_; }
+  const std::array<Instance, kMaxInstances>& instances() const {
+    return instances_;
+  }
+
+ private:
+  std::array<Instance, kMaxInstances> instances_;
+  uint32_t generation_ = 0;
+};
+
+// Index of the child in `instance`, or Decision::kNobody.
+int FindChild(const Instance& instance, ChildId id);
+
+// Index of a free place, or Decision::kNobody.
+int FreeChild(const Instance& instance);
+
+// Position of an iteration over everything for kHello.
+struct Cursor {
+  uint32_t instance = 0;
+  uint32_t step = 0;
+};
+
+// The next message of the inventory at or after `cursor`, as a kTell action
+// whose descriptors are lent; moves `cursor` behind it. False: there is no
+// more. Carrying it over several calls while the tables change is safe: what
+// changed behind the cursor is told by the events.
+bool NextInventory(const Tables& tables, Cursor& cursor, Action& action);
+
+}  // namespace holdfast::store
+
+#endif  // HOLDFAST_STATESTORE_STORE_TABLES_H_
