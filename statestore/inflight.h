@@ -125,6 +125,12 @@ class BasicInflightTable {
   // request is in flight, or none of them matters any more (device reset).
   void Forget() { Access::StoreRelease(&header()->version, uint16_t{0}); }
 
+  // When `head` (< num()), in flight, was fetched: a name that no other request
+  // of this life of the queue has.
+  uint64_t counter(uint16_t head) const {
+    return Access::Load(&entry(head)->counter);
+  }
+
   uint16_t avail_offset() const { return Access::Load(tail()); }
 
   // Commits that `head` (< num()) is in flight; the last store does it.

@@ -173,7 +173,7 @@ absl::Status CheckHeader(const HeaderPage& page, size_t size) {
                      ", this binary reads version ", kFormatVersion));
   }
   if (header.check != page.Check()) return Corrupt("header checksum differs");
-  if (header.segment_size != size || size > kMaxSegmentSize) {
+  if (header.segment_size > size || header.segment_size > kMaxSegmentSize) {
     return Corrupt(
         absl::StrCat("made for ", header.segment_size, " bytes, has ", size));
   }
@@ -265,7 +265,7 @@ bool Segment::IsEmpty(absl::Span<const uint8_t> memory) {
 absl::Status FormatSegment(absl::Span<uint8_t> memory,
                            const SegmentSpec& spec) {
   ASSIGN_OR_RETURN(const SegmentLayout layout, Plan(spec));
-  if (memory.size() != layout.size || !IsAligned(memory)) {
+  if (memory.size() < layout.size || !IsAligned(memory)) {
     return absl::InvalidArgumentError(
         absl::StrCat("segment: ", memory.size(), " bytes of memory for ",
                      layout.size, ", or misaligned"));
@@ -273,7 +273,7 @@ absl::Status FormatSegment(absl::Span<uint8_t> memory,
   if (!Segment::IsEmpty(memory)) {
     return absl::FailedPreconditionError("segment: formatted already");
   }
-  std::memset(memory.data(), 0, memory.size());
+  std::memset(memory.data(), 0, layout.size);
   const HeaderPage page = MakeHeaderPage(layout);
   std::memcpy(memory.data(), page.bytes, kPageSize);
   const std::vector<uint8_t> schema = EncodeSchema(spec.state);

@@ -11,7 +11,7 @@
 namespace holdfast {
 
 // A piece of a request in guest memory. The guest may write it at any time.
-struct Segment {
+struct ChainSegment {
   uint8_t* data;
   uint32_t size;  // Never 0.
   GuestAddress address;
@@ -30,8 +30,8 @@ class Chain {
   Chain& operator=(const Chain&) = delete;
 
   uint16_t head() const { return head_; }
-  absl::Span<const Segment> readable() const { return {segments_, readable_}; }
-  absl::Span<const Segment> writable() const {
+  absl::Span<const ChainSegment> readable() const { return {segments_, readable_}; }
+  absl::Span<const ChainSegment> writable() const {
     return {segments_ + readable_, count_ - readable_};
   }
   // Bytes. Their sum fits 32 bits, as VIRTIO demands.
@@ -41,7 +41,7 @@ class Chain {
  private:
   friend class ChainWalker;
 
-  Segment segments_[kMaxSegments];  // The readable ones first.
+  ChainSegment segments_[kMaxSegments];  // The readable ones first.
   size_t count_ = 0;
   size_t readable_ = 0;
   uint32_t readable_size_ = 0;

@@ -224,7 +224,7 @@ bool BasicSplitRing<Access>::EnableKicks() {
 template <typename Access>
 void BasicSplitRing<Access>::MarkDirty(const Chain& chain) const {
   if (!memory_->logging()) return;
-  for (const Segment& segment : chain.writable()) {
+  for (const ChainSegment& segment : chain.writable()) {
     memory_->MarkDirty(segment.address, segment.size);
   }
 }
