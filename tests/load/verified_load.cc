@@ -136,10 +136,9 @@ void VerifiedLoad::CheckRead(const LoadRequest& request,
                    data.subspan(i * kBlockSize, kBlockSize), &found);
     if (verdict == BlockVerdict::kIntact) continue;
     ++counts_.bad[static_cast<int>(verdict)];
-    AddFinding(absl::StrCat(VerdictName(verdict), ": block ", index,
-                            " must hold write ", sequence,
-                            ", header says write ", found.sequence,
-                            " of block ", found.index));
+    AddFinding(absl::StrCat(
+        VerdictName(verdict), ": block ", index, " must hold write ", sequence,
+        ", header says write ", found.sequence, " of block ", found.index));
   }
 }
 

@@ -1,0 +1,55 @@
+#!/bin/sh
+# The guest of the disk tests: verified load on the first partition of the disk
+# and, if there is a second one, on the ext4 in it, until the time is over or
+# the host sends a line. From the kernel's command line: depth= seconds=
+# span_mib= max_kib= lost_s= gap_ms= disk=
+disk=vda depth=32 seconds=10 span_mib=64 max_kib=256 lost_s=30 gap_ms=5
+for word in $(cat /proc/cmdline); do
+  case $word in
+    disk=* | depth=* | seconds=* | span_mib=* | max_kib=* | lost_s=* | gap_ms=*)
+      eval "$word" ;;
+  esac
+done
+
+fail() {
+  echo "VMTEST-FAILED $*"
+  exit 1
+}
+
+[ -b "/dev/$disk" ] || fail "no disk $disk"
+raw=/dev/$disk
+files=
+if [ -b "/dev/${disk}2" ]; then
+  raw=/dev/${disk}1
+  mount -t ext4 "/dev/${disk}2" /mnt || fail "cannot mount ${disk}2"
+  mkdir -p /mnt/load
+  files=yes
+fi
+before=$(dmesg | wc -l)
+
+blkverify --device "$raw" --depth "$depth" --seconds "$seconds" \
+  --span_mib "$span_mib" --max_kib "$max_kib" --gap_ms "$gap_ms" \
+  --lost_s "$lost_s" &
+block_load=$!
+file_load=
+if [ -n "$files" ]; then
+  fsload --directory /mnt/load --seconds "$seconds" &
+  file_load=$!
+fi
+(read -r _ && kill -TERM $block_load $file_load) </dev/console &
+listener=$!
+
+result=0
+wait $block_load || result=1
+if [ -n "$file_load" ]; then
+  wait $file_load || result=1
+fi
+kill $listener 2>/dev/null
+
+dmesg | tail -n "+$((before + 1))" | sed 's/^/DMESG-NEW /'
+echo "DMESG-CHECKED $before"
+if [ -n "$files" ]; then
+  umount /mnt || fail "cannot unmount ${disk}2"
+  echo "FS-UNMOUNTED"
+fi
+exit $result

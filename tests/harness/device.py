@@ -1,0 +1,124 @@
+"""The back-ends that a guest's disk can have, behind one interface.
+
+    with SomeDevice(image, ...) as device:
+        Vm(..., arguments=device.qemu_arguments())
+        recovery = device.kill()
+"""
+
+import os
+import signal
+import tempfile
+import time
+
+from tests.harness import parts, processes
+
+START_SECONDS = 30
+
+
+class Kill:
+    """One kill of the active disk process.
+
+    Attributes:
+      time: of the SIGKILL, time.monotonic().
+      recovery_us: until the device served again, by the back-end's own clock;
+        None if the back-end cannot tell.
+    """
+
+    def __init__(self, when, recovery_us=None):
+        self.time = when
+        self.recovery_us = recovery_us
+
+
+class Device:
+    """A vhost-user-blk back-end in a process that can be killed."""
+
+    name = ""
+    # Options of QEMU's chardev; "" if QEMU must never see a disconnect.
+    chardev_options = ""
+
+    def __init__(self, image):
+        self.image = image
+        self._directory = tempfile.TemporaryDirectory(prefix="hfdev")
+        self.socket = os.path.join(self._directory.name, "blk.sock")
+        self.log_path = os.path.join(self._directory.name, "log")
+        self._log = open(self.log_path, "wb")
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        self._log.close()
+        self._directory.cleanup()
+
+    def qemu_arguments(self):
+        options = "," + self.chardev_options if self.chardev_options else ""
+        return ["-chardev", "socket,id=blk,path=%s%s" % (self.socket, options),
+                "-device", "vhost-user-blk-pci,chardev=blk,num-queues=1"]
+
+    def log(self):
+        """What the back-end has printed."""
+        with open(self.log_path, "rb") as f:
+            return f.read().decode("utf8", "replace")
+
+    def start(self):
+        raise NotImplementedError
+
+    def stop(self):
+        raise NotImplementedError
+
+    def kill(self):
+        """Kills the active disk process once and returns the Kill."""
+        raise NotImplementedError
+
+    def _start_process(self, command):
+        return processes.start(command, stdout=self._log, stderr=self._log)
+
+    def _wait_socket(self, process):
+        def ready():
+            if process.poll() is not None:
+                raise RuntimeError("%s ended with status %d: %s" % (
+                    self.name, process.returncode, self.log()[-2000:]))
+            return os.path.exists(self.socket)
+        processes.wait_for(ready, START_SECONDS, "socket of " + self.name)
+
+
+class QsdDevice(Device):
+    """What people have today: qemu-storage-daemon, started again at once by
+    whoever watches it, and QEMU reconnects."""
+
+    def __init__(self, image, version="7.2", reconnect_ms=20):
+        super().__init__(image)
+        self.name = "qemu-storage-daemon " + version
+        self._program = parts.storage_daemon(version)
+        self._process = None
+        # QEMU 7.2 knows whole seconds only.
+        self.chardev_options = ("reconnect=1" if version == "7.2" else
+                                "reconnect-ms=%d" % reconnect_ms)
+
+    def _command(self):
+        return [
+            self._program, "--blockdev",
+            "driver=file,node-name=disk,filename=%s,locking=off" % self.image,
+            "--export", "type=vhost-user-blk,id=export,node-name=disk,"
+            "addr.type=unix,addr.path=%s,writable=on,num-queues=1" %
+            self.socket]
+
+    def start(self):
+        self._process = self._start_process(self._command())
+        self._wait_socket(self._process)
+
+    def stop(self):
+        processes.kill(self._process)
+
+    def kill(self):
+        when = time.monotonic()
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._process = self._start_process(self._command())
+        return Kill(when)

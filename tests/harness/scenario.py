@@ -1,0 +1,205 @@
+"""The acceptance scenario: a guest writes and verifies while its disk process
+is killed again and again."""
+
+import os
+import random
+import time
+
+from tests.harness import console, disk, initramfs, parts, stalls, vm
+
+# A load that has come to its end reads back everything, unmounts and powers
+# off; on a busy machine under TCG this takes a while.
+FINISH_SECONDS = 180
+# Without a sign of life from the load for so long it hangs.
+SILENCE_SECONDS = 60
+LOST_SECONDS = 30
+
+
+class Settings:
+    """How to run the scenario.
+
+    Attributes:
+      kills: how often; 0 for a control run without any.
+      period: mean seconds between two kills.
+      control: seconds of load before the first kill, to know what the machine
+        itself causes.
+      depth, max_kib: of the guest's load.
+      ext4: whether the disk also has a mounted file system.
+      stop_at_damage: end the run as soon as the guest reports damage.
+      qemu: version. kernel: version. seed: of the times of the kills.
+    """
+
+    def __init__(self, kills=20, period=0.5, control=3.0, depth=32,
+                 max_kib=256, ext4=True, stop_at_damage=True, qemu="7.2",
+                 kernel="6.1", seed=1):
+        self.kills = kills
+        self.period = period
+        self.control = control
+        self.depth = depth
+        self.max_kib = max_kib
+        self.ext4 = ext4
+        self.stop_at_damage = stop_at_damage
+        self.qemu = qemu
+        self.kernel = kernel
+        self.seed = seed
+
+    def schedule(self):
+        """The pauses before each kill, in seconds: equal seeds, equal kills."""
+        source = random.Random(self.seed)
+        return [self.period * source.uniform(0.5, 1.5)
+                for _ in range(self.kills)]
+
+    def command_line(self):
+        # The host ends the load; the guest's own limit only bounds it.
+        return "depth=%d max_kib=%d seconds=%d lost_s=%d" % (
+            self.depth, self.max_kib,
+            self.control + 1.5 * self.period * self.kills + 600, LOST_SECONDS)
+
+
+class Outcome:
+    """What a run showed; as_dict() is what --json prints."""
+
+    def __init__(self, settings, device):
+        self.settings = settings
+        self.device = device.name
+        self.accel = ""
+        self.kills = []
+        self.damaged_after = None
+        self.problems = []
+        self.gaps = []
+        self.control_gap = 0.0
+        self.verdict = None
+        self.load_average = 0.0
+
+    @property
+    def clean(self):
+        return not self.problems
+
+    def stalls(self):
+        return stalls.per_kill([kill.time for kill in self.kills], self.gaps)
+
+    def recoveries_us(self):
+        return [kill.recovery_us for kill in self.kills
+                if kill.recovery_us is not None]
+
+    def as_dict(self):
+        def milliseconds(values):
+            return {key: round(value * 1000, 3)
+                    for key, value in stalls.summary(values).items()}
+        return {
+            "device": self.device,
+            "qemu": self.settings.qemu,
+            "kernel": self.settings.kernel,
+            "accelerator": self.accel,
+            "load_average": round(self.load_average, 1),
+            "depth": self.settings.depth,
+            "clean": self.clean,
+            "kills": len(self.kills),
+            "damaged_after_kill": self.damaged_after,
+            "stall_ms": milliseconds(self.stalls()),
+            "control_gap_ms": round(self.control_gap * 1000, 3),
+            "recovery_us": stalls.summary(self.recoveries_us()),
+            "blocks": self.verdict and self.verdict.blocks,
+            "files": self.verdict and self.verdict.files,
+            "problems": self.problems,
+        }
+
+
+DAMAGE = r"^(BLK|FS)-(FINDING|LOST)|I/O error|^(BLK|FS)-RESULT|^VMTEST-"
+
+
+def run(device_factory, settings, directory, strict=True, log=None,
+        on_kill=lambda number, kill: None):
+    """Boots the guest on a device, kills the device on schedule, checks all.
+
+    device_factory: takes the image's path and returns a device.Device.
+    directory: for the image and the initramfs.
+    strict: QEMU's standard error must stay empty.
+    on_kill: called with the number, from 1, and the Kill.
+    """
+    kernel, tree = parts.kernel(settings.kernel)
+    qemu = parts.qemu(settings.qemu)
+    guest = initramfs.disk(directory, tree)
+    image = disk.Disk(os.path.join(directory, "disk.img"),
+                      ext4_mib=64 if settings.ext4 else 0)
+    accel = vm.pick_accelerator(kernel, initramfs.hello(directory, tree), qemu)
+    with device_factory(image.path) as device:
+        outcome = Outcome(settings, device)
+        outcome.accel = accel
+        with vm.Vm(kernel, guest, qemu=qemu, accel=accel, shared_memory=True,
+                   arguments=device.qemu_arguments(), log=log,
+                   append=settings.command_line()) as machine:
+            machine.wait_boot()
+            _load_and_kill(machine, device, settings, outcome, on_kill)
+            _finish(machine, outcome, strict)
+        if outcome.problems:
+            outcome.problems += _tail(device)
+    problem = image.fsck()
+    if problem:
+        outcome.problems.append("fsck: " + problem)
+    return outcome
+
+
+def _load_and_kill(machine, device, settings, outcome, on_kill):
+    started = machine.console.wait(
+        "^BLK-START|^VMTEST-(EXIT|FAILED)", vm.BOOT_SECONDS)
+    if not started or "BLK-START" not in started[1].string:
+        outcome.problems.append("the guest did not start its load")
+        return
+    first = len(machine.console.lines())
+    time.sleep(settings.control)
+    for number, pause in enumerate(settings.schedule(), 1):
+        time.sleep(pause)
+        if settings.stop_at_damage and machine.console.wait(
+                DAMAGE, 0, first):
+            outcome.damaged_after = number - 1
+            break
+        if not machine.alive():
+            outcome.problems.append("QEMU died after kill %d" % (number - 1))
+            break
+        kill = device.kill()
+        outcome.kills.append(kill)
+        on_kill(number, kill)
+    time.sleep(settings.period)
+    outcome.load_average = vm.load_average()
+
+
+def _finish(machine, outcome, strict):
+    """Ends the load, waits for the guest's verdict and reads it."""
+    if machine.alive():
+        status = machine.status()
+        if status != "running":
+            outcome.problems.append("QEMU says that the guest is " + status)
+        machine.send_line()
+    # A request that never completes is given up by the load; the guest then
+    # cannot end, because its process waits in the kernel.
+    machine.console.wait(r"^VMTEST-EXIT|^BLK-LOST", FINISH_SECONDS)
+    machine.wait_exit(5)
+    machine.stop()
+    lines = machine.console.lines()
+    outcome.verdict = console.Verdict(lines)
+    outcome.problems += outcome.verdict.problems(outcome.settings.ext4)
+    if outcome.damaged_after is None and outcome.verdict.findings:
+        outcome.damaged_after = len(outcome.kills)
+    if strict and machine.stderr():
+        outcome.problems.append("QEMU says: " + machine.stderr().strip())
+    _measure(lines, outcome)
+
+
+def _measure(lines, outcome):
+    try:
+        outcome.gaps = console.stalls(lines)
+    except ValueError as error:
+        outcome.problems.append(str(error))
+        return
+    if outcome.kills:
+        before = [length for start, length in outcome.gaps
+                  if start + length < outcome.kills[0].time]
+    else:
+        before = [length for _, length in outcome.gaps]
+    outcome.control_gap = max(before, default=0.0)
+
+
+def _tail(device):
+    text = device.log().strip()
+    return ["the device's log ends: " + text[-1500:]] if text else []
