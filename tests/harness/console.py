@@ -140,8 +140,9 @@ class Verdict:
 
     def problems(self, expect_files=False):
         """Everything that is not as it must be, in words; empty if clean."""
-        found = list(self.findings)
-        found += ["the guest's kernel says: " + line for line in self.kernel]
+        found = _first(self.findings)
+        found += _first(["the guest's kernel says: " + line
+                         for line in self.kernel])
         if self.exit_status is None:
             found.append("the guest did not come to its end")
         elif self.exit_status:
@@ -152,6 +153,13 @@ class Verdict:
         if expect_files or self.files:
             found += _load_problems("file", self.files)
         return found
+
+
+def _first(lines, most=5):
+    """The first lines, and how many there are beyond them."""
+    if len(lines) <= most:
+        return list(lines)
+    return lines[:most] + ["... and %d more like these" % (len(lines) - most)]
 
 
 def _between(texts, first, last):

@@ -104,6 +104,12 @@ class VerdictProblems(unittest.TestCase):
             with self.subTest(text):
                 self.assertEqual(len(self.problems(with_line(text))), 1)
 
+    def test_a_flood_is_cut_short(self):
+        lines = clean_lines()
+        lines[5:5] = [(0.0, "BLK-FINDING %d" % i) for i in range(100)]
+        self.assertEqual(self.problems(lines)[4:],
+                         ["BLK-FINDING 4", "... and 95 more like these"])
+
     def test_what_is_missing_is_one(self):
         for prefix in ("BLK-RESULT", "FS-RESULT", "DMESG-CHECKED",
                        "VMTEST-EXIT"):

@@ -16,3 +16,28 @@ def python_test(name, src, data = [], **kwargs):
         data = [src, "//tests/harness:run_unittest.py"] + data,
         **kwargs
     )
+
+def guest_test(name, src, data = [], **kwargs):
+    """A python_test that boots a guest: alone on the machine, outside the sandbox.
+
+    Args:
+      name: ends in _test.
+      src: the unittest file.
+      data: the device's binaries.
+      **kwargs: of sh_test.
+    """
+    python_test(
+        name = name,
+        src = src,
+        size = "large",
+        data = data + [
+            "//tests/guest",
+            "//tests/harness",
+        ],
+        tags = [
+            "exclusive",
+            "no-sandbox",
+            "vm",
+        ],
+        **kwargs
+    )

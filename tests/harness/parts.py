@@ -16,8 +16,7 @@ class Missing(unittest.SkipTest):
 
 def cache():
     """The directory that tools/fetch-guest fills."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(
-        os.environ.get("HOME") or "/var/tmp", ".cache")
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.environ.get("HOLDFAST_CACHE") or os.path.join(home, "holdfast")
 
 

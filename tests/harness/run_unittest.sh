@@ -1,3 +1,4 @@
 #!/bin/bash
-# Bazel starts a test as a shell script; this one hands over to Python.
-exec python3 -B "$(dirname "$0")/run_unittest.py" "$@"
+# Bazel starts a test as a shell script; this one hands over to Python. The
+# working directory is the root of the runfiles.
+exec python3 -B tests/harness/run_unittest.py "$@"

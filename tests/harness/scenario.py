@@ -10,9 +10,6 @@ from tests.harness import console, disk, initramfs, parts, stalls, vm
 # A load that has come to its end reads back everything, unmounts and powers
 # off; on a busy machine under TCG this takes a while.
 FINISH_SECONDS = 180
-# Without a sign of life from the load for so long it hangs.
-SILENCE_SECONDS = 60
-LOST_SECONDS = 30
 
 
 class Settings:
@@ -24,19 +21,21 @@ class Settings:
       control: seconds of load before the first kill, to know what the machine
         itself causes.
       depth, max_kib: of the guest's load.
+      lost: seconds after which the guest gives a request up.
       ext4: whether the disk also has a mounted file system.
       stop_at_damage: end the run as soon as the guest reports damage.
       qemu: version. kernel: version. seed: of the times of the kills.
     """
 
     def __init__(self, kills=20, period=0.5, control=3.0, depth=32,
-                 max_kib=256, ext4=True, stop_at_damage=True, qemu="7.2",
-                 kernel="6.1", seed=1):
+                 max_kib=256, lost=30, ext4=True, stop_at_damage=True,
+                 qemu="7.2", kernel="6.1", seed=1):
         self.kills = kills
         self.period = period
         self.control = control
         self.depth = depth
         self.max_kib = max_kib
+        self.lost = lost
         self.ext4 = ext4
         self.stop_at_damage = stop_at_damage
         self.qemu = qemu
@@ -53,7 +52,7 @@ class Settings:
         # The host ends the load; the guest's own limit only bounds it.
         return "depth=%d max_kib=%d seconds=%d lost_s=%d" % (
             self.depth, self.max_kib,
-            self.control + 1.5 * self.period * self.kills + 600, LOST_SECONDS)
+            self.control + 1.5 * self.period * self.kills + 600, self.lost)
 
 
 class Outcome:

@@ -86,6 +86,10 @@ class Vm:
         with open(self._stderr.name, "rb") as f:
             return f.read().decode("utf8", "replace")
 
+    def monitor_ready(self):
+        """Whether the monitor can be asked already."""
+        return os.path.exists(self._qmp_path)
+
     def status(self):
         """QMP's query-status: "running", "paused", ..."""
         with Qmp(self._qmp_path) as qmp:

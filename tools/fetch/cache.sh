@@ -1,4 +1,4 @@
 # shellcheck shell=bash
 # Sourced: where downloaded things live, always outside the tree.
-HOLDFAST_CACHE=${HOLDFAST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/holdfast}
+HOLDFAST_CACHE=${HOLDFAST_CACHE:-${XDG_CACHE_HOME:-~/.cache}/holdfast}
 export HOLDFAST_CACHE
