@@ -133,9 +133,8 @@ absl::Status CheckInflightShape(const Turn& turn) {
 }
 
 uint64_t NeededInflightSize(const Turn& turn) {
-  return InflightRegionSize(turn.request.inflight.queue_count,
-                            turn.request.inflight.queue_size,
-                            (turn.next.features & kFeatureRingPacked) != 0);
+  return InflightSize(turn.request.inflight.queue_count,
+                      turn.request.inflight.queue_size);
 }
 
 // The front-end wants a region in which nothing is in flight: QEMU asks at its

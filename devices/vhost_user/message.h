@@ -103,8 +103,6 @@ inline constexpr uint64_t kProtocolStatus = 1ull << 16;
 // Bits of GET_ and SET_FEATURES that belong to vhost and not to the device.
 inline constexpr uint64_t kFeatureLogAll = 1ull << 26;
 inline constexpr uint64_t kFeatureProtocolFeatures = 1ull << 30;
-// The one VIRTIO feature that changes the protocol's own layouts.
-inline constexpr uint64_t kFeatureRingPacked = 1ull << 34;
 
 // "A vring state description".
 struct VringState {

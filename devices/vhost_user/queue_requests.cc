@@ -56,7 +56,7 @@ absl::Status SetAddress(Turn& turn, QueueState& queue, uint16_t index) {
 
 absl::Status SetBase(Turn& turn, QueueState& queue) {
   const uint32_t base = turn.request.vring.num;
-  if ((turn.next.features & kFeatureRingPacked) == 0 && base > 0xffff) {
+  if (base > 0xffff) {
     return turn.Invalid("index ", base, " in a split ring");
   }
   if (queue.started != 0 && queue.base != base) {

@@ -47,9 +47,10 @@ uint64_t OfferedFeatures(const BackendInfo& info);
 
 // How a ring that starts finds its in-flight record.
 enum class QueueStart {
-  kFresh,  // Nothing is in flight: clear the record and set its used index to
-           // the one found in the ring. (A zeroed record on a used ring would
-           // lose a request: spdk/spdk issue 3766.)
+  kFresh,  // Nothing is in flight: mark the record unused (version 0), whatever
+           // it holds, so that recovery begins it from the used index in the
+           // ring. (A zeroed record that counts as used would lose a request:
+           // spdk/spdk issue 3766.)
   kAdopt,  // The front-end handed the region over (state.inflight): a record
            // of version 0 is treated as kFresh, any other is recovered.
 };

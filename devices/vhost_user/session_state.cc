@@ -6,6 +6,7 @@
 #include "absl/strings/string_view.h"
 #include "base/status_macros.h"
 #include "devices/vhost_user/message.h"
+#include "statestore/inflight.h"
 
 namespace holdfast::vhost_user {
 namespace {
@@ -141,8 +142,7 @@ absl::Status CheckInflight(const InflightState& inflight) {
                   inflight.queue_size);
   }
   if (Wraps(inflight.offset, inflight.size) ||
-      inflight.size < InflightRegionSize(inflight.queue_count,
-                                         inflight.queue_size, false)) {
+      inflight.size < InflightSize(inflight.queue_count, inflight.queue_size)) {
     return Broken("in-flight region has an impossible size");
   }
   return absl::OkStatus();
@@ -212,12 +212,6 @@ bool RingIsMapped(const SessionState& state, size_t queue) {
   const QueueState& q = state.queues[queue];
   if (q.has_address == 0 || q.num == 0) return false;
   const uint64_t num = q.num;
-  if ((state.features & kFeatureRingPacked) != 0) {
-    constexpr uint64_t kEventSuppression = 4;
-    return IsMapped(state, q.descriptor, 16 * num, 16) &&
-           IsMapped(state, q.available, kEventSuppression, 4) &&
-           IsMapped(state, q.used, kEventSuppression, 4);
-  }
   return IsMapped(state, q.descriptor, 16 * num, 16) &&
          IsMapped(state, q.available, 6 + 2 * num, 2) &&
          IsMapped(state, q.used, 6 + 8 * num, 4);
@@ -233,11 +227,8 @@ bool TrackedInHandedOverRegion(const SessionState& state, size_t queue) {
          state.queues[queue].num <= state.inflight.queue_size;
 }
 
-uint64_t InflightRegionSize(uint16_t queue_count, uint16_t queue_size,
-                            bool packed) {
-  const uint64_t entry = packed ? 32 : 16;  // So is the header of a record.
-  const uint64_t record = entry + entry * queue_size;
-  return queue_count * ((record + 63) / 64 * 64);
+uint64_t InflightSize(uint16_t queue_count, uint16_t queue_size) {
+  return queue_count * uint64_t{InflightRegionSize(queue_size)};
 }
 
 SlotBitmap ReferencedSlots(const SessionState& state) {

@@ -128,11 +128,8 @@ bool QueueRuns(const SessionState& state, size_t queue);
 // that the front-end handed over; if not, in the device's own.
 bool TrackedInHandedOverRegion(const SessionState& state, size_t queue);
 
-// Size of an in-flight region: records of the specification's layout, each
-// rounded up to 64 bytes as libvhost-user and DPDK do. `packed`: for packed
-// rings.
-uint64_t InflightRegionSize(uint16_t queue_count, uint16_t queue_size,
-                            bool packed);
+// Size of an in-flight region for that many split rings.
+uint64_t InflightSize(uint16_t queue_count, uint16_t queue_size);
 
 // One bit per slot, as store::Message::bitmap has them.
 using SlotBitmap = std::array<uint64_t, store::kSlotCount / 64>;
