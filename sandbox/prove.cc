@@ -1,6 +1,5 @@
 #include "sandbox/prove.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <random>
@@ -176,11 +175,10 @@ absl::Status ProveFilter(const std::vector<Rule>& rules,
   return absl::OkStatus();
 }
 
-std::vector<std::string> RedundantParts(const std::vector<Rule>& rules,
-                                        size_t count) {
+std::vector<std::string> RedundantParts(const std::vector<Rule>& rules) {
   const std::vector<SyscallRecord> records = ProofRecords(rules);
   std::vector<std::string> redundant;
-  for (size_t i = 0; i < std::min(count, rules.size()); ++i) {
+  for (size_t i = 0; i < rules.size(); ++i) {
     const Rule& rule = rules[i];
     const std::vector<SyscallRecord> about = About(rule, records);
     std::vector<Rule> mutant = rules;

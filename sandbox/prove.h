@@ -24,11 +24,10 @@ absl::Status ProveFilter(const std::vector<Rule>& rules,
                          absl::Span<const sock_filter> program,
                          const std::vector<SyscallRecord>& records);
 
-// Mutation test: one line "file:line: ..." for each rule, and each term of a
-// rule, among the first `count` whose removal changes no verdict, so that it
-// protects and permits nothing. The mutants are compiled and run.
-std::vector<std::string> RedundantParts(const std::vector<Rule>& rules,
-                                        size_t count);
+// Mutation test: one line "file:line: ..." for each rule, and each limit of a
+// rule, whose removal changes no verdict, so that it protects and permits
+// nothing. The mutants are compiled and run.
+std::vector<std::string> RedundantParts(const std::vector<Rule>& rules);
 
 }  // namespace holdfast::sandbox
 

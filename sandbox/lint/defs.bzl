@@ -1,0 +1,27 @@
+"""policy_test(): every policy that ships is linted and proven where it lies."""
+
+load("@rules_cc//cc:cc_test.bzl", "cc_test")
+
+def policy_test(name, policy, max_steady = 16):
+    """Fails when policy_lint has a finding on `policy`.
+
+    Args:
+      name: of the test.
+      policy: the .policy file; may include the fragments of sandbox/policies.
+      max_steady: most system calls in steady state.
+    """
+    cc_test(
+        name = name,
+        size = "small",
+        srcs = ["//sandbox/lint:policy_lint_main.cc"],
+        args = [
+            "--max-steady=%d" % max_steady,
+            "--include-dir=sandbox/policies",
+            "$(location %s)" % policy,
+        ],
+        data = [
+            policy,
+            "//sandbox/policies:fragments",
+        ],
+        deps = ["//sandbox/lint:policy_lint_deps"],
+    )
