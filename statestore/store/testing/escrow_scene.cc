@@ -1,0 +1,303 @@
+#include "statestore/store/testing/escrow_scene.h"
+
+#include <cstring>
+
+namespace holdfast::store::testing {
+namespace {
+
+Incoming Whole(const Message& message) {
+  Incoming incoming;
+  incoming.message = message;
+  incoming.size = sizeof(Message);
+  return incoming;
+}
+
+void CollectHandles(const Instance& instance, std::multiset<Handle>& held) {
+  const auto add = [&held](Handle handle) {
+    if (handle != kNoHandle) held.insert(handle);
+  };
+  add(instance.segment);
+  add(instance.blob);
+  add(instance.listener);
+  for (Handle handle : instance.slots) add(handle);
+  for (const Child& child : instance.children) {
+    add(child.channel);
+    add(child.pidfd);
+    add(child.control);
+    add(child.listener);
+  }
+}
+
+}  // namespace
+
+Handle Scene::NewHandle() {
+  open_.insert(next_);
+  return next_++;
+}
+
+void Scene::Begin() {
+  actions_.Clear();
+  told_.clear();
+  sent_.clear();
+  now_ += 10;
+}
+
+void Scene::Finish() {
+  bool first = true;
+  for (const Action& action : actions_) {
+    Perform(action, first);
+    first = false;
+  }
+  if (actions_.overflowed()) Problem("the action list overflowed");
+  CheckTables();
+}
+
+void Scene::CheckOpen(Handle handle, const char* what) {
+  if (open_.count(handle) == 0) {
+    Problem(std::string(what) + " of a closed descriptor");
+  }
+}
+
+void Scene::Perform(const Action& action, bool first) {
+  switch (action.kind) {
+    case Action::Kind::kSend:
+      PerformSend(action, first);
+      break;
+    case Action::Kind::kTell: {
+      Told told{action.message, {}};
+      for (Handle fd : action.fds) {
+        if (fd == kNoHandle) continue;
+        CheckOpen(fd, "telling");
+        told.fds.push_back(fd);
+      }
+      told_.push_back(told);
+      break;
+    }
+    case Action::Kind::kKill:
+      CheckOpen(action.handle, "kill");
+      killed_.insert(action.handle);
+      break;
+    case Action::Kind::kWatch:
+      CheckOpen(action.handle, "watch");
+      if (!watched_.insert(action.handle).second) Problem("watched twice");
+      break;
+    case Action::Kind::kUnwatch:
+      CheckOpen(action.handle, "unwatch");
+      watched_.erase(action.handle);
+      break;
+    case Action::Kind::kClose:
+      CheckOpen(action.handle, "close");
+      if (watched_.count(action.handle) != 0) Problem("closed while watched");
+      open_.erase(action.handle);
+      break;
+    case Action::Kind::kInventory:
+      break;
+  }
+}
+
+void Scene::PerformSend(const Action& action, bool first) {
+  const Message& message = action.message;
+  CheckOpen(action.handle, "send");
+  if (action.fds[0] != kNoHandle) CheckOpen(action.fds[0], "forward");
+  sent_.push_back({action.handle, message, action.fds[0]});
+  if (message.type == Type::kPromote) {
+    if (!first) Problem("a promotion was not the first action");
+    if (active_.count(action.key.instance) != 0) {
+      Problem("a second child was promoted before the fence of the first");
+    }
+    active_[action.key.instance] = action.handle;
+  }
+  if (message.type == Type::kAck && deposit_.message.type == Type::kEscrow) {
+    // A depositor knows what it has; views are about the others.
+    View(action.handle, deposit_.message.slot, deposit_.fds[0]);
+  }
+  if (message.type == Type::kForward) {
+    View(action.handle, message.slot, action.fds[0]);
+  }
+}
+
+void Scene::View(Handle channel, Slot slot, Handle fd) {
+  if (fd == kNoHandle) {
+    views_[channel].erase(slot);
+  } else {
+    views_[channel][slot] = fd;
+  }
+}
+
+void Scene::CheckTables() {
+  std::multiset<Handle> held;
+  for (const Instance& instance : escrow_.tables().instances()) {
+    CollectHandles(instance, held);
+    if (instance.id != 0) CheckViews(instance);
+  }
+  if (held != std::multiset<Handle>(open_.begin(), open_.end())) {
+    Problem("the tables do not hold exactly what is open: " +
+            std::to_string(held.size()) + " held, " +
+            std::to_string(open_.size()) + " open");
+  }
+}
+
+void Scene::CheckViews(const Instance& instance) {
+  std::map<Slot, Handle> slots;
+  for (Slot slot = 0; slot < kSlotCount; ++slot) {
+    if (instance.slots[slot] != kNoHandle) slots[slot] = instance.slots[slot];
+  }
+  for (size_t i = 0; i < kMaxChildrenPerInstance; ++i) {
+    const Member member = instance.promotion.members[i];
+    const Child& child = instance.children[i];
+    if ((member == Member::kNone) != (child.id == 0)) {
+      Problem("child table and promotion state differ");
+    }
+    // An active child has what it deposited itself; a re-attached one too.
+    if (member != Member::kStarting && member != Member::kStandby) continue;
+    if (child.depositing) views_[child.channel] = slots;
+    if (views_[child.channel] != slots) {
+      Problem("a standby was not sent what the store holds");
+    }
+  }
+}
+
+Message Scene::Request(Message message, size_t fd_count) {
+  static uint64_t tag = 500;
+  Incoming incoming = Whole(message);
+  incoming.message.tag = ++tag;
+  incoming.fd_count = fd_count;
+  for (size_t i = 0; i < fd_count; ++i) incoming.fds[i] = NewHandle();
+  Launcher(incoming);
+  for (const Told& told : told_) {
+    if (told.message.tag == tag) return told.message;
+  }
+  return Message();
+}
+
+Message Scene::Create(InstanceId instance, uint64_t flags) {
+  Message message;
+  message.type = Type::kCreateInstance;
+  message.instance = instance;
+  message.arg0 = flags;
+  std::strcpy(message.name, "disk");
+  return Request(message, 1);
+}
+
+Scene::ChildHandles Scene::Add(InstanceId instance, ChildId id, uint64_t flags,
+                               uint64_t epoch) {
+  Message message;
+  message.type = Type::kAddChild;
+  message.instance = instance;
+  message.child = id;
+  message.arg1 = flags;
+  message.arg2 = epoch;
+  const Message answer = Request(message, 4);
+  ChildHandles handles;
+  if (answer.type != Type::kOk) return handles;
+  const Instance& place = this->instance(instance);
+  for (size_t i = 0; i < kMaxChildrenPerInstance; ++i) {
+    const Child& child = place.children[i];
+    if (child.id != id) continue;
+    handles = {child.channel, child.pidfd, child.control, child.listener,
+               escrow_.tables().KeyOf(place, i, Watch::kChannel)};
+    if ((flags & kAddActive) != 0) {
+      active_[handles.key.instance] = handles.channel;
+    }
+  }
+  return handles;
+}
+
+void Scene::Say(const ChildHandles& child, Message message, size_t fd_count) {
+  Incoming incoming = Whole(message);
+  incoming.fd_count = fd_count;
+  for (size_t i = 0; i < fd_count; ++i) incoming.fds[i] = NewHandle();
+  ChildSays(child.key, incoming);
+}
+
+void Scene::Say(const ChildHandles& child, Type type, Slot slot,
+                size_t fd_count) {
+  Message message;
+  message.type = type;
+  message.slot = slot;
+  message.tag = 77;
+  Say(child, message, fd_count);
+}
+
+void Scene::Hangup(const ChildHandles& child) {
+  ChildSays(child.key, Incoming());
+}
+
+void Scene::Fence(const ChildHandles& child, Watch watch) {
+  Key key = child.key;
+  key.watch = watch;
+  FenceKey(key);
+}
+
+Handle Scene::Connect(InstanceId id) {
+  const Handle vmm = next_;
+  Accept(escrow_.tables().KeyOf(instance(id)));
+  return vmm;
+}
+
+void Scene::FailSend(const ChildHandles& child, bool gone) {
+  SendFailed(child.key, gone);
+}
+
+void Scene::Launcher(Incoming incoming) {
+  Begin();
+  escrow_.OnLauncher(incoming, now_, actions_);
+  Finish();
+}
+
+void Scene::ChildSays(Key key, Incoming incoming) {
+  Begin();
+  deposit_ = incoming;
+  escrow_.OnChild(key, incoming, now_, actions_);
+  Finish();
+}
+
+void Scene::FenceKey(Key key) {
+  Begin();
+  const auto active = active_.find(key.instance);
+  Key channel = key;
+  channel.watch = Watch::kChannel;
+  if (active != active_.end() && escrow_.ChannelOf(channel) == active->second) {
+    const bool listener =
+        escrow_.tables().instances()[key.instance].seccomp_fence;
+    if (listener == (key.watch == Watch::kListener)) active_.erase(active);
+  }
+  escrow_.OnFence(key, now_, actions_);
+  Finish();
+}
+
+void Scene::Accept(Key key) {
+  Begin();
+  escrow_.OnAccepted(key, NewHandle(), now_, actions_);
+  Finish();
+}
+
+void Scene::SendFailed(Key key, bool gone) {
+  Begin();
+  escrow_.OnSendFailed(key, gone, actions_);
+  Finish();
+}
+
+const Instance& Scene::instance(InstanceId id) const {
+  static const Instance* const kNone = new Instance();
+  for (const Instance& instance : escrow_.tables().instances()) {
+    if (instance.id == id) return instance;
+  }
+  return *kNone;
+}
+
+std::vector<Type> Scene::ToldTypes() const {
+  std::vector<Type> types;
+  for (const Told& told : told_) types.push_back(told.message.type);
+  return types;
+}
+
+std::vector<Type> Scene::SentTypes(const ChildHandles& child) const {
+  std::vector<Type> types;
+  for (const Sent& sent : sent_) {
+    if (sent.channel == child.channel) types.push_back(sent.message.type);
+  }
+  return types;
+}
+
+}  // namespace holdfast::store::testing
