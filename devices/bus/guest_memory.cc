@@ -50,7 +50,8 @@ absl::Status CheckRegion(absl::Span<const GuestRegion> regions, size_t index) {
   const GuestRegion& region = regions[index];
   RETURN_IF_ERROR(CheckRange(GuestRange(region), index));
   RETURN_IF_ERROR(CheckRange(UserRange(region), index));
-  if (region.host == nullptr) {
+  const auto host = reinterpret_cast<uintptr_t>(region.host);
+  if (host == 0 || host + (region.size - 1) < host) {
     return absl::InvalidArgumentError(
         absl::StrCat("memory region ", index, " is not mapped"));
   }

@@ -92,10 +92,11 @@ TEST_F(GuestMemoryTest, RefusesTablesThatContradictThemselves) {
   refused({Region(0, 0x10, 0), Region(0xf, 0x10, 0x100)}, "overlap");
   refused({Region(0xf, 0x10, 0x100), Region(0, 0x10, 0)}, "overlap");
   refused({Region(0, 0x10, 0), Region(0x10, 0x10, 0xf)}, "overlap");
-  refused({Region(0, kTop, 0), Region(5, 1, 0x10)}, "regions 0 and 1");
+  refused({Region(0, 1 << 20, 0), Region(5, 1, 1 << 30)}, "regions 0 and 1");
   GuestRegion unmapped = Region(0, 1, 0);
   unmapped.host = nullptr;
   refused({unmapped}, "not mapped");
+  refused({Region(0, kTop - 0x1000, 0)}, "not mapped");
   refused(std::vector<GuestRegion>(65, Region(0, 1, 0)), "at most 64");
 }
 

@@ -30,7 +30,9 @@ class Chain {
   Chain& operator=(const Chain&) = delete;
 
   uint16_t head() const { return head_; }
-  absl::Span<const ChainSegment> readable() const { return {segments_, readable_}; }
+  absl::Span<const ChainSegment> readable() const {
+    return {segments_, readable_};
+  }
   absl::Span<const ChainSegment> writable() const {
     return {segments_ + readable_, count_ - readable_};
   }
