@@ -92,8 +92,9 @@ class QsdDevice(Device):
     """What people have today: qemu-storage-daemon, started again at once by
     whoever watches it, and QEMU reconnects."""
 
-    def __init__(self, image, version="7.2", reconnect_ms=20):
+    def __init__(self, image, version="7.2", reconnect_ms=20, direct=False):
         super().__init__(image)
+        self._cache = ",cache.direct=on" if direct else ""
         self.name = "qemu-storage-daemon " + version
         self._program = parts.storage_daemon(version)
         self._process = None
@@ -104,7 +105,8 @@ class QsdDevice(Device):
     def _command(self):
         return [
             self._program, "--blockdev",
-            "driver=file,node-name=disk,filename=%s,locking=off" % self.image,
+            "driver=file,node-name=disk,aio=threads,locking=off,filename=%s%s" %
+            (self.image, self._cache),
             "--export", "type=vhost-user-blk,id=export,node-name=disk,"
             "addr.type=unix,addr.path=%s,writable=on,num-queues=1" %
             self.socket]

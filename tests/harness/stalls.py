@@ -20,6 +20,19 @@ def per_kill(kills, gaps):
         for kill in kills]
 
 
+def after_kill(kills, gaps):
+    """Seconds from each kill to the end of the pause in which it lies; kills
+    in no listed pause are left out. gaps: in the order of time, disjoint."""
+    found = []
+    number = 0
+    for kill in sorted(kills):
+        while number < len(gaps) and sum(gaps[number]) < kill:
+            number += 1
+        if number < len(gaps) and gaps[number][0] <= kill:
+            found.append(sum(gaps[number]) - kill)
+    return found
+
+
 def elsewhere(kills, gaps, margin=3.0):
     """The lengths of the pauses that no kill explains, in seconds."""
     return sorted(

@@ -24,6 +24,20 @@ class PerKill(unittest.TestCase):
                          [1.0, 1.0])
 
 
+class AfterKill(unittest.TestCase):
+
+    def test_counts_from_the_kill_to_the_end_of_its_pause(self):
+        gaps = [(1.0, 0.5), (9.0, 2.0), (20.0, 1.0)]
+        self.assertEqual(stalls.after_kill([10.0, 20.25], gaps), [1.0, 0.75])
+
+    def test_leaves_out_kills_without_a_listed_pause(self):
+        self.assertEqual(stalls.after_kill([5.0, 30.0], [(1.0, 0.5)]), [])
+
+    def test_two_kills_can_share_a_pause(self):
+        self.assertEqual(stalls.after_kill([10.0, 10.5], [(9.0, 2.0)]),
+                         [1.0, 0.5])
+
+
 class Elsewhere(unittest.TestCase):
 
     def test_keeps_only_what_no_kill_explains(self):

@@ -16,8 +16,9 @@ class GapRecorder {
     double length = 0;  // Until the next one.
   };
 
-  // Beyond this many the shortest gaps are forgotten: a console is slow.
-  static constexpr size_t kMaxGaps = 4096;
+  // A console is slow: with this many gaps the shorter half is forgotten, and
+  // the threshold rises to the shortest one kept.
+  static constexpr size_t kMaxGaps = 16384;
 
   // Gaps shorter than `threshold` are not listed. The clock starts at `now`.
   GapRecorder(double threshold, double now)
@@ -26,6 +27,7 @@ class GapRecorder {
   // A request that was submitted at `submitted` completed at `now`.
   void Completed(double submitted, double now);
 
+  double threshold() const { return threshold_; }
   double last() const { return last_; }
   double longest_gap() const { return longest_gap_; }
   double longest_request() const { return longest_request_; }
@@ -34,7 +36,9 @@ class GapRecorder {
   const std::vector<Gap>& gaps() const { return gaps_; }
 
  private:
-  const double threshold_;
+  void ForgetShorterHalf();
+
+  double threshold_;
   double last_;
   double longest_gap_ = 0;
   double longest_request_ = 0;

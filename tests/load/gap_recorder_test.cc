@@ -37,19 +37,28 @@ TEST(GapRecorder, ARequestMayTakeLongerThanAnyGap) {
   EXPECT_EQ(recorder.longest_request(), 1.25);
 }
 
-TEST(GapRecorder, TheShortestGapsAreForgottenFirst) {
+TEST(GapRecorder, TheShorterHalfIsForgottenWhenThereAreTooMany) {
   GapRecorder recorder(0.5, 0);
   double now = 0;
   for (size_t i = 0; i < GapRecorder::kMaxGaps; ++i) {
-    recorder.Completed(now, now + 1);
-    now += 1;
+    now += i % 4 == 0 ? 2 : 1;
+    recorder.Completed(now, now);
   }
-  recorder.Completed(now, now + 0.75);  // Shorter than all: not kept.
-  now += 0.75;
-  recorder.Completed(now, now + 8);
-  EXPECT_EQ(recorder.gaps().size(), GapRecorder::kMaxGaps);
-  EXPECT_EQ(recorder.gaps().back().length, 8);
-  EXPECT_EQ(recorder.gaps().front().start, 1);
+  EXPECT_EQ(recorder.threshold(), 1);
+  ASSERT_EQ(recorder.gaps().size(), GapRecorder::kMaxGaps / 4);
+  EXPECT_EQ(recorder.gaps().front().start, 0);
+  EXPECT_EQ(recorder.gaps().front().length, 2);
+  recorder.Completed(now, now + 0.75);  // Listed before, too short by now.
+  EXPECT_EQ(recorder.gaps().size(), GapRecorder::kMaxGaps / 4);
+}
+
+// Equal lengths leave no longer half: all go, and the memory stays bounded.
+TEST(GapRecorder, EqualGapsAreForgottenTogether) {
+  GapRecorder recorder(0.5, 0);
+  for (size_t i = 1; i <= 2 * GapRecorder::kMaxGaps; ++i) {
+    recorder.Completed(0, i);
+    ASSERT_LT(recorder.gaps().size(), GapRecorder::kMaxGaps);
+  }
 }
 
 }  // namespace
