@@ -42,80 +42,83 @@ __attribute__((target("sse4.2"))) uint32_t ExtendSse42(uint32_t state,
   return state;
 }
 
+#endif
+
+constexpr size_t kLanes = 4;
+constexpr size_t kWord = sizeof(uint64_t);
+
+uint64_t LoadWord(const uint8_t* p) {
+  uint64_t word;
+  std::memcpy(&word, p, kWord);
+  return word;
+}
+
+Crc32cStripes Finish(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+  return {~(a | b << 32), ~(c | d << 32)};
+}
+
+#if defined(__x86_64__)
+// One word of one lane. The words go from register to register: a buffer on
+// the stack would cost more than the sum.
 template <bool kCopy>
-__attribute__((target("sse4.2"))) void StripedSse42(uint8_t* to,
-                                                    const uint8_t* from,
-                                                    size_t words,
-                                                    uint32_t* sums) {
-  constexpr size_t kRow = kCrc32cLanes * sizeof(uint64_t);
+__attribute__((target("sse4.2"), always_inline)) inline uint64_t Step(
+    uint64_t lane, uint8_t* to, const uint8_t* from) {
+  const uint64_t word = LoadWord(from);
+  if constexpr (kCopy) std::memcpy(to, &word, kWord);
+  return __builtin_ia32_crc32di(lane, word);
+}
+
+template <bool kCopy>
+__attribute__((target("sse4.2"))) Crc32cStripes StripedSse42(
+    uint8_t* to, const uint8_t* from, size_t words) {
   uint64_t a = ~0u, b = ~0u, c = ~0u, d = ~0u;
-  uint64_t w[kCrc32cLanes];
-  for (; words >= kCrc32cLanes; words -= kCrc32cLanes, from += kRow) {
-    std::memcpy(w, from, kRow);
-    a = __builtin_ia32_crc32di(a, w[0]);
-    b = __builtin_ia32_crc32di(b, w[1]);
-    c = __builtin_ia32_crc32di(c, w[2]);
-    d = __builtin_ia32_crc32di(d, w[3]);
-    if constexpr (kCopy) {
-      std::memcpy(to, w, kRow);
-      to += kRow;
-    }
+  size_t at = 0;
+  const size_t rows_end = words / kLanes * kLanes * kWord;
+  for (; at != rows_end; at += kLanes * kWord) {
+    a = Step<kCopy>(a, to + at, from + at);
+    b = Step<kCopy>(b, to + at + kWord, from + at + kWord);
+    c = Step<kCopy>(c, to + at + 2 * kWord, from + at + 2 * kWord);
+    d = Step<kCopy>(d, to + at + 3 * kWord, from + at + 3 * kWord);
   }
-  const auto next = [&](uint64_t & lane) __attribute__((target("sse4.2"))) {
-    std::memcpy(w, from, sizeof(w[0]));
-    lane = __builtin_ia32_crc32di(lane, w[0]);
-    from += sizeof(w[0]);
-    if constexpr (kCopy) {
-      std::memcpy(to, w, sizeof(w[0]));
-      to += sizeof(w[0]);
-    }
-  };
-  if (words > 0) next(a);
-  if (words > 1) next(b);
-  if (words > 2) next(c);
-  sums[0] = ~static_cast<uint32_t>(a);
-  sums[1] = ~static_cast<uint32_t>(b);
-  sums[2] = ~static_cast<uint32_t>(c);
-  sums[3] = ~static_cast<uint32_t>(d);
+  const size_t rest = words % kLanes;
+  if (rest > 0) a = Step<kCopy>(a, to + at, from + at);
+  if (rest > 1) b = Step<kCopy>(b, to + at + kWord, from + at + kWord);
+  if (rest > 2) c = Step<kCopy>(c, to + at + 2 * kWord, from + at + 2 * kWord);
+  return Finish(a, b, c, d);
 }
 
 const bool kHasSse42 = __builtin_cpu_supports("sse4.2");
 #endif
 
 template <bool kCopy>
-void StripedPortable(uint8_t* to, const uint8_t* from, size_t words,
-                     uint32_t* sums) {
-  uint32_t lanes[kCrc32cLanes] = {~0u, ~0u, ~0u, ~0u};
+Crc32cStripes StripedPortable(uint8_t* to, const uint8_t* from, size_t words) {
+  uint32_t lanes[kLanes] = {~0u, ~0u, ~0u, ~0u};
   for (size_t i = 0; i < words; ++i) {
-    uint8_t word[sizeof(uint64_t)];
-    std::memcpy(word, from + i * sizeof(word), sizeof(word));
-    uint32_t& lane = lanes[i % kCrc32cLanes];
-    lane = ExtendPortable(lane, word, sizeof(word));
-    if constexpr (kCopy) {
-      std::memcpy(to + i * sizeof(word), word, sizeof(word));
-    }
+    const uint64_t word = LoadWord(from + i * kWord);
+    lanes[i % kLanes] = ExtendPortable(
+        lanes[i % kLanes], reinterpret_cast<const uint8_t*>(&word), kWord);
+    if constexpr (kCopy) std::memcpy(to + i * kWord, &word, kWord);
   }
-  for (size_t i = 0; i < kCrc32cLanes; ++i) sums[i] = ~lanes[i];
+  return Finish(lanes[0], lanes[1], lanes[2], lanes[3]);
 }
 
 template <bool kCopy>
-void Striped(uint8_t* to, const uint8_t* from, size_t words, uint32_t* sums) {
+Crc32cStripes Striped(uint8_t* to, const uint8_t* from, size_t words) {
 #if defined(__x86_64__)
-  if (kHasSse42) return StripedSse42<kCopy>(to, from, words, sums);
+  if (kHasSse42) return StripedSse42<kCopy>(to, from, words);
 #endif
-  StripedPortable<kCopy>(to, from, words, sums);
+  return StripedPortable<kCopy>(to, from, words);
 }
 
 }  // namespace
 
-void Crc32cStriped(const uint8_t* from, size_t words,
-                   uint32_t sums[kCrc32cLanes]) {
-  Striped<false>(nullptr, from, words, sums);
+Crc32cStripes Crc32cStriped(const uint8_t* from, size_t words) {
+  return Striped<false>(nullptr, from, words);
 }
 
-void Crc32cStripedCopy(uint8_t* to, const uint8_t* from, size_t words,
-                       uint32_t sums[kCrc32cLanes]) {
-  Striped<true>(to, from, words, sums);
+Crc32cStripes Crc32cStripedCopy(uint8_t* to, const uint8_t* from,
+                                size_t words) {
+  return Striped<true>(to, from, words);
 }
 
 uint32_t Crc32cExtend(uint32_t crc, absl::Span<const uint8_t> bytes) {

@@ -48,22 +48,21 @@ TEST(Crc32c, ExtendEqualsOneRun) {
 }
 
 TEST(Crc32cStriped, IsTheCrcOfEachLaneAndCopiesWhatItSummed) {
+  constexpr int kLanes = 4;
   std::vector<uint8_t> bytes(8 * 41 + 3);
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = i * 91 + 7;
   const uint8_t* from = bytes.data() + 3;  // Unaligned on purpose.
   for (size_t words = 0; words <= 41; ++words) {
-    std::vector<uint8_t> lanes[kCrc32cLanes];
+    std::vector<uint8_t> lanes[kLanes];
     for (size_t i = 0; i < words; ++i) {
-      std::vector<uint8_t>& lane = lanes[i % kCrc32cLanes];
+      std::vector<uint8_t>& lane = lanes[i % kLanes];
       lane.insert(lane.end(), from + 8 * i, from + 8 * (i + 1));
     }
-    uint32_t sums[kCrc32cLanes], copied[kCrc32cLanes];
     std::vector<uint8_t> copy(8 * 41, 0xee);
-    Crc32cStriped(from, words, sums);
-    Crc32cStripedCopy(copy.data(), from, words, copied);
-    for (size_t i = 0; i < kCrc32cLanes; ++i) {
-      ASSERT_EQ(sums[i], Reference(lanes[i])) << words << " words, lane " << i;
-      ASSERT_EQ(copied[i], sums[i]);
+    const Crc32cStripes sums = Crc32cStriped(from, words);
+    ASSERT_EQ(Crc32cStripedCopy(copy.data(), from, words), sums);
+    for (int i = 0; i < kLanes; ++i) {
+      ASSERT_EQ(sums.lane(i), Reference(lanes[i])) << words << " words";
     }
     ASSERT_TRUE(std::equal(from, from + 8 * words, copy.begin()));
     ASSERT_EQ(std::count(copy.begin() + 8 * words, copy.end(), 0xee),

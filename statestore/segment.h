@@ -54,11 +54,11 @@ struct SegmentLayout {
 // InvalidArgument names the field of the spec that breaks a limit of format.h.
 absl::StatusOr<size_t> SegmentSize(const SegmentSpec& spec);
 
-// Writes an empty segment of `spec` into `memory`, which has at
-// least SegmentSize(spec) bytes and is 8-byte aligned; what is beyond them
-// stays unused, so that whoever makes the memory need not know the device. The magic goes last, so a
-// process that dies anywhere in between leaves an empty segment and the next
-// one simply formats again. All sections but schema and state become zero.
+// Writes an empty segment of `spec` into `memory`, which is 8-byte aligned and
+// has at least SegmentSize(spec) bytes; what is beyond them stays unused, so
+// that whoever makes the memory need not know the device. The magic goes last,
+// so a process that dies anywhere in between leaves an empty segment and the
+// next one simply formats again. All sections but schema and state become zero.
 // FailedPrecondition when the memory is formatted already; InvalidArgument
 // for the spec or the size. Only one process may format at a time.
 absl::Status FormatSegment(absl::Span<uint8_t> memory, const SegmentSpec& spec);

@@ -11,8 +11,7 @@ namespace holdfast {
 namespace {
 
 constexpr size_t kSequenceOffset = offsetof(BankHeader, sequence);
-constexpr size_t kStripesSize = sizeof(BankHeader::stripes);
-static_assert(kStripesSize == kCrc32cLanes * sizeof(uint32_t));
+static_assert(sizeof(BankHeader::stripes) == sizeof(Crc32cStripes));
 
 size_t CheckedWords(uint32_t fields_size, uint16_t queue_count) {
   return (CheckedBankSize(fields_size, queue_count) - kSequenceOffset) / 8;
@@ -31,10 +30,15 @@ uint64_t SequenceOf(const uint8_t* bank) {
   return sequence;
 }
 
+Crc32cStripes StripesOf(const uint8_t* bank) {
+  Crc32cStripes stripes;
+  std::memcpy(&stripes, bank, sizeof(stripes));
+  return stripes;
+}
+
 void Seal(uint8_t* bank, size_t words) {
-  uint32_t sums[kCrc32cLanes];
-  Crc32cStriped(bank + kSequenceOffset, words, sums);
-  std::memcpy(bank, sums, kStripesSize);
+  const Crc32cStripes sums = Crc32cStriped(bank + kSequenceOffset, words);
+  std::memcpy(bank, &sums, sizeof(sums));
 }
 
 // The header of `section`, after every check that it can be subjected to.
@@ -79,10 +83,9 @@ void FormatState(absl::Span<uint8_t> section, uint32_t fields_size,
 bool BankIsIntact(absl::Span<const uint8_t> bank, uint32_t fields_size,
                   uint16_t queue_count) {
   if (bank.size() < CheckedBankSize(fields_size, queue_count)) return false;
-  uint32_t sums[kCrc32cLanes];
-  Crc32cStriped(bank.data() + kSequenceOffset,
-                CheckedWords(fields_size, queue_count), sums);
-  return std::memcmp(bank.data(), sums, kStripesSize) == 0;
+  return StripesOf(bank.data()) ==
+         Crc32cStriped(bank.data() + kSequenceOffset,
+                       CheckedWords(fields_size, queue_count));
 }
 
 StateBank::StateBank(uint8_t* section, uint32_t fields_size,
@@ -163,6 +166,14 @@ absl::Status StateBank::Reset(absl::Span<uint8_t> section, uint64_t epoch) {
   return absl::OkStatus();
 }
 
+absl::Status StateBank::AttachBulk(absl::Span<uint8_t> log,
+                                   absl::Span<uint8_t> bulk) {
+  ASSIGN_OR_RETURN(UndoLog undo, UndoLog::Attach(log, bulk));
+  RETURN_IF_ERROR(undo.RollBack(sequence()));
+  undo_ = undo;
+  return absl::OkStatus();
+}
+
 CompletionRecord StateBank::completion(uint16_t queue) const {
   CompletionRecord record{};
   if (queue < queue_count_) {
@@ -192,6 +203,9 @@ absl::Status StateBank::FaultStatus(StateTxn::Fault fault) const {
     case StateTxn::Fault::kNoSuchQueue:
       return absl::InternalError(
           "state: completion recorded for a queue that does not exist");
+    case StateTxn::Fault::kBulk:
+      return absl::InternalError(
+          "state: a write to the bulk data of the transaction failed");
   }
   return absl::InternalError("state: unknown fault");
 }
@@ -211,6 +225,8 @@ absl::Status StateBank::Commit(StateTxn& txn) {
   commit.sequence = static_cast<uint32_t>(sequence);
   uint64_t seen = txn.word_;
   const bool committed = CompareAndSwapWord(section_, seen, commit.Pack());
+  // The new sequence has made the undo log void.
+  if (committed) txn.bulk_dirty_ = false;
   txn.Close();
   if (committed) return absl::OkStatus();
   return FaultStatus(CommitWord::Unpack(seen).epoch != epoch_
@@ -227,10 +243,10 @@ void StateTxn::Open() {
   if (commit.epoch != bank_.epoch_) return Fail(Fault::kOvertaken);
   const uint8_t* current = bank_.bank(commit.bank);
   shadow_ = bank_.bank(commit.bank ^ 1);
-  uint32_t sums[kCrc32cLanes];
-  Crc32cStripedCopy(shadow_ + kSequenceOffset, current + kSequenceOffset,
-                    bank_.checked_words_, sums);
-  if (std::memcmp(current, sums, kStripesSize) != 0 ||
+  const Crc32cStripes sums =
+      Crc32cStripedCopy(shadow_ + kSequenceOffset, current + kSequenceOffset,
+                        bank_.checked_words_);
+  if (sums != StripesOf(current) ||
       (SequenceOf(shadow_) & CommitWord::kSequenceMask) != commit.sequence) {
     return Fail(Fault::kScribbled);
   }
@@ -239,13 +255,39 @@ void StateTxn::Open() {
 }
 
 void StateTxn::Close() {
-  open_ = dirty_ = false;
+  if (bulk_dirty_) UndoBulk();
+  open_ = dirty_ = bulk_dirty_ = false;
   limit_ = 0;
   fault_ = Fault::kNone;
   if (bank_.mutex_ != nullptr) bank_.mutex_->unlock();
 }
 
-void StateTxn::RecordCompletion(uint16_t queue, const CompletionRecord& record) {
+absl::Status StateTxn::WriteBulk(size_t offset,
+                                 absl::Span<const uint8_t> bytes) {
+  if (!open_) Open();
+  if (fault_ != Fault::kNone || !bank_.undo_.has_value()) {
+    return absl::FailedPreconditionError(
+        "state: no bulk data, or the transaction has failed");
+  }
+  bulk_dirty_ = dirty_ = true;
+  absl::Status status = bank_.undo_->Write(SequenceOf(shadow_), offset, bytes);
+  if (!status.ok()) Fail(Fault::kBulk);
+  return status;
+}
+
+void StateTxn::UndoBulk() {
+  // Once overtaken, the successor rolls back, and this process keeps off.
+  if (CommitWord::Unpack(LoadWord(bank_.section_)).epoch != bank_.epoch_) {
+    return;
+  }
+  // A log that was scribbled on cannot be undone; without it no transaction
+  // can write bulk data any more, and the next Attach reports it.
+  if (!bank_.undo_->RollBack(SequenceOf(bank_.current())).ok()) {
+    bank_.undo_.reset();
+  }
+}
+
+void StateTxn::RecordCompletion(uint16_t queue, CompletionRecord record) {
   if (!open_) Open();
   if (fault_ != Fault::kNone) return;
   if (queue >= bank_.queue_count_) return Fail(Fault::kNoSuchQueue);

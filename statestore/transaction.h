@@ -18,6 +18,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <type_traits>
 
 #include "absl/status/status.h"
@@ -25,6 +26,7 @@
 #include "absl/types/span.h"
 #include "statestore/cell.h"
 #include "statestore/format.h"
+#include "statestore/undo_log.h"
 
 namespace holdfast {
 
@@ -33,8 +35,9 @@ class StateBank;
 // One transaction. Reads see its own writes. It takes effect by
 // StateBank::Commit; destroying it without one leaves no trace. The first use
 // opens it: then, with Threads::kMany, other threads' transactions on the same
-// bank wait until this one ends, so keep it short and never block inside. A StateTxn
-// belongs to one thread. After Commit it may be used again, as a new one.
+// bank wait until this one ends, so keep it short and never block inside. A
+// StateTxn belongs to one thread. After Commit it may be used again, as a new
+// one.
 //
 // A transaction that cannot succeed any more (the bank fails its checksum, the
 // epoch was overtaken, a cell is not bound to this segment) reads zeros, drops
@@ -77,7 +80,13 @@ class StateTxn {
   // Says that the effects of this request of `queue` are in this transaction.
   // The previous request of that queue must have been published to the guest
   // before, since its record is replaced.
-  void RecordCompletion(uint16_t queue, const CompletionRecord& record);
+  void RecordCompletion(uint16_t queue, CompletionRecord record);
+
+  // Changes bulk data together with the fields; StateBank::bulk() reads it, own
+  // writes included. After an error the transaction can only be given up.
+  // Errors: FailedPrecondition, the segment has no bulk data or the
+  // transaction cannot succeed any more; else those of UndoLog::Write.
+  absl::Status WriteBulk(size_t offset, absl::Span<const uint8_t> bytes);
 
   // Whether the state could be read at all; opens the transaction. Ask before
   // acting on the outside world on the strength of what Get returned.
@@ -97,6 +106,7 @@ class StateTxn {
     kScribbled,
     kUnbound,
     kNoSuchQueue,
+    kBulk,
   };
 
   bool Fits(uint32_t offset, size_t size) const {
@@ -107,6 +117,7 @@ class StateTxn {
   }
   void Open();
   void Close();
+  void UndoBulk();
 
   StateBank& bank_;
   uint8_t* shadow_ = nullptr;  // The bank this transaction writes.
@@ -115,6 +126,7 @@ class StateTxn {
   uint32_t limit_ = 0;         // Bytes at fields_; 0 when not usable.
   bool open_ = false;
   bool dirty_ = false;
+  bool bulk_dirty_ = false;
   Fault fault_ = Fault::kNone;
 };
 
@@ -141,6 +153,15 @@ class StateBank {
   // under `epoch`. For a device whose state was lost and that tells its driver
   // so. Errors: Aborted; DataLoss when even the header is not to be trusted.
   static absl::Status Reset(absl::Span<uint8_t> section, uint64_t epoch);
+
+  // Gives transactions the bulk data of the segment (sections kUndo and kBulk),
+  // after putting back what an unfinished one had changed. Errors: DataLoss,
+  // the log is malformed; InvalidArgument, it is too small.
+  absl::Status AttachBulk(absl::Span<uint8_t> log, absl::Span<uint8_t> bulk);
+  // Empty without AttachBulk.
+  absl::Span<const uint8_t> bulk() const {
+    return undo_.has_value() ? undo_->bulk() : absl::Span<const uint8_t>();
+  }
 
   StateTxn Begin() { return StateTxn(*this); }
 
@@ -180,6 +201,7 @@ class StateBank {
   uint32_t epoch_ = 0;
   uint16_t queue_count_;
   std::unique_ptr<std::mutex> mutex_;  // Null: one thread.
+  std::optional<UndoLog> undo_;
 };
 
 // Writes an all-zero state into a section of

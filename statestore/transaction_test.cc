@@ -262,6 +262,67 @@ TEST(StateBank, SerialisesTransactionsOfSeveralThreads) {
   EXPECT_EQ(bank.sequence(), uint64_t{kThreads} * kCommits);
 }
 
+// A state with bulk data and its undo log.
+struct BulkFixture : Fixture {
+  StateBank AttachWithBulk(uint64_t epoch) {
+    StateBank bank = Attach(epoch);
+    EXPECT_OK(bank.AttachBulk(log(), absl::MakeSpan(bulk)));
+    return bank;
+  }
+  absl::Span<uint8_t> log() {
+    return {reinterpret_cast<uint8_t*>(log_words.data()), log_words.size() * 8};
+  }
+  std::vector<uint64_t> log_words = std::vector<uint64_t>(64);
+  std::vector<uint8_t> bulk = std::vector<uint8_t>(128);
+};
+
+TEST(StateBankBulk, CommitsWithTheFieldsAndRollsBackWithThem) {
+  BulkFixture f;
+  StateBank bank = f.AttachWithBulk(1);
+  {
+    StateTxn txn = bank.Begin();
+    txn.Set(f.cells.a, 1);
+    ASSERT_OK(txn.WriteBulk(4, {1, 2, 3}));
+    EXPECT_EQ(bank.bulk()[5], 2);
+  }
+  EXPECT_EQ(bank.bulk()[5], 0);  // Given up.
+  StateTxn txn = bank.Begin();
+  ASSERT_OK(txn.WriteBulk(4, {1, 2, 3}));
+  ASSERT_OK(bank.Commit(txn));
+  EXPECT_EQ(f.AttachWithBulk(2).bulk()[5], 2);
+}
+
+TEST(StateBankBulk, ASuccessorPutsBackWhatWasNotCommitted) {
+  BulkFixture f;
+  StateBank bank = f.AttachWithBulk(1);
+  StateTxn txn = bank.Begin();
+  ASSERT_OK(txn.WriteBulk(4, {1, 2, 3}));
+  EXPECT_EQ(f.bulk[5], 2);
+  StateBank successor = f.AttachWithBulk(2);
+  EXPECT_EQ(successor.bulk()[5], 0);
+  EXPECT_THAT(bank.Commit(txn),
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("overtaken")));
+  EXPECT_EQ(successor.bulk()[5], 0);
+}
+
+TEST(StateBankBulk, AFailedWriteFailsTheTransaction) {
+  BulkFixture f;
+  StateBank bank = f.AttachWithBulk(1);
+  StateTxn txn = bank.Begin();
+  ASSERT_OK(txn.WriteBulk(0, {7}));
+  EXPECT_THAT(txn.WriteBulk(128, {7}),
+              StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("bulk")));
+  EXPECT_THAT(bank.Commit(txn),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("bulk")));
+  EXPECT_EQ(bank.bulk()[0], 0);
+  StateBank without = f.Attach(2);
+  StateTxn other = without.Begin();
+  EXPECT_THAT(other.WriteBulk(0, {7}),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("no bulk data")));
+  EXPECT_TRUE(without.bulk().empty());
+}
+
 TEST(StateBank, KeepsAStateWithoutFieldsAndQueues) {
   std::vector<uint64_t> words(StateSectionSize(0, 0) / 8);
   const absl::Span<uint8_t> section(reinterpret_cast<uint8_t*>(words.data()),
