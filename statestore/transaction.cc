@@ -41,7 +41,8 @@ void Seal(uint8_t* bank, size_t words) {
   std::memcpy(bank, &sums, sizeof(sums));
 }
 
-// The header of `section`, after every check that it can be subjected to.
+}  // namespace
+
 absl::StatusOr<StateHeader> ReadStateHeader(absl::Span<const uint8_t> section) {
   if (reinterpret_cast<uintptr_t>(section.data()) % sizeof(uint64_t) != 0) {
     return absl::InvalidArgumentError("state: misaligned section");
@@ -62,8 +63,6 @@ absl::StatusOr<StateHeader> ReadStateHeader(absl::Span<const uint8_t> section) {
   }
   return header;
 }
-
-}  // namespace
 
 void FormatState(absl::Span<uint8_t> section, uint32_t fields_size,
                  uint16_t queue_count) {

@@ -210,6 +210,10 @@ class StateBank {
 void FormatState(absl::Span<uint8_t> section, uint32_t fields_size,
                  uint16_t queue_count);
 
+// The header of a section kState, after every check that it can be subjected to
+// by itself. Total. InvalidArgument: misaligned; DataLoss.
+absl::StatusOr<StateHeader> ReadStateHeader(absl::Span<const uint8_t> section);
+
 // Whether a copy of a whole bank passes its checksum. Pure.
 bool BankIsIntact(absl::Span<const uint8_t> bank, uint32_t fields_size,
                   uint16_t queue_count);

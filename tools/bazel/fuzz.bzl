@@ -19,6 +19,9 @@ def fuzz_test(name, src, deps, corpus = [], tags = []):
         srcs = [src],
         args = ["$(locations %s)" % c for c in corpus],
         data = corpus,
+        # Abseil comes in with --as-needed: a program that uses none of it itself would not
+        # load it for its shared libraries.
+        linkstatic = True,
         tags = tags,
         deps = deps + ["//base/testing:fuzz_replay_main"],
     )
