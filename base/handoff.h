@@ -29,6 +29,8 @@ struct ControlMessage {
     kStoreChannel = 1,
     // Launcher -> child: finish what is in flight, then exit with status 0.
     kStop = 2,
+    // Launcher -> child: a resource may have changed (a disk has grown).
+    kResourceChanged = 3,
   };
   uint32_t version = 1;
   Type type{};

@@ -48,6 +48,25 @@ void TakeFds(msghdr& header, ReceivedFds& fds) {
 
 }  // namespace
 
+ssize_t SendOne(BorrowedFd fd, const msghdr& message, int flags) {
+  mmsghdr entry = {message, 0};
+  int sent;
+  do {
+    sent = sendmmsg(fd.get(), &entry, 1, flags);
+  } while (sent < 0 && errno == EINTR);
+  return sent < 0 ? -1 : static_cast<ssize_t>(entry.msg_len);
+}
+
+ssize_t ReceiveOne(BorrowedFd fd, msghdr& message, int flags) {
+  mmsghdr entry = {message, 0};
+  int got;
+  do {
+    got = recvmmsg(fd.get(), &entry, 1, flags, nullptr);
+  } while (got < 0 && errno == EINTR);
+  message = entry.msg_hdr;
+  return got < 0 ? -1 : static_cast<ssize_t>(entry.msg_len);
+}
+
 absl::StatusOr<std::pair<UniqueFd, UniqueFd>> SeqpacketPair() {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
@@ -76,10 +95,7 @@ absl::Status SendWithFds(BorrowedFd fd, absl::Span<const uint8_t> bytes,
     c->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
     std::memcpy(CMSG_DATA(c), fds.data(), sizeof(int) * fds.size());
   }
-  ssize_t sent;
-  do {
-    sent = sendmsg(fd.get(), &header, MSG_NOSIGNAL);
-  } while (sent < 0 && errno == EINTR);
+  const ssize_t sent = SendOne(fd, header, MSG_NOSIGNAL);
   if (sent < 0) {
     if (errno == EPIPE || errno == ECONNRESET) {
       return absl::FailedPreconditionError("sendmsg: peer is gone");
@@ -102,10 +118,7 @@ absl::StatusOr<ReceivedMessage> ReceiveWithFds(BorrowedFd fd,
   header.msg_iovlen = 1;
   header.msg_control = control;
   header.msg_controllen = sizeof(control);
-  ssize_t got;
-  do {
-    got = recvmsg(fd.get(), &header, MSG_CMSG_CLOEXEC);
-  } while (got < 0 && errno == EINTR);
+  const ssize_t got = ReceiveOne(fd, header, MSG_CMSG_CLOEXEC);
   if (got < 0) {
     if (errno == ECONNRESET) return ReceivedMessage{};
     return ErrnoStatus("recvmsg");

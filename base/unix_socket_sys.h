@@ -1,6 +1,8 @@
 #ifndef HOLDFAST_BASE_UNIX_SOCKET_SYS_H_
 #define HOLDFAST_BASE_UNIX_SOCKET_SYS_H_
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -11,7 +13,16 @@
 #include "absl/types/span.h"
 #include "base/unique_fd.h"
 
+struct msghdr;
+
 namespace holdfast {
+
+// sendmsg(2) and recvmsg(2), retried on EINTR, by way of sendmmsg and recvmmsg:
+// a device needs those two anyway (statestore/lane.h), and its steady-state
+// filter allows no call that it can do without. Return bytes, or -1 and errno.
+// ReceiveOne updates `message` as recvmsg does.
+ssize_t SendOne(BorrowedFd fd, const msghdr& message, int flags);
+ssize_t ReceiveOne(BorrowedFd fd, msghdr& message, int flags);
 
 // Descriptors in one message of our own control channels. A limit of ours, far
 // below the kernel's 253: no control message needs more than 8.

@@ -61,6 +61,7 @@ constexpr Named kConstants[] = {
     {"SO_TYPE", 3},
     {"SO_DOMAIN", 39},
     {"SO_PEERCRED", 17},
+    {"SO_PEEK_OFF", 42},
 };
 
 constexpr Named kErrnos[] = {

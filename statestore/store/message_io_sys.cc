@@ -9,6 +9,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/unix_socket_sys.h"
+
 namespace holdfast::store {
 namespace {
 
@@ -67,10 +69,8 @@ IoResult Send(BorrowedFd channel, const Message& message,
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(sizeof(int) * count);
   }
-  ssize_t sent;
-  do {
-    sent = sendmsg(channel.get(), &header, MSG_NOSIGNAL | MSG_DONTWAIT);
-  } while (sent < 0 && errno == EINTR);
+  const ssize_t sent =
+      SendOne(channel, header, MSG_NOSIGNAL | MSG_DONTWAIT);
   return sent < 0 ? FromErrno() : IoResult::kDone;
 }
 
@@ -83,10 +83,8 @@ IoResult Receive(BorrowedFd channel, Incoming& incoming) {
   header.msg_iovlen = 1;
   header.msg_control = control;
   header.msg_controllen = sizeof(control);
-  ssize_t got;
-  do {
-    got = recvmsg(channel.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-  } while (got < 0 && errno == EINTR);
+  const ssize_t got =
+      ReceiveOne(channel, header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
   if (got < 0) return FromErrno();
   TakeFds(header, incoming);
   incoming.size = static_cast<size_t>(got);

@@ -1,0 +1,22 @@
+#ifndef HOLDFAST_DEVICES_RUNTIME_DEVICE_MAIN_H_
+#define HOLDFAST_DEVICES_RUNTIME_DEVICE_MAIN_H_
+
+#include "devices/runtime/device_class.h"
+
+namespace holdfast {
+
+// The whole program of a device: command line, sandbox, segment, store, VMM.
+// Returns the exit status: 0 after an ordered stop, 1 for an error of
+// operation, 2 for a mistake on the command line.
+int DeviceMain(int argc, char** argv, const DeviceClass& device_class);
+
+}  // namespace holdfast
+
+// The main() of a device program.
+#define HOLDFAST_DEVICE_MAIN(DeviceType)                                    \
+  int main(int argc, char** argv) {                                         \
+    return ::holdfast::DeviceMain(argc, argv,                               \
+                                  ::holdfast::DeviceClassOf<DeviceType>()); \
+  }
+
+#endif  // HOLDFAST_DEVICES_RUNTIME_DEVICE_MAIN_H_

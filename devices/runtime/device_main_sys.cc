@@ -1,0 +1,314 @@
+#include <malloc.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <fcntl.h>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/handoff.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "base/unix_socket_sys.h"
+#include "devices/runtime/capabilities.h"
+#include "devices/runtime/crash_handler_sys.h"
+#include "devices/runtime/device_main.h"
+#include "devices/runtime/device_process_sys.h"
+#include "sandbox/tighten_sys.h"
+
+namespace holdfast {
+namespace {
+
+constexpr int kExitError = 1;
+constexpr int kExitUsage = 2;
+// How long a socket that holds a part of a message is left alone.
+constexpr timespec kStallPause = {0, 1'000'000};
+
+// The steady state may not ask the kernel for memory: keep what is freed, take
+// from one arena, and have some in stock.
+void StockMemory() {
+  constexpr int kStock = 8 << 20;
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+  mallopt(M_TOP_PAD, kStock);
+  free(malloc(kStock / 2));
+}
+
+// Waits until one of the loop's descriptors is readable. A stalled connection
+// is looked at again after a pause.
+void Wait(std::vector<pollfd>& fds, bool stalled) {
+  for (pollfd& fd : fds) fd.revents = 0;
+  (void)!ppoll(fds.data(), fds.size(), stalled ? &kStallPause : nullptr,
+               nullptr);
+}
+
+// ---- A child of the launcher ----
+
+class Managed {
+ public:
+  Managed(DeviceProcess& process)
+      : process_(process),
+        keeper_(UniqueFd(kHandoffStoreFd), UniqueFd(kHandoffControlFd),
+                process.descriptors()) {
+    process_.SetKeeper(keeper_);
+  }
+
+  absl::Status Start(const std::vector<ResourceSpec>& resources) {
+    for (const ResourceSpec& resource : resources) {
+      const char* slot =
+          getenv(absl::StrCat("HOLDFAST_RESOURCE_", resource.name).c_str());
+      if (slot != nullptr) {
+        process_.NameResource(resource.name,
+                              static_cast<store::Slot>(atoi(slot)));
+      }
+    }
+    RETURN_IF_ERROR(process_.AttachSegment(BorrowedFd(kHandoffSegmentFd)));
+    RETURN_IF_ERROR(AwaitFirstForwards());
+    RETURN_IF_ERROR(process_.Build());
+    process_.MapAhead();
+    RETURN_IF_ERROR(sandbox::Tighten(
+        BorrowedFd(kHandoffFilterFd)));
+    return keeper_.channel().Ready();
+  }
+
+  // Until the launcher says stop.
+  absl::Status Run() {
+    std::vector<pollfd> fds(4);
+    for (;;) {
+      ASSIGN_OR_RETURN(const bool stop, Turn());
+      if (stop) return absl::OkStatus();
+      const bool gone = keeper_.channel().gone();
+      fds[0] = {gone ? -1 : keeper_.channel().fd().get(), POLLIN, 0};
+      fds[1] = {keeper_.control().get(), POLLIN, 0};
+      fds[2] = {process_.config_event().get(), POLLIN, 0};
+      const bool listen = process_.active() && !process_.stalled();
+      fds[3] = {listen ? Connection().get() : -1, POLLIN, 0};
+      Wait(fds, process_.active() && process_.stalled());
+    }
+  }
+
+ private:
+  BorrowedFd Connection() {
+    return process_.descriptors().Get(store::kSlotConnection);
+  }
+
+  absl::Status AwaitFirstForwards() {
+    while (!forwarded_) {
+      store::ChildEvent event;
+      switch (keeper_.channel().Receive(event)) {
+        case store::ChildChannel::Received::kEvent:
+          RETURN_IF_ERROR(Handle(event));
+          continue;
+        case store::ChildChannel::Received::kGone:
+          return absl::UnavailableError("the store died during the start");
+        case store::ChildChannel::Received::kNothing:
+          break;
+      }
+      pollfd poll = {keeper_.channel().fd().get(), POLLIN, 0};
+      (void)!ppoll(&poll, 1, nullptr, nullptr);
+    }
+    return absl::OkStatus();
+  }
+
+  // Handles everything that is there. True: the launcher said stop.
+  absl::StatusOr<bool> Turn() {
+    store::ChildEvent event;
+    while (keeper_.channel().Receive(event) ==
+           store::ChildChannel::Received::kEvent) {
+      RETURN_IF_ERROR(Handle(event));
+    }
+    switch (keeper_.ReceiveControl()) {
+      case StoreKeeper::Control::kStop:
+        process_.Quiesce();
+        return true;
+      case StoreKeeper::Control::kResourceChanged:
+        process_.ResourceChanged();
+        break;
+      case StoreKeeper::Control::kLauncherGone:
+      case StoreKeeper::Control::kNone:
+        break;
+    }
+    process_.TellConfigChange();
+    if (process_.active()) RETURN_IF_ERROR(process_.Serve());
+    return false;
+  }
+
+  absl::Status Handle(store::ChildEvent& event) {
+    using Kind = store::ChildEvent::Kind;
+    switch (event.kind) {
+      case Kind::kForward:
+        if (event.slot == store::kSlotConnection) {
+          process_.descriptors().SetConnection(std::move(event.fd),
+                                               event.connection);
+        } else {
+          process_.descriptors().Set(event.slot, std::move(event.fd));
+        }
+        return absl::OkStatus();
+      case Kind::kForwardDone:
+        forwarded_ = true;
+        return absl::OkStatus();
+      case Kind::kSync:
+        process_.descriptors().RetainSession(event.slots.words);
+        process_.MapAhead();
+        return absl::OkStatus();
+      case Kind::kPromote:
+        return process_.Promote(event.epoch);
+    }
+    return absl::OkStatus();
+  }
+
+  DeviceProcess& process_;
+  StoreKeeper keeper_;
+  bool forwarded_ = false;
+};
+
+// ---- A program of its own ----
+
+absl::StatusOr<UniqueFd> Listen(const CommandLine& line) {
+  if (line.fd >= 0) return UniqueFd(line.fd);
+  if (line.socket_path.empty()) {
+    return absl::InvalidArgumentError(
+        "give --socket-path=PATH or --fd=N (see --help)");
+  }
+  return ListenAt(line.socket_path);
+}
+
+bool IsListening(BorrowedFd fd) {
+  int value = 0;
+  socklen_t size = sizeof(value);
+  return getsockopt(fd.get(), SOL_SOCKET, SO_ACCEPTCONN, &value, &size) == 0 &&
+         value != 0;
+}
+
+absl::Status OpenResources(const CommandLine& line,
+                           const std::vector<ResourceSpec>& resources,
+                           DeviceProcess& process) {
+  store::Slot slot = store::kSlotFirstResource;
+  const absl::StatusOr<bool> read_only =
+      line.options.Switch("read-only", false);
+  for (const ResourceSpec& resource : resources) {
+    const auto it = line.resources.find(resource.name);
+    if (it == line.resources.end()) continue;
+    const int mode = read_only.ok() && *read_only ? O_RDONLY : O_RDWR;
+    UniqueFd fd(open(it->second.c_str(), mode | O_CLOEXEC));
+    if (!fd.valid()) return ErrnoStatus(absl::StrCat("open ", it->second));
+    process.descriptors().Set(slot, std::move(fd));
+    process.NameResource(resource.name, slot++);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunStandalone(const CommandLine& line,
+                           const std::vector<ResourceSpec>& resources,
+                           DeviceProcess& process) {
+  LogWarning("runs stand-alone: when it dies, the guest's device dies");
+  NoKeeper keeper;
+  process.SetKeeper(keeper);
+  ASSIGN_OR_RETURN(UniqueFd socket, Listen(line));
+  RETURN_IF_ERROR(OpenResources(line, resources, process));
+  ASSIGN_OR_RETURN(const size_t size, process.SegmentBytes());
+  ASSIGN_OR_RETURN(UniqueFd segment,
+                   CreateSealedMemfd("holdfast-segment", size));
+  RETURN_IF_ERROR(process.AttachSegment(segment));
+  RETURN_IF_ERROR(process.Build());
+  const bool listening = IsListening(socket);
+  uint64_t connections = 0;
+  if (!listening) {
+    process.descriptors().SetConnection(std::move(socket), ++connections);
+  }
+  RETURN_IF_ERROR(process.Promote(/*epoch=*/1));
+  std::vector<pollfd> fds(2);
+  for (;;) {
+    const BorrowedFd connection =
+        process.descriptors().Get(store::kSlotConnection);
+    if (!connection.valid() && !listening) return absl::OkStatus();
+    const bool quiet = connection.valid() && process.stalled();
+    fds[0] = {connection.valid() ? (quiet ? -1 : connection.get())
+                                 : socket.get(),
+              POLLIN, 0};
+    fds[1] = {process.config_event().get(), POLLIN, 0};
+    Wait(fds, quiet);
+    process.TellConfigChange();
+    if (!connection.valid() && (fds[0].revents & POLLIN) != 0) {
+      UniqueFd accepted(accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (accepted.valid()) {
+        process.descriptors().SetConnection(std::move(accepted),
+                                            ++connections);
+      }
+    }
+    RETURN_IF_ERROR(process.Serve());
+  }
+}
+
+std::vector<std::string> NamesOf(const std::vector<ResourceSpec>& resources) {
+  std::vector<std::string> names;
+  for (const ResourceSpec& resource : resources) {
+    names.push_back(resource.name);
+  }
+  return names;
+}
+
+int Usage(const absl::Status& status) {
+  LogError(status.message());
+  return kExitUsage;
+}
+
+}  // namespace
+
+int DeviceMain(int argc, char** argv, const DeviceClass& device_class) {
+  static const std::string* const program =
+      new std::string(std::filesystem::path(argv[0]).filename());
+  SetLogProgram(program->c_str());
+  const absl::StatusOr<VirtioSpec> plain = device_class.spec(DeviceOptions());
+  if (!plain.ok()) return Usage(plain.status());
+  const std::vector<std::string> resource_names = NamesOf(plain->resources());
+  const absl::StatusOr<CommandLine> line =
+      ParseCommandLine({argv + 1, argv + argc}, device_class.options,
+                       resource_names);
+  if (!line.ok()) return Usage(line.status());
+  if (line->help) {
+    std::fputs(
+        HelpText(*program, device_class.options, resource_names).c_str(),
+        stdout);
+    return 0;
+  }
+  absl::StatusOr<VirtioSpec> spec = device_class.spec(line->options);
+  if (!spec.ok()) return Usage(spec.status());
+  if (line->compat_version > spec->compat_version()) {
+    return Usage(absl::InvalidArgumentError(
+        absl::StrCat("--compat-version: this binary serves 1 to ",
+                     spec->compat_version())));
+  }
+  if (line->print_capabilities) {
+    std::fputs(CapabilitiesJson(*spec, device_class.options).c_str(), stdout);
+    return 0;
+  }
+  const std::vector<ResourceSpec> resources = spec->resources();
+  StockMemory();
+  InstallCrashHandler();
+  DeviceProcess process(device_class, *std::move(spec), *line, *program);
+  absl::Status status;
+  if (getenv(kHandoffEnvironment) != nullptr) {
+    prctl(PR_SET_DUMPABLE, 0);
+    Managed managed(process);
+    status = managed.Start(resources);
+    if (status.ok()) status = managed.Run();
+  } else {
+    status = RunStandalone(*line, resources, process);
+  }
+  if (!status.ok()) LogError(status.message());
+  // Without destructors: threads still use what they would destroy.
+  _exit(status.ok() ? 0 : kExitError);
+}
+
+}  // namespace holdfast

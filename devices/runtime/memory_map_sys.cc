@@ -1,0 +1,100 @@
+#include "devices/runtime/memory_map_sys.h"
+
+#include <unistd.h>
+
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/status_macros.h"
+
+namespace holdfast {
+namespace {
+
+using vhost_user::RegionState;
+using vhost_user::SessionState;
+
+// Guest memory may lie in pages of any size; the kernel rounds up by itself for
+// a mapping, only the offset must fit the smallest page.
+constexpr uint64_t kPageSize = 4096;
+
+bool Same(const RegionState& a, const RegionState& b) {
+  return std::memcmp(&a, &b, sizeof(a)) == 0;
+}
+
+}  // namespace
+
+absl::StatusOr<UnalignedMapping> MapUnaligned(BorrowedFd fd, uint64_t offset,
+                                              uint64_t size) {
+  const uint64_t skip = offset % kPageSize;
+  if (size == 0 || size > UINT64_MAX - skip) {
+    return absl::InvalidArgumentError("the range to map is empty or wraps");
+  }
+  UnalignedMapping result;
+  ASSIGN_OR_RETURN(result.mapping, MapShared(fd, offset - skip, size + skip,
+                                             MapAccess::kReadWrite));
+  result.inside = result.mapping.data() + skip;
+  return result;
+}
+
+absl::Status CheckFileHolds(BorrowedFd fd, uint64_t offset, uint64_t size) {
+  // lseek, because fstat takes a path and is not in the steady-state filter.
+  const off_t end = lseek(fd.get(), 0, SEEK_END);
+  if (end < 0) return ErrnoStatus("lseek on a memory descriptor");
+  const auto file_size = static_cast<uint64_t>(end);
+  if (offset > file_size || size > file_size - offset) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the file has ", file_size, " bytes, the region ends at ",
+                     offset, " + ", size));
+  }
+  return absl::OkStatus();
+}
+
+bool MemoryMap::IsCurrent(const SessionState& state) const {
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (!Same(entries_[i].region, state.regions[i])) return false;
+  }
+  return true;
+}
+
+absl::Status MemoryMap::Update(const SessionState& state,
+                               const DescriptorSlots& descriptors) {
+  if (IsCurrent(state)) return absl::OkStatus();
+  Entries next;
+  std::array<Entry*, vhost_user::kMaxRegions> kept = {};
+  std::vector<GuestRegion> regions;
+  for (size_t i = 0; i < next.size(); ++i) {
+    const RegionState& region = state.regions[i];
+    next[i].region = region;
+    if (region.size == 0) continue;
+    uint8_t* host = nullptr;
+    for (Entry& old : entries_) {
+      if (Same(old.region, region)) kept[i] = &old;
+    }
+    if (kept[i] != nullptr) {
+      host = kept[i]->mapped.inside;
+    } else {
+      ASSIGN_OR_RETURN(next[i].mapped,
+                       MapUnaligned(descriptors.Get(region.slot),
+                                    region.mmap_offset, region.size));
+      host = next[i].mapped.inside;
+    }
+    regions.push_back({GuestAddress{region.guest_address}, region.size,
+                       UserAddress{region.user_address}, host});
+  }
+  ASSIGN_OR_RETURN(memory_, GuestMemory::Create(regions));
+  for (size_t i = 0; i < next.size(); ++i) {
+    if (kept[i] != nullptr) next[i].mapped = std::move(kept[i]->mapped);
+  }
+  entries_ = std::move(next);
+  return absl::OkStatus();
+}
+
+void MemoryMap::Clear() {
+  memory_ = GuestMemory();
+  entries_ = Entries();
+}
+
+}  // namespace holdfast

@@ -1,0 +1,61 @@
+#ifndef HOLDFAST_DEVICES_RUNTIME_MEMORY_MAP_SYS_H_
+#define HOLDFAST_DEVICES_RUNTIME_MEMORY_MAP_SYS_H_
+
+#include <array>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/shm_sys.h"
+#include "base/unique_fd.h"
+#include "devices/bus/guest_memory.h"
+#include "devices/runtime/descriptors.h"
+#include "devices/vhost_user/session_state.h"
+
+namespace holdfast {
+
+// Maps [offset, offset + size) of `fd`, where `offset` may be anything: the
+// mapping begins at the page below. `inside` is where `offset` is.
+struct UnalignedMapping {
+  Mapping mapping;
+  uint8_t* inside = nullptr;
+};
+absl::StatusOr<UnalignedMapping> MapUnaligned(BorrowedFd fd, uint64_t offset,
+                                              uint64_t size);
+
+// Whether the file behind `fd` holds [offset, offset + size). It may be cut
+// later: then the access raises SIGBUS, which is a crash like any other.
+absl::Status CheckFileHolds(BorrowedFd fd, uint64_t offset, uint64_t size);
+
+// The guest's memory as this process has it mapped. Used by the control thread;
+// memory() may be read by others as long as no Update runs.
+class MemoryMap {
+ public:
+  // Brings the mappings in line with the regions of `state`; mappings that stay
+  // the same are kept. After an error the old mappings are in place.
+  // Precondition when regions change: no queue runs.
+  absl::Status Update(const vhost_user::SessionState& state,
+                      const DescriptorSlots& descriptors);
+
+  // Whether Update(state) would change nothing.
+  bool IsCurrent(const vhost_user::SessionState& state) const;
+
+  void Clear();
+
+  GuestMemory& memory() { return memory_; }
+  const GuestMemory& memory() const { return memory_; }
+
+ private:
+  struct Entry {
+    vhost_user::RegionState region = {};
+    UnalignedMapping mapped;
+  };
+  using Entries = std::array<Entry, vhost_user::kMaxRegions>;
+
+  Entries entries_;
+  GuestMemory memory_;
+};
+
+}  // namespace holdfast
+
+#endif  // HOLDFAST_DEVICES_RUNTIME_MEMORY_MAP_SYS_H_

@@ -1,0 +1,308 @@
+#include "devices/runtime/queue_runner_sys.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdlib>
+#include <utility>
+
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "devices/runtime/crash_handler_sys.h"
+#include "devices/virtqueue/chain.h"
+
+namespace holdfast {
+namespace {
+
+// A request that takes longer is worth a thread of its own: two wake-ups cost
+// about as much.
+constexpr uint64_t kWorthAFollower = 20'000;  // Nanoseconds.
+constexpr uint64_t kLogged = 20;              // Then only counted.
+constexpr uint16_t kDeathsOfPoison = 2;
+
+uint64_t Now() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// Empties an eventfd. preadv2 without an offset, since the steady-state filter
+// has no read.
+void Drain(BorrowedFd event) {
+  uint64_t count;
+  const iovec part = {&count, sizeof(count)};
+  (void)!preadv2(event.get(), &part, 1, -1, 0);
+}
+
+void Signal(BorrowedFd event) {
+  const uint64_t one = 1;
+  (void)!write(event.get(), &one, sizeof(one));
+}
+
+absl::Span<const Buffer> Convert(absl::Span<const ChainSegment> from,
+                                 Buffer* to) {
+  for (size_t i = 0; i < from.size(); ++i) to[i] = {from[i].data, from[i].size};
+  return {to, from.size()};
+}
+
+}  // namespace
+
+// One thread. Blames its request when it crashes.
+class QueueRunner::Worker final : public CrashObserver {
+ public:
+  explicit Worker(QueueRunner& runner)
+      : runner_(runner), thread_([this] { Run(); }) {}
+  ~Worker() override { thread_.join(); }
+
+  void OnCrash(int) override {
+    if (serving_) runner_.ring_->table()->MarkStarted(head_);
+  }
+
+ private:
+  void Run();
+  void ServeLocked(const Work& work, std::unique_lock<std::mutex>& lock);
+  size_t Serve(const Work& work);
+  size_t Execute(const Work& work, Request& request);
+
+  QueueRunner& runner_;
+  Chain chain_;
+  std::array<Buffer, Chain::kMaxSegments> buffers_;
+  volatile bool serving_ = false;
+  volatile uint16_t head_ = 0;
+  std::thread thread_;  // Last: it uses the others.
+};
+
+QueueRunner::QueueRunner(uint16_t queue, uint16_t workers,
+                         VirtioDevice& device, QueueStats& stats)
+    : queue_(queue),
+      device_(device),
+      stats_(stats),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      service_time_(2 * kWorthAFollower) {
+  resubmit_.reserve(VirtioSpec::kMaxQueueSize);
+  for (uint16_t i = 0; i < workers; ++i) {
+    workers_.push_back(std::make_unique<Worker>(*this));
+  }
+}
+
+QueueRunner::~QueueRunner() {
+  Stop();
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    exit_ = true;
+  }
+  work_.notify_all();
+}
+
+absl::Status QueueRunner::Start(Config config) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  ring_.emplace(std::move(config.ring));
+  ring_->SetUsedLog(config.used_log);
+  state_ = config.state;
+  kick_ = config.kick;
+  call_ = config.call;
+  ASSIGN_OR_RETURN(absl::Span<const InflightRequest> left,
+                   ring_->Recover(config.base));
+  resubmit_.clear();
+  resubmitted_ = 0;
+  for (const InflightRequest& request : left) {
+    resubmit_.push_back({request.head, request.counter,
+                         request.deaths >= kDeathsOfPoison});
+  }
+  Count(stats_.resubmitted, left.size());
+  RETURN_IF_ERROR(ResolveRecordLocked());
+  ring_->DisableKicks();
+  running_ = true;
+  SignalLocked();
+  lock.unlock();
+  work_.notify_one();
+  return absl::OkStatus();
+}
+
+// The state may already contain what a request in flight does: then it is only
+// answered. A record that names no such request is of an earlier life; it must
+// go before a new request can be mistaken for it.
+absl::Status QueueRunner::ResolveRecordLocked() {
+  const CompletionRecord record = state_->completion(queue_);
+  if (record.counter == 0) return absl::OkStatus();
+  const auto it = std::find_if(
+      resubmit_.begin(), resubmit_.end(), [&](const Work& work) {
+        return work.head == record.head && work.counter == record.counter;
+      });
+  if (it != resubmit_.end()) {
+    resubmit_.erase(it);
+    PublishLocked(static_cast<uint16_t>(record.head), record.written);
+  }
+  StateTxn txn = state_->Begin();
+  txn.RecordCompletion(queue_, CompletionRecord{});
+  return state_->Commit(txn);
+}
+
+void QueueRunner::SetCall(BorrowedFd call) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  call_ = call;
+  // What was signalled to the old one may not have been seen.
+  if (running_) SignalLocked();
+}
+
+uint16_t QueueRunner::Stop() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  running_ = false;
+  if (has_leader_) Signal(wake_);
+  idle_.wait(lock, [this] { return busy_ == 0 && !has_leader_; });
+  return ring_.has_value() ? ring_->next_avail() : 0;
+}
+
+QueueRunner::Found QueueRunner::TakeLocked(Work* work) {
+  if (resubmitted_ < resubmit_.size()) {
+    *work = resubmit_[resubmitted_++];
+    return Found::kRequest;
+  }
+  const Popped popped = ring_->Pop();
+  switch (popped.result) {
+    case PopResult::kRequest:
+      *work = {popped.head, ring_->table()->counter(popped.head), false};
+      return Found::kRequest;
+    case PopResult::kBroken:
+      if (stats_.broken < kLogged) {
+        LogWarning("queue ", queue_, ": the driver broke the ring (",
+                   ring_->broken(), "): it is served again after a reset");
+      }
+      Count(stats_.broken);
+      running_ = false;
+      return Found::kNothing;
+    case PopResult::kEmpty:
+      break;
+  }
+  return Found::kNothing;
+}
+
+void QueueRunner::PublishLocked(uint16_t head, size_t written) {
+  const Completion completion = {head, static_cast<uint32_t>(written)};
+  const absl::Status status = ring_->Publish({&completion, 1});
+  if (!status.ok()) {
+    LogError("queue ", queue_, ": ", status.message());
+    return;
+  }
+  Count(stats_.requests);
+  if (ring_->NeedsInterrupt()) SignalLocked();
+}
+
+void QueueRunner::SignalLocked() {
+  if (!call_.valid()) return;
+  Count(stats_.interrupts);
+  Signal(call_);
+}
+
+// The leader's wait. On return the lock is held again and nothing is assumed.
+void QueueRunner::WaitForKickLocked(std::unique_lock<std::mutex>& lock) {
+  has_leader_ = true;
+  pollfd fds[2] = {{kick_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
+  lock.unlock();
+  (void)!ppoll(fds, 2, nullptr, nullptr);
+  if ((fds[0].revents & POLLIN) != 0) Drain(BorrowedFd(fds[0].fd));
+  if ((fds[1].revents & POLLIN) != 0) Drain(wake_);
+  lock.lock();
+  Count(stats_.kicks);
+  has_leader_ = false;
+}
+
+void QueueRunner::Worker::Run() {
+  ObserveCrashes(this);
+  QueueRunner& r = runner_;
+  std::unique_lock<std::mutex> lock(r.mutex_);
+  while (!r.exit_) {
+    Work work;
+    if (r.running_ && r.TakeLocked(&work) == Found::kRequest) {
+      ServeLocked(work, lock);
+      continue;
+    }
+    if (r.running_ && !r.has_leader_) {
+      // A request may have come since the look at the ring.
+      if (!r.ring_->EnableKicks()) r.WaitForKickLocked(lock);
+      if (r.running_) r.ring_->DisableKicks();
+      if (!r.running_) r.idle_.notify_all();
+      continue;
+    }
+    ++r.waiting_;
+    r.work_.wait(lock);
+    --r.waiting_;
+  }
+}
+
+void QueueRunner::Worker::ServeLocked(const Work& work,
+                                      std::unique_lock<std::mutex>& lock) {
+  QueueRunner& r = runner_;
+  ++r.busy_;
+  const bool call_in = r.waiting_ > 0 && r.service_time_ > kWorthAFollower;
+  lock.unlock();
+  if (call_in) r.work_.notify_one();
+  const uint64_t begin = Now();
+  const size_t written = Serve(work);
+  const uint64_t took = Now() - begin;
+  lock.lock();
+  r.service_time_ = std::max(took, r.service_time_ - r.service_time_ / 16);
+  r.PublishLocked(work.head, written);
+  if (--r.busy_ == 0 && !r.running_) r.idle_.notify_all();
+}
+
+size_t QueueRunner::Worker::Serve(const Work& work) {
+  const absl::Status read = runner_.ring_->ReadChain(work.head, chain_);
+  if (!read.ok()) {
+    if (runner_.stats_.errors < kLogged) {
+      LogWarning("queue ", runner_.queue_, ": ", read.message());
+    }
+    Count(runner_.stats_.errors);
+    return 0;
+  }
+  const absl::Span<const Buffer> readable =
+      Convert(chain_.readable(), buffers_.data());
+  const absl::Span<const Buffer> writable =
+      Convert(chain_.writable(), buffers_.data() + readable.size());
+  Request request(runner_.queue_, work.head, readable, writable);
+  const size_t written = Execute(work, request);
+  runner_.ring_->MarkDirty(chain_);
+  return written;
+}
+
+size_t QueueRunner::Worker::Execute(const Work& work, Request& request) {
+  QueueRunner& r = runner_;
+  StateTxn state = r.state_->Begin();
+  Txn txn(state);
+  if (work.poisoned) {
+    Count(r.stats_.poisoned);
+    LogError("queue ", r.queue_, ": request ", work.head,
+             " killed its executor twice and is answered with an error");
+    r.device_.OnPoisoned(request, txn);
+    return txn.written();
+  }
+  head_ = work.head;
+  serving_ = true;
+  absl::Status status = r.device_.OnRequest(request, txn);
+  serving_ = false;
+  if (status.ok() && state.dirty()) {
+    state.RecordCompletion(
+        r.queue_, {work.counter, work.head,
+                   static_cast<uint32_t>(txn.written())});
+    // Going on without the commit would tell the driver of what is not true.
+    // A successor decides what becomes of the state.
+    if (const absl::Status committed = r.state_->Commit(state);
+        !committed.ok()) {
+      LogError("queue ", r.queue_, ": ", committed.message());
+      _exit(EXIT_FAILURE);
+    }
+  }
+  if (status.ok()) return txn.written();
+  if (r.stats_.errors < kLogged) {
+    LogWarning("queue ", r.queue_, ": request refused: ", status.message());
+  }
+  Count(r.stats_.errors);
+  return 0;
+}
+
+}  // namespace holdfast

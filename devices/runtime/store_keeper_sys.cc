@@ -1,0 +1,111 @@
+#include "devices/runtime/store_keeper_sys.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/log.h"
+#include "base/unix_socket_sys.h"
+
+namespace holdfast {
+
+StoreKeeper::StoreKeeper(UniqueFd store, UniqueFd control,
+                         DescriptorSlots& descriptors)
+    : channel_(std::move(store)),
+      control_(std::move(control)),
+      descriptors_(descriptors) {}
+
+StoreKeeper::Control StoreKeeper::ReceiveControl() {
+  if (std::exchange(stop_seen_, false)) return Control::kStop;
+  if (!control_.valid()) return Control::kNone;
+  ControlMessage message;
+  iovec part = {&message, sizeof(message)};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  msghdr header = {};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof(control);
+  const ssize_t got =
+      ReceiveOne(control_, header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (got < 0 && errno == EAGAIN) return Control::kNone;
+  UniqueFd fd;
+  if (const cmsghdr* c = got > 0 ? CMSG_FIRSTHDR(&header) : nullptr;
+      c != nullptr && c->cmsg_type == SCM_RIGHTS) {
+    int number;
+    std::memcpy(&number, CMSG_DATA(c), sizeof(number));
+    fd.Reset(number);
+  }
+  if (got <= 0) {
+    // Launcher and store are both gone: there is nobody left to ask.
+    control_.Reset();
+    return Control::kLauncherGone;
+  }
+  if (got != sizeof(message) || message.version != ControlMessage().version) {
+    LogWarning("ignored a control message of another version");
+    return Control::kNone;
+  }
+  switch (message.type) {
+    case ControlMessage::Type::kStoreChannel:
+      if (fd.valid()) Reattach(std::move(fd));
+      return Control::kNone;
+    case ControlMessage::Type::kStop:
+      return Control::kStop;
+    case ControlMessage::Type::kResourceChanged:
+      return Control::kResourceChanged;
+  }
+  return Control::kNone;
+}
+
+void StoreKeeper::Reattach(UniqueFd store) {
+  std::array<store::Deposit, store::kSlotCount> deposits;
+  size_t count = 0;
+  for (store::Slot slot = 0; slot < store::kSlotCount; ++slot) {
+    const BorrowedFd fd = descriptors_.Get(slot);
+    if (!fd.valid()) continue;
+    deposits[count++] = {slot, fd,
+                         slot == store::kSlotConnection
+                             ? descriptors_.connection()
+                             : 0};
+  }
+  const absl::Status status = channel_.Reattach(
+      std::move(store), absl::MakeConstSpan(deposits).first(count));
+  if (!status.ok()) LogWarning("new store: ", status.message());
+}
+
+void StoreKeeper::AwaitStore() {
+  while (channel_.gone() && control_.valid()) {
+    pollfd poll = {control_.get(), POLLIN, 0};
+    (void)!ppoll(&poll, 1, nullptr, nullptr);
+    if (ReceiveControl() == Control::kStop) stop_seen_ = true;
+  }
+}
+
+absl::Status StoreKeeper::Escrow(store::Slot slot, BorrowedFd fd) {
+  for (;;) {
+    const absl::Status status = channel_.Escrow(slot, fd);
+    if (status.ok() || !channel_.gone()) return status;
+    AwaitStore();
+    if (channel_.gone()) return status;
+  }
+}
+
+void StoreKeeper::Retain(absl::Span<const uint64_t> bitmap) {
+  store::SlotSet slots;
+  for (size_t i = 0; i < bitmap.size(); ++i) slots.words[i] = bitmap[i];
+  // A store that dies now learns it from the deposits of the next one.
+  (void)channel_.Retain(slots);
+}
+
+void StoreKeeper::VmmClosed(uint64_t connection) {
+  while (!channel_.VmmClosed(connection).ok() && channel_.gone()) {
+    AwaitStore();
+    if (channel_.gone()) return;
+  }
+}
+
+}  // namespace holdfast

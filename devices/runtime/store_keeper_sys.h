@@ -1,0 +1,55 @@
+#ifndef HOLDFAST_DEVICES_RUNTIME_STORE_KEEPER_SYS_H_
+#define HOLDFAST_DEVICES_RUNTIME_STORE_KEEPER_SYS_H_
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "base/handoff.h"
+#include "base/unique_fd.h"
+#include "devices/runtime/descriptors.h"
+#include "statestore/store/child_channel.h"
+
+namespace holdfast {
+
+// Keeps the descriptors of a managed device in holdfast-store, and finds its
+// way to a new store when the old one dies. Control thread only.
+class StoreKeeper final : public DescriptorKeeper {
+ public:
+  // `descriptors` is what this process holds: what a new store is given.
+  StoreKeeper(UniqueFd store, UniqueFd control, DescriptorSlots& descriptors);
+
+  store::ChildChannel& channel() { return channel_; }
+  BorrowedFd control() const { return control_; }
+
+  // The next message of the launcher, if there is one. A new store channel is
+  // dealt with here. Does not block.
+  enum class Control { kNone, kStop, kResourceChanged, kLauncherGone };
+  Control ReceiveControl();
+
+  absl::Status Escrow(store::Slot slot, BorrowedFd fd) override;
+  void Retain(absl::Span<const uint64_t> bitmap) override;
+  void VmmClosed(uint64_t connection) override;
+
+ private:
+  // Waits until the launcher has given us a channel to a new store.
+  void AwaitStore();
+  void Reattach(UniqueFd store);
+
+  store::ChildChannel channel_;
+  UniqueFd control_;
+  DescriptorSlots& descriptors_;
+  bool stop_seen_ = false;
+};
+
+// For a device that runs stand-alone: nothing is kept.
+class NoKeeper final : public DescriptorKeeper {
+ public:
+  absl::Status Escrow(store::Slot, BorrowedFd) override {
+    return absl::OkStatus();
+  }
+  void Retain(absl::Span<const uint64_t>) override {}
+  void VmmClosed(uint64_t) override {}
+};
+
+}  // namespace holdfast
+
+#endif  // HOLDFAST_DEVICES_RUNTIME_STORE_KEEPER_SYS_H_
