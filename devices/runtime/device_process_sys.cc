@@ -138,8 +138,8 @@ vhost_user::BackendInfo DeviceProcess::MakeBackendInfo() const {
   info.max_queue_size = MakeSegmentSpec().max_queue_size;
   info.config_size = spec_.config_size();
   info.inflight_slot = kInflightSlot;
-  info.inflight_size = vhost_user::InflightRegionSize(
-      info.queue_count, info.max_queue_size, /*packed=*/false);
+  info.inflight_size = vhost_user::InflightSize(
+      info.queue_count, info.max_queue_size);
   return info;
 }
 
