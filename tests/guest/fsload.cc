@@ -7,7 +7,6 @@
 // ends it.
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,27 +29,17 @@
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "tests/load/block_stamp.h"
+#include "tests/load/load_program_sys.h"
 
 ABSL_FLAG(std::string, directory, "", "on the file system, empty");
-ABSL_FLAG(double, seconds, 10, "how long to run");
 ABSL_FLAG(uint32_t, files, 48, "how many files there are");
-ABSL_FLAG(uint32_t, max_kib, 512, "the longest file");
 
 namespace holdfast::guest {
 namespace {
 
-volatile sig_atomic_t g_stop = 0;
-
 // Blocks of a file are numbered from here, so that a block of another file is
 // recognised as misplaced.
 constexpr uint64_t kBlocksPerFile = 1 << 20;
-
-double Now() {
-  timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<double>(time.tv_sec) +
-         static_cast<double>(time.tv_nsec) / 1e9;
-}
 
 // A page-aligned buffer for O_DIRECT.
 class Buffer {
@@ -199,21 +188,22 @@ class FileLoad {
 };
 
 int Main() {
-  const uint32_t max_blocks =
-      absl::GetFlag(FLAGS_max_kib) * 1024 / load::kBlockSize;
+  const uint32_t max_blocks = load::MaxRequestBytes() / load::kBlockSize;
   if (absl::GetFlag(FLAGS_directory).empty() || max_blocks == 0 ||
       absl::GetFlag(FLAGS_files) == 0) {
     std::fprintf(stderr,
                  "fsload: needs --directory, --files, --max_kib >= 4\n");
     return 2;
   }
-  FileLoad load(absl::GetFlag(FLAGS_directory), absl::GetFlag(FLAGS_files),
-                max_blocks);
-  const double end = Now() + absl::GetFlag(FLAGS_seconds);
-  while (g_stop == 0 && Now() < end) load.Step();
-  load.CheckAll();
-  std::printf("FS-RESULT %s\n", load.Json().c_str());
-  return load.clean() ? 0 : 1;
+  FileLoad files(absl::GetFlag(FLAGS_directory), absl::GetFlag(FLAGS_files),
+                 max_blocks);
+  const double end = load::MonotonicSeconds() + absl::GetFlag(FLAGS_seconds);
+  while (!load::StopRequested() && load::MonotonicSeconds() < end) {
+    files.Step();
+  }
+  files.CheckAll();
+  std::printf("FS-RESULT %s\n", files.Json().c_str());
+  return files.clean() ? 0 : 1;
 }
 
 }  // namespace
@@ -222,6 +212,6 @@ int Main() {
 int main(int argc, char** argv) {
   absl::ParseCommandLine(argc, argv);
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  signal(SIGTERM, [](int) { holdfast::guest::g_stop = 1; });
+  holdfast::load::StopOnSigterm();
   return holdfast::guest::Main();
 }
