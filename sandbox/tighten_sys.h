@@ -15,7 +15,11 @@ namespace holdfast::sandbox {
 // Applies the filter in `program_bytes` (struct sock_filter[]) to all threads
 // of the process at once. From the return on no thread can make another system
 // call than the filter allows; threads that start later inherit it.
-// Sets no_new_privs. Errors: kInvalidArgument for bytes that are no filter;
+// Sets no_new_privs.
+//
+// Every thread must have reached a line of its own first: one that is still
+// being started by the C library makes calls (rseq, set_robust_list) that no
+// steady filter allows, and dies. Errors: kInvalidArgument for bytes that are no filter;
 // kNotFound (ESRCH) when a thread has a filter of its own. After an error
 // nothing is in force and the device must not serve.
 absl::Status ApplySteadyFilter(absl::Span<const uint8_t> program_bytes);
