@@ -138,7 +138,8 @@ uint64_t NeededInflightSize(const Turn& turn) {
 }
 
 // The front-end wants a region in which nothing is in flight: QEMU asks at its
-// first start and after each reset of the machine.
+// first start and after each reset of the machine, and hands the same region
+// over at every start.
 absl::Status GetInflightFd(Turn& turn) {
   RETURN_IF_ERROR(CheckInflightShape(turn));
   InflightDescription answer = turn.request.inflight;
@@ -151,7 +152,10 @@ absl::Status GetInflightFd(Turn& turn) {
                           " bytes, the device has ", turn.info.inflight_size);
   }
   turn.environment.ClearInflight();
-  for (QueueState& queue : turn.next.queues) queue.adopted = 0;
+  for (QueueState& queue : turn.next.queues) {
+    queue.adopted = 0;
+    queue.settled = 1;
+  }
   turn.reply_slot = turn.info.inflight_slot;
   return turn.Reply(answer);
 }
@@ -171,7 +175,8 @@ absl::Status SetInflightFd(Turn& turn) {
                         inflight.queue_count, inflight.queue_size,
                         turn.slots.slots[0],  {}};
   for (size_t i = 0; i < kMaxQueues; ++i) {
-    turn.next.queues[i].adopted = i < inflight.queue_count ? 1 : 0;
+    QueueState& queue = turn.next.queues[i];
+    queue.adopted = i < inflight.queue_count && queue.settled == 0 ? 1 : 0;
   }
   return absl::OkStatus();
 }

@@ -157,6 +157,7 @@ absl::Status StartQueues(Turn& turn) {
         queue.adopted != 0 && TrackedInHandedOverRegion(turn.next, i);
     queue.started = 1;
     queue.adopted = 0;
+    queue.settled = 1;
     RETURN_IF_ERROR(turn.environment.PrepareQueue(
         turn.next, i, adopt ? QueueStart::kAdopt : QueueStart::kFresh));
   }

@@ -149,6 +149,7 @@ absl::Status ResetDevice(Turn& turn) {
     QueueState fresh{};
     fresh.call = queue.call;
     fresh.err = queue.err;
+    fresh.settled = 1;
     queue = fresh;
   }
   if (RingsBeginEnabled(turn.next)) {

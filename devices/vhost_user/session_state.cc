@@ -93,7 +93,8 @@ absl::Status CheckRegions(const SessionState& state) {
 
 absl::Status CheckQueue(const SessionState& state, size_t i) {
   const QueueState& q = state.queues[i];
-  if (q.has_address > 1 || q.enabled > 1 || q.started > 1 || q.adopted > 1) {
+  if (q.has_address > 1 || q.enabled > 1 || q.started > 1 || q.adopted > 1 ||
+      q.settled > 1) {
     return Broken("queue ", i, " has a flag that is neither 0 nor 1");
   }
   if (q.num > kMaxRingSize || (q.num & (q.num - 1)) != 0) {
@@ -104,10 +105,13 @@ absl::Status CheckQueue(const SessionState& state, size_t i) {
     return Broken("queue ", i, " has an address that was never given");
   }
   if (q.kick == kSlotPolled) return Broken("queue ", i, " is polled");
+  if (q.started != 0 && q.settled == 0) {
+    return Broken("queue ", i, " is started but not settled");
+  }
   if (q.started != 0 && (q.kick == 0 || q.num == 0 || q.has_address == 0)) {
     return Broken("queue ", i, " is started without kick, size or address");
   }
-  if (q.adopted != 0 && (q.started != 0 || i >= state.inflight.queue_count)) {
+  if (q.adopted != 0 && (q.settled != 0 || i >= state.inflight.queue_count)) {
     return Broken("queue ", i, " adopts an in-flight record out of place");
   }
   for (const uint8_t byte : q.reserved) {

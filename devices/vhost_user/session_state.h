@@ -58,11 +58,14 @@ struct QueueState {
   // Kick, size and address are known, so the ring is ours: requests may have
   // been taken from it, and its in-flight record is valid.
   uint8_t started;
-  // The front-end handed over an in-flight region since the ring last stopped:
-  // the next start believes it. Otherwise the record begins anew, from the
-  // used index that is found in the ring.
+  // The front-end handed over an in-flight region that this connection did not
+  // give it: the next start believes it, whoever wrote it. Otherwise the record
+  // begins anew, from the used index that is found in the ring.
   uint8_t adopted;
-  uint8_t reserved[10];
+  // Since the connection began the ring was started, or its record was cleared:
+  // a region that is handed over from now on tells nothing new.
+  uint8_t settled;
+  uint8_t reserved[9];
 };
 static_assert(sizeof(QueueState) == 64);
 
