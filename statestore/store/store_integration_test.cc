@@ -1,15 +1,14 @@
-// The real holdfast-store with real processes that die.
+// The real holdfast-store with real processes: each message of protocol.h once
+// over real sockets, and every way to misbehave.
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
-#include <atomic>
-#include <cstdio>
-#include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,140 +21,456 @@
 #include "gtest/gtest.h"
 #include "statestore/store/child_channel.h"
 #include "statestore/store/message_io_sys.h"
+#include "statestore/store/testing/fake_device_sys.h"
 #include "statestore/store/testing/store_process_sys.h"
 
 namespace holdfast::store {
 namespace {
 
 using ::holdfast::testing::StatusIs;
-using testing::FakeChild;
-using ::testing::HasSubstr;
+using ::holdfast::testing::TempDir;
+using ::testing::_;
+using testing::Command;
+using testing::FakeDevice;
 using testing::MakeToken;
+using testing::Note;
 using testing::ReadToken;
 using testing::StoreProcess;
 using testing::WaitForEvent;
 
 constexpr char kStore[] = "statestore/store/holdfast-store";
-constexpr InstanceId kInstance = 7;
+constexpr InstanceId kDisk = 7;
+constexpr InstanceId kOther = 8;
 
-// What a parked child tells the test when it is promoted.
-struct Report {
-  uint64_t epoch = 0;
-  uint64_t death_ns = 0;
-  uint64_t promoted_ns = 0;
-  uint64_t connection = 0;
-  uint64_t tokens[kSlotCount] = {};
-};
-
-// A device child's view of its slots.
-struct Table {
-  std::array<UniqueFd, kSlotCount> fds;
-  uint64_t connection = 0;
-
-  void Take(ChildEvent& event) {
-    fds[event.slot] = std::move(event.fd);
-    if (event.slot == kSlotConnection) connection = event.connection;
-  }
-  Report ToReport() const {
-    Report report;
-    report.connection = connection;
-    for (size_t i = 0; i < kSlotCount; ++i) {
-      if (fds[i].valid()) report.tokens[i] = ReadToken(fds[i]);
-    }
-    return report;
-  }
-};
-
-// Parks as a standby until promoted, then reports. False: the store is gone.
-bool Park(ChildChannel& channel, Table& table, BorrowedFd test) {
-  ChildEvent event;
-  while (true) {
-    switch (channel.Receive(event)) {
-      case ChildChannel::Received::kNothing:
-        WaitFor(channel.fd(), Readiness::kReadable, -1);
-        continue;
-      case ChildChannel::Received::kGone:
-        return false;
-      case ChildChannel::Received::kEvent:
-        break;
-    }
-    if (event.kind == ChildEvent::Kind::kForward) table.Take(event);
-    if (event.kind == ChildEvent::Kind::kForwardDone) {
-      if (!channel.Ready().ok()) return false;
-    }
-    if (event.kind != ChildEvent::Kind::kPromote) continue;
-    const uint64_t now = MonotonicNs();
-    Report report = table.ToReport();
-    report.epoch = event.epoch;
-    report.death_ns = event.death_ns;
-    report.promoted_ns = now;
-    send(test.get(), &report, sizeof(report), MSG_NOSIGNAL);
-    return true;
-  }
-}
-
-void ParkAndIdle(UniqueFd store, UniqueFd test) {
-  ChildChannel channel(std::move(store));
-  Table table;
-  Park(channel, table, test);
-  while (true) pause();
-}
-
-std::optional<Report> ReadReport(const FakeChild& child) {
-  pollfd ready = {child.test().get(), POLLIN, 0};
-  Report report;
-  if (poll(&ready, 1, 10000) != 1 ||
-      recv(child.test().get(), &report, sizeof(report), 0) != sizeof(report)) {
-    return std::nullopt;
-  }
-  return report;
+// Whether `fd` hangs up within a second.
+bool HangsUp(BorrowedFd fd) {
+  pollfd poll_fd = {fd.get(), 0, 0};
+  return poll(&poll_fd, 1, 1000) == 1;
 }
 
 class StoreIntegration : public ::testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_OK(client().CreateInstance(kInstance, "disk", MakeToken(99), true));
+    ASSERT_OK(client().CreateInstance(kDisk, "disk", MakeToken(99), true));
   }
-  Client& client() { return store_.client(); }
+  Client& client() { return store_->client(); }
 
-  StoreProcess store_{kStore};
+  // How many the store has open, once it has done all that it was asked.
+  size_t CountDescriptors() {
+    EXPECT_OK(client().HoldPromotion(kDisk, false));
+    return store_->CountDescriptors();
+  }
+
+  // Adds a child; the first of an instance comes back promoted, others ready.
+  std::unique_ptr<FakeDevice> Add(ChildId id, InstanceId instance = kDisk) {
+    auto device = std::make_unique<FakeDevice>(id);
+    EXPECT_OK(device->child().AddTo(client(), instance));
+    EXPECT_TRUE(WaitForEvent(client(), Type::kChildReady).has_value());
+    return device;
+  }
+
+  std::unique_ptr<StoreProcess> store_ = std::make_unique<StoreProcess>(kStore);
 };
 
+// ---- life and death ----
+
 TEST_F(StoreIntegration, FirstReadyChildIsPromotedUnderEpochOne) {
-  ASSERT_OK(client().SetResource(kInstance, 3, MakeToken(33)));
-  FakeChild child(1, ParkAndIdle);
-  ASSERT_OK(child.AddTo(client(), kInstance));
-  const std::optional<Report> report = ReadReport(child);
-  ASSERT_TRUE(report.has_value());
-  EXPECT_EQ(report->epoch, 1u);
-  EXPECT_EQ(report->death_ns, 0u);
-  EXPECT_EQ(report->tokens[3], 33u);
-  EXPECT_EQ(WaitForEvent(client(), Type::kPromoted)->child, 1u);
+  ASSERT_OK(client().SetResource(kDisk, 3, MakeToken(33)));
+  auto child = Add(1);
+  const auto promotion = child->AwaitEvent(ChildEvent::Kind::kPromote);
+  ASSERT_TRUE(promotion.has_value());
+  EXPECT_EQ(promotion->epoch, 1u);
+  EXPECT_EQ(promotion->death_ns, 0u);
+  EXPECT_EQ(promotion->held[3], 33u);
 }
 
-TEST_F(StoreIntegration, DeathOfTheActiveChildPromotesTheStandby) {
-  FakeChild first(1, ParkAndIdle), second(2, ParkAndIdle);
-  ASSERT_OK(first.AddTo(client(), kInstance));
-  ASSERT_TRUE(ReadReport(first).has_value());
-  ASSERT_OK(second.AddTo(client(), kInstance));
-  ASSERT_TRUE(WaitForEvent(client(), Type::kChildReady).has_value());
-  first.Kill();
-  const std::optional<Report> report = ReadReport(second);
-  ASSERT_TRUE(report.has_value());
-  EXPECT_EQ(report->epoch, 2u);
-  EXPECT_NE(report->death_ns, 0u);
-  const std::optional<Message> lost = WaitForEvent(client(), Type::kChildLost);
+TEST_F(StoreIntegration, DeathIsToldWithItsTimes) {
+  auto active = Add(1), standby = Add(2);
+  active->child().Kill();
+  const auto promotion = standby->AwaitEvent(ChildEvent::Kind::kPromote);
+  ASSERT_TRUE(promotion.has_value());
+  const auto lost = WaitForEvent(client(), Type::kChildLost);
   ASSERT_TRUE(lost.has_value());
   EXPECT_EQ(lost->child, 1u);
+  EXPECT_EQ(lost->arg0, promotion->death_ns);
   EXPECT_EQ(lost->arg1, static_cast<uint64_t>(Fence::kSeccompListener));
   const auto promoted = WaitForEvent(client(), Type::kPromoted);
   ASSERT_TRUE(promoted.has_value());
-  EXPECT_EQ(promoted->arg2, report->death_ns);
+  EXPECT_EQ(promoted->arg0, 2u);
+  EXPECT_EQ(promoted->arg2, promotion->death_ns);
   EXPECT_GE(promoted->arg1, promoted->arg2);
 }
 
-TEST_F(StoreIntegration, EndsWhenTheLauncherCloses) {
-  EXPECT_EQ(store_.End(), 0);
+TEST_F(StoreIntegration, PidfdIsTheFenceWhereTheListenerIsNot) {
+  ASSERT_OK(client().CreateInstance(kOther, "old", MakeToken(98), false));
+  auto active = Add(1, kOther), standby = Add(2, kOther);
+  active->child().Kill();
+  ASSERT_TRUE(standby->AwaitEvent(ChildEvent::Kind::kPromote).has_value());
+  EXPECT_EQ(WaitForEvent(client(), Type::kChildLost)->arg1,
+            static_cast<uint64_t>(Fence::kPidfd));
+}
+
+// A descendant of the dead still runs under its filter and may still write to
+// guest memory: the process's own death is no fence. Negative control: with
+// the pidfd as the fence the standby does not wait.
+TEST_F(StoreIntegration, SurvivingDescendantHoldsThePromotionBack) {
+  ASSERT_OK(client().CreateInstance(kOther, "old", MakeToken(98), false));
+  Command fork;
+  fork.kind = Command::Kind::kFork;
+  fork.value = 300;
+  auto active = Add(1), standby = Add(2);
+  auto naive_active = Add(3, kOther), naive_standby = Add(4, kOther);
+  ASSERT_TRUE(active->Do(fork));
+  ASSERT_TRUE(naive_active->Do(fork));
+  active->child().Kill();
+  naive_active->child().Kill();
+  active->child().Reap();
+  const auto naive = naive_standby->AwaitEvent(ChildEvent::Kind::kPromote);
+  const auto careful = standby->AwaitEvent(ChildEvent::Kind::kPromote);
+  ASSERT_TRUE(naive.has_value());
+  ASSERT_TRUE(careful.has_value());
+  EXPECT_LT(naive->death_ns, careful->death_ns);
+}
+
+TEST_F(StoreIntegration, KillOnRequestAndHoldOfPromotion) {
+  auto active = Add(1), standby = Add(2);
+  ASSERT_OK(client().HoldPromotion(kDisk, true));
+  ASSERT_OK(client().KillChild(kDisk, 1));
+  ASSERT_TRUE(WaitForEvent(client(), Type::kChildLost).has_value());
+  EXPECT_TRUE(WIFSIGNALED(active->child().Reap()));
+  EXPECT_OK(client().HoldPromotion(kDisk, false));
+  EXPECT_TRUE(WaitForEvent(client(), Type::kPromoted).has_value());
+  EXPECT_THAT(client().KillChild(kDisk, 1),
+              StatusIs(absl::StatusCode::kNotFound, _));
+}
+
+TEST_F(StoreIntegration, EndsWhenTheLauncherClosesButNotBySignals) {
+  for (int signal : {SIGTERM, SIGINT, SIGHUP}) kill(store_->pid(), signal);
+  EXPECT_OK(client().PutBlob(kDisk, MakeToken(5)));
+  EXPECT_EQ(store_->End(), 0);
+}
+
+TEST_F(StoreIntegration, RemovalLeavesNothingBehind) {
+  const size_t before = CountDescriptors();
+  ASSERT_OK(client().CreateInstance(kOther, "x", MakeToken(1), true));
+  auto child = Add(1, kOther);
+  ASSERT_OK(client().SetResource(kOther, 1, MakeToken(2)));
+  ASSERT_TRUE(child->Escrow(16, 3));
+  EXPECT_THAT(client().RemoveInstance(kOther),
+              StatusIs(absl::StatusCode::kAlreadyExists, _));
+  child->child().Kill();
+  ASSERT_TRUE(WaitForEvent(client(), Type::kChildLost).has_value());
+  ASSERT_OK(client().RemoveInstance(kOther));
+  EXPECT_EQ(CountDescriptors(), before);
+}
+
+// ---- the VMM ----
+
+class StoreVmm : public StoreIntegration {
+ protected:
+  void SetUp() override {
+    StoreIntegration::SetUp();
+    auto listener = ListenAt(path_);
+    ASSERT_OK(listener);
+    ASSERT_OK(client().SetListener(kDisk, *listener));
+  }
+  TempDir dir_;
+  const std::string path_ = dir_.File("vmm");
+};
+
+TEST_F(StoreVmm, ConnectionReachesActiveAndStandby) {
+  auto active = Add(1), standby = Add(2);
+  auto vmm = ConnectTo(path_);
+  ASSERT_OK(vmm);
+  for (FakeDevice* device : {active.get(), standby.get()}) {
+    const auto forward = device->AwaitEvent(ChildEvent::Kind::kForward);
+    ASSERT_TRUE(forward.has_value());
+    EXPECT_EQ(forward->slot, kSlotConnection);
+    EXPECT_NE(forward->connection, 0u);
+  }
+  EXPECT_TRUE(WaitForEvent(client(), Type::kVmmConnected).has_value());
+  EXPECT_OK(client().GetSlot(kDisk, kSlotConnection));
+}
+
+TEST_F(StoreVmm, SecondVmmIsTurnedAwayAndTheFirstOneStays) {
+  auto active = Add(1);
+  auto first = ConnectTo(path_);
+  ASSERT_TRUE(WaitForEvent(client(), Type::kVmmConnected).has_value());
+  auto second = ConnectTo(path_);
+  EXPECT_TRUE(WaitForEvent(client(), Type::kVmmRefused).has_value());
+  EXPECT_TRUE(HangsUp(*second));
+  EXPECT_EQ(send(first->get(), "x", 1, MSG_NOSIGNAL), 1);
+}
+
+TEST_F(StoreVmm, SessionEndsAndTheNextVmmIsAccepted) {
+  auto active = Add(1), standby = Add(2);
+  auto vmm = ConnectTo(path_);
+  const auto forward = active->AwaitEvent(ChildEvent::Kind::kForward);
+  ASSERT_TRUE(forward.has_value());
+  ASSERT_TRUE(active->Escrow(kSlotFirstSession, 5));
+  Command closed;
+  closed.kind = Command::Kind::kVmmClosed;
+  closed.value = forward->connection;
+  ASSERT_TRUE(active->Do(closed));
+  EXPECT_TRUE(WaitForEvent(client(), Type::kVmmGone).has_value());
+  EXPECT_THAT(client().GetSlot(kDisk, kSlotFirstSession),
+              StatusIs(absl::StatusCode::kNotFound, _));
+  auto next = ConnectTo(path_);
+  const auto connected = WaitForEvent(client(), Type::kVmmConnected);
+  ASSERT_TRUE(connected.has_value());
+  EXPECT_GT(connected->arg0, forward->connection);
+}
+
+TEST_F(StoreVmm, StreamStaysOpenOverTheDeathOfTheActiveChild) {
+  auto active = Add(1), standby = Add(2);
+  auto vmm = ConnectTo(path_);
+  ASSERT_TRUE(standby->AwaitEvent(ChildEvent::Kind::kForward).has_value());
+  active->child().Kill();
+  active->child().Reap();
+  ASSERT_TRUE(standby->AwaitEvent(ChildEvent::Kind::kPromote).has_value());
+  EXPECT_EQ(send(vmm->get(), "x", 1, MSG_NOSIGNAL), 1);
+  pollfd poll_fd = {vmm->get(), POLLIN, 0};
+  EXPECT_EQ(poll(&poll_fd, 1, 0), 0);
+}
+
+// ---- misbehaviour ----
+
+struct BadMessage {
+  const char* name;
+  Type type;
+  uint64_t size;
+  uint64_t fd_count;
+  uint32_t version;
+  Slot slot;
+};
+
+class StoreMisbehaviour : public StoreIntegration,
+                          public ::testing::WithParamInterface<BadMessage> {};
+
+TEST_P(StoreMisbehaviour, CostsTheChildItsLifeAndNobodyElseAnything) {
+  auto bystander = Add(1), culprit = Add(2);
+  const size_t descriptors = CountDescriptors();
+  Command raw;
+  raw.kind = Command::Kind::kRaw;
+  raw.raw.type = GetParam().type;
+  raw.raw.version = GetParam().version;
+  raw.raw.slot = GetParam().slot;
+  raw.size = GetParam().size;
+  raw.value = GetParam().fd_count;
+  culprit->Start(raw);
+  const auto event = WaitForEvent(client(), Type::kChildMisbehaved);
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->child, 2u);
+  EXPECT_EQ(event->arg1, 0u);
+  EXPECT_EQ(WTERMSIG(culprit->child().Reap()), SIGKILL);
+  ASSERT_TRUE(WaitForEvent(client(), Type::kChildLost).has_value());
+  EXPECT_EQ(CountDescriptors(), descriptors - 4);
+  EXPECT_TRUE(bystander->Escrow(40, 1));
+}
+
+constexpr uint64_t kWhole = sizeof(Message);
+INSTANTIATE_TEST_SUITE_P(
+    All, StoreMisbehaviour,
+    ::testing::Values(
+        BadMessage{"Short", Type::kReady, 5, 0, 1, 0},
+        BadMessage{"Long", Type::kReady, kWhole + 8, 0, 1, 0},
+        BadMessage{"Version", Type::kReady, kWhole, 0, 9, 0},
+        BadMessage{"Launchers", Type::kKillChild, kWhole, 0, 1, 0},
+        BadMessage{"TooManyFds", Type::kReady, kWhole, 3, 1, 0},
+        BadMessage{"FarTooManyFds", Type::kEscrow, kWhole, 16, 1, 40},
+        BadMessage{"NotActive", Type::kEscrow, kWhole, 1, 1, 40},
+        BadMessage{"Resource", Type::kEscrow, kWhole, 1, 1, 3},
+        BadMessage{"SlotRange", Type::kEscrow, kWhole, 1, 1, 60000}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+TEST_F(StoreIntegration, ClosedChannelCostsTheChildItsLife) {
+  auto active = Add(1), standby = Add(2);
+  Command hang_up;
+  hang_up.kind = Command::Kind::kHangUp;
+  active->Start(hang_up);
+  EXPECT_TRUE(standby->AwaitEvent(ChildEvent::Kind::kPromote).has_value());
+  EXPECT_EQ(WTERMSIG(active->child().Reap()), SIGKILL);
+}
+
+TEST_F(StoreIntegration, StandbyThatReadsNothingIsKilledNotWaitedFor) {
+  auto active = Add(1), standby = Add(2);
+  kill(standby->child().pid(), SIGSTOP);
+  std::optional<Message> event;
+  for (int i = 0; i < 3000 && !event.has_value(); ++i) {
+    ASSERT_TRUE(active->Escrow(40, 1 + i));
+    ASSERT_OK(client().ReadEvents());
+    event = client().NextEvent();
+    while (event.has_value() && event->type != Type::kChildMisbehaved) {
+      event = client().NextEvent();
+    }
+  }
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->child, 2u);
+  EXPECT_EQ(event->arg0, static_cast<uint64_t>(Error::kLimit));
+}
+
+TEST_F(StoreIntegration, FloodDoesNotStarveOtherInstances) {
+  ASSERT_OK(client().CreateInstance(kOther, "quiet", MakeToken(98), true));
+  auto active = Add(1, kOther), standby = Add(2, kOther);
+  auto first = Add(11), second = Add(12);
+  Command flood;
+  flood.kind = Command::Kind::kFlood;
+  first->Start(flood);
+  second->Start(flood);
+  EXPECT_TRUE(active->Escrow(40, 4));
+  active->child().Kill();
+  const auto promotion = standby->AwaitEvent(ChildEvent::Kind::kPromote);
+  ASSERT_TRUE(promotion.has_value());
+  EXPECT_EQ(promotion->held[40], 4u);
+  EXPECT_OK(client().PutBlob(kOther, MakeToken(5)));
+}
+
+TEST_F(StoreIntegration, WrongRequestsOfTheLauncherAreAnsweredAndHarmless) {
+  const size_t descriptors = CountDescriptors();
+  EXPECT_THAT(client().CreateInstance(kDisk, "again", MakeToken(1), true),
+              StatusIs(absl::StatusCode::kAlreadyExists, _));
+  EXPECT_THAT(client().SetResource(kDisk, 20, MakeToken(1)),
+              StatusIs(absl::StatusCode::kInvalidArgument, _));
+  EXPECT_THAT(client().PutBlob(1234, MakeToken(1)),
+              StatusIs(absl::StatusCode::kNotFound, _));
+  EXPECT_THAT(
+      client().CreateInstance(9, std::string(40, 'x'), MakeToken(1), true),
+      StatusIs(absl::StatusCode::kInvalidArgument, _));
+  EXPECT_EQ(CountDescriptors(), descriptors);
+}
+
+// ---- a new launcher ----
+
+TEST_F(StoreIntegration, NewLauncherFindsEverything) {
+  auto active = Add(1), standby = Add(2);
+  ASSERT_OK(client().SetResource(kDisk, 3, MakeToken(33)));
+  ASSERT_OK(client().PutBlob(kDisk, MakeToken(55)));
+  Client& client = store_->NewClient();
+  const auto inventory = client.Hello(4711);
+  ASSERT_OK(inventory);
+  ASSERT_EQ(inventory->instances.size(), 1u);
+  EXPECT_EQ(inventory->instances[0].name, "disk");
+  EXPECT_EQ(inventory->instances[0].epoch, 1u);
+  EXPECT_EQ(inventory->instances[0].active, 1u);
+  EXPECT_EQ(ReadToken(inventory->instances[0].segment), 99u);
+  EXPECT_EQ(ReadToken(inventory->instances[0].blob), 55u);
+  ASSERT_EQ(inventory->children.size(), 2u);
+  EXPECT_EQ(inventory->children[0].pid,
+            static_cast<uint32_t>(active->child().pid()));
+  EXPECT_EQ(inventory->children[1].state, ChildState::kStandby);
+  EXPECT_TRUE(inventory->children[1].pidfd.valid());
+  ASSERT_EQ(inventory->slots.size(), 1u);
+  EXPECT_EQ(inventory->slots[0].slot, 3);
+  const auto resource = client.GetSlot(kDisk, 3);
+  ASSERT_OK(resource);
+  EXPECT_EQ(ReadToken(*resource), 33u);
+  EXPECT_OK(client.GetControl(kDisk, 1));
+  EXPECT_OK(client.GetPidfd(kDisk, 2));
+}
+
+TEST_F(StoreIntegration, AnswersForADeadLauncherAreNotTakenForOurs) {
+  auto child = Add(1);
+  Message stale;
+  stale.type = Type::kHello;
+  stale.arg0 = 1;
+  const UniqueFd channel = store_->DupChannel();
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(Send(channel, stale, {}), IoResult::kDone);
+  }
+  const auto inventory = store_->NewClient().Hello(2);
+  ASSERT_OK(inventory);
+  EXPECT_EQ(inventory->instances.size(), 1u);
+  EXPECT_EQ(inventory->children.size(), 1u);
+}
+
+// Nobody reads for long: promotions go on, and the new launcher is told.
+TEST_F(StoreIntegration, PromotesWhileNoLauncherReads) {
+  auto active = Add(1), standby = Add(2);
+  const UniqueFd channel = store_->DupChannel();
+  Message request;
+  request.type = Type::kGetDescriptor;
+  request.instance = kDisk;
+  request.child = 1;
+  while (Send(channel, request, {}) == IoResult::kDone) {
+    // Until both directions are full of answers that nobody reads.
+    SCOPED_TRACE("fill");
+  }
+  active->child().Kill();
+  const auto promotion = standby->AwaitEvent(ChildEvent::Kind::kPromote);
+  ASSERT_TRUE(promotion.has_value());
+  const auto inventory = store_->NewClient().Hello(3);
+  ASSERT_OK(inventory);
+  EXPECT_EQ(inventory->instances[0].active, 2u);
+  EXPECT_EQ(inventory->children.size(), 1u);
+}
+
+// ---- a new store ----
+
+class StoreRestart : public StoreIntegration {
+ protected:
+  // A new store knows the instance again, with the segment that was kept.
+  void Restart() {
+    store_->Kill();
+    store_ = std::make_unique<StoreProcess>(kStore);
+    ASSERT_OK(client().CreateInstance(kDisk, "disk", MakeToken(99), true));
+  }
+  void Reattach(FakeDevice& device, uint64_t flags, uint64_t epoch) {
+    Command command;
+    command.kind = Command::Kind::kReattach;
+    const UniqueFd channel = device.child().NewChannel();
+    ASSERT_OK(device.child().AddTo(client(), kDisk, flags, epoch));
+    ASSERT_TRUE(device.Do(command, channel));
+    ASSERT_TRUE(WaitForEvent(client(), Type::kChildReady).has_value());
+  }
+  uint64_t TokenInStore(Slot slot) {
+    const auto fd = client().GetSlot(kDisk, slot);
+    return fd.ok() ? ReadToken(*fd) : 0;
+  }
+};
+
+TEST_F(StoreRestart, ChildrenNoticeAndDepositEverythingAgain) {
+  auto active = Add(1), standby = Add(2);
+  ASSERT_OK(client().SetConnection(kDisk, MakeToken(1)));
+  ASSERT_OK(client().SetResource(kDisk, 3, MakeToken(33)));
+  for (Slot slot : {16, 40, 191}) {
+    ASSERT_TRUE(active->Escrow(slot, 1000 + slot));
+  }
+  Restart();
+  Reattach(*active, kAddReattached | kAddActive, 1);
+  Reattach(*standby, kAddReattached, 1);
+  EXPECT_EQ(TokenInStore(kSlotConnection), 1u);
+  EXPECT_EQ(TokenInStore(3), 33u);
+  for (Slot slot : {16, 40, 191}) EXPECT_EQ(TokenInStore(slot), 1000u + slot);
+  ASSERT_TRUE(active->Escrow(41, 41));
+  active->child().Kill();
+  const auto promotion = standby->AwaitEvent(ChildEvent::Kind::kPromote);
+  ASSERT_TRUE(promotion.has_value());
+  EXPECT_EQ(promotion->epoch, 2u);
+  for (Slot slot : {16, 40, 191}) {
+    EXPECT_EQ(promotion->held[slot], 1000u + slot);
+  }
+  EXPECT_EQ(promotion->held[41], 41u);
+}
+
+TEST_F(StoreRestart, StandbyInheritsWhenTheActiveChildDiedWithTheStore) {
+  auto active = Add(1), standby = Add(2);
+  ASSERT_TRUE(active->Escrow(40, 1040));
+  ASSERT_TRUE(standby->AwaitEvent(ChildEvent::Kind::kForward).has_value());
+  active->child().Kill();
+  active->child().Reap();
+  standby->AwaitEvent(ChildEvent::Kind::kPromote);
+  Restart();
+  Reattach(*standby, kAddReattached, 2);
+  const auto promotion = standby->AwaitEvent(ChildEvent::Kind::kPromote);
+  ASSERT_TRUE(promotion.has_value());
+  EXPECT_EQ(promotion->epoch, 3u);
+  EXPECT_EQ(TokenInStore(40), 1040u);
+}
+
+TEST_F(StoreRestart, RequestsOfADeadStoreFailAtOnce) {
+  auto active = Add(1);
+  store_->Kill();
+  EXPECT_FALSE(active->Escrow(40, 1));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "statestore/store/testing/escrow_scene.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace holdfast::store::testing {
@@ -12,9 +13,9 @@ Incoming Whole(const Message& message) {
   return incoming;
 }
 
-void CollectHandles(const Instance& instance, std::multiset<Handle>& held) {
+void CollectHandles(const Instance& instance, std::vector<Handle>& held) {
   const auto add = [&held](Handle handle) {
-    if (handle != kNoHandle) held.insert(handle);
+    if (handle != kNoHandle) held.push_back(handle);
   };
   add(instance.segment);
   add(instance.blob);
@@ -125,12 +126,14 @@ void Scene::View(Handle channel, Slot slot, Handle fd) {
 }
 
 void Scene::CheckTables() {
-  std::multiset<Handle> held;
+  std::vector<Handle> held;
   for (const Instance& instance : escrow_.tables().instances()) {
+    if (instance.id == 0) continue;
     CollectHandles(instance, held);
-    if (instance.id != 0) CheckViews(instance);
+    CheckViews(instance);
   }
-  if (held != std::multiset<Handle>(open_.begin(), open_.end())) {
+  std::sort(held.begin(), held.end());
+  if (held != std::vector<Handle>(open_.begin(), open_.end())) {
     Problem("the tables do not hold exactly what is open: " +
             std::to_string(held.size()) + " held, " +
             std::to_string(open_.size()) + " open");
