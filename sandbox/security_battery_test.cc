@@ -271,6 +271,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Attack{"ioctl", kBreached, kKilled},
                       Attack{"memfd_create", kBreached, kKilled},
                       Attack{"become_dumpable", kBreached, kBreached},
+                      Attack{"setsockopt_other", kBreached, kKilled},
                       Attack{"seccomp", kBreached, kKilled}),
     [](const auto& info) { return std::string(info.param.name); });
 

@@ -13,7 +13,6 @@ def policy_test(name, policy, max_steady = 16):
     cc_test(
         name = name,
         size = "small",
-        srcs = ["//sandbox/lint:policy_lint_main.cc"],
         args = [
             "--max-steady=%d" % max_steady,
             "--include-dir=sandbox/policies",
@@ -23,5 +22,6 @@ def policy_test(name, policy, max_steady = 16):
             policy,
             "//sandbox/policies:fragments",
         ],
-        deps = ["//sandbox/lint:policy_lint_deps"],
+        linkstatic = True,
+        deps = ["//sandbox/lint:policy_lint_main"],
     )

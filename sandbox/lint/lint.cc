@@ -23,6 +23,9 @@ struct Class {
   std::vector<string_view> syscalls;
 };
 
+// One call, many meanings: fine when a limit leaves one of them.
+constexpr string_view kDoor = "is a door to many others";
+
 const std::vector<Class>& NeverClasses() {
   static const auto* const classes = new std::vector<Class>{
       {"changes mounts",
@@ -90,8 +93,7 @@ const std::vector<Class>& SteadyClasses() {
       {"makes a socket or a connection",
        {"socket", "socketpair", "connect", "bind", "listen", "accept",
         "accept4"}},
-      {"is a door to many others",
-       {"ioctl", "prctl", "arch_prctl", "seccomp", "setsockopt"}},
+      {kDoor, {"ioctl", "prctl", "arch_prctl", "seccomp", "setsockopt"}},
       {"makes descriptors",
        {"memfd_create", "memfd_secret", "epoll_create", "epoll_create1",
         "eventfd", "eventfd2", "timerfd_create", "signalfd", "signalfd4",
@@ -142,6 +144,7 @@ void LintRules(const std::vector<Rule>& rules, bool steady,
     string_view objection = StartupObjection(rule.syscall);
     if (!objection.empty()) findings.push_back(At(rule, objection));
     objection = SteadyObjection(rule.syscall);
+    if (objection == kDoor && !rule.terms.empty()) continue;
     if (steady && !objection.empty()) {
       findings.push_back(At(rule, objection, ": not in steady state"));
     }

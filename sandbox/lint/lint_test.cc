@@ -51,6 +51,16 @@ TEST(Lint, ObjectsToPathsProcessesAndSocketsInSteadyStateOnly) {
   }
 }
 
+TEST(Lint, ALimitMakesADoorNarrowEnough) {
+  EXPECT_THAT(Lint("steady:\nsetsockopt # r\n").findings,
+              ElementsAre(HasSubstr("a door to many others")));
+  EXPECT_THAT(Lint("steady:\nsetsockopt: arg2 == SO_PEEK_OFF # r\n").findings,
+              IsEmpty());
+  EXPECT_THAT(Lint("steady:\nopenat: arg0 == 3 # r\n").findings,
+              ElementsAre(HasSubstr("takes a path")))
+      << "no limit helps against a path";
+}
+
 TEST(Lint, ObjectsToDangerousCallsEverywhere) {
   for (const std::string call : {"mount", "bpf", "ptrace", "io_uring_setup",
                                  "userfaultfd", "setns", "keyctl"}) {

@@ -222,34 +222,40 @@ bool WaitForSignal() {
   for (;;) poll(nullptr, 0, -1);
 }
 
-// Not evil: what a device does all day. False when it cannot.
+// Not evil: what virtio-blk does all day. False when it cannot.
 bool SteadyWork() {
   char byte = 'x';
-  iovec vector = {&byte, 1};
-  msghdr message = {};
-  message.msg_iov = &vector;
-  message.msg_iovlen = 1;
-  mmsghdr messages = {};
-  messages.msg_hdr = message;
+  const iovec vector = {&byte, 1};
+  mmsghdr message = {};
   std::atomic<uint32_t> word{0};
   const timespec now = {};
+  int offset = 0;
+  socklen_t size = sizeof(offset);
   void* const page =
       mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, kScratchFd, 0);
   if (page == MAP_FAILED || munmap(page, 4096) != 0) return false;
-  if (pwritev(kScratchFd, &vector, 1, 0) != 1) return false;
-  if (preadv(kScratchFd, &vector, 1, 0) != 1) return false;
+  if (pwritev2(kScratchFd, &vector, 1, 0, 0) != 1) return false;
+  if (preadv2(kScratchFd, &vector, 1, 0, 0) != 1) return false;
   if (fdatasync(kScratchFd) != 0) return false;
   if (fallocate(kScratchFd, FALLOC_FL_KEEP_SIZE, 0, 4096) != 0) return false;
-  if (read(kScratchFd, &byte, 1) != 1) return false;
-  if (write(kScratchFd, &byte, 1) != 1) return false;
+  if (lseek(kScratchFd, 0, SEEK_END) != 4096) return false;
   if (ppoll(nullptr, 0, &now, nullptr) != 0) return false;
   syscall(SYS_futex, &word, FUTEX_WAKE, 1, nullptr, nullptr, 0);
   // No socket here: that the call is answered at all is what counts.
-  const bool answered = recvmsg(kScratchFd, &message, 0) < 0 &&
-                        sendmsg(kScratchFd, &message, 0) < 0 &&
-                        recvmmsg(kScratchFd, &messages, 1, 0, nullptr) < 0 &&
-                        sendmmsg(kScratchFd, &messages, 1, 0) < 0;
+  const bool answered =
+      recvmmsg(kScratchFd, &message, 1, 0, nullptr) < 0 &&
+      sendmmsg(kScratchFd, &message, 1, 0) < 0 &&
+      getsockopt(kScratchFd, SOL_SOCKET, SO_PEEK_OFF, &offset, &size) < 0 &&
+      setsockopt(kScratchFd, SOL_SOCKET, SO_PEEK_OFF, &offset, size) < 0;
   return answered && close(kScratchFd) == 0;
+}
+
+// A steady call with an argument that is none of the device's business.
+bool SetOtherOption() {
+  int size = 1 << 20;
+  return setsockopt(kScratchFd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) ==
+             0 ||
+         errno == ENOTSOCK;
 }
 
 bool ReportBreach() { return true; }
@@ -295,6 +301,7 @@ constexpr Attempt kAttempts[] = {
     {"segfault", Segfault},
     {"wait_for_signal", WaitForSignal},
     {"steady_work", SteadyWork},
+    {"setsockopt_other", SetOtherOption},
     {"report_breach", ReportBreach},
 };
 
