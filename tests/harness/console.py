@@ -114,6 +114,7 @@ class Verdict:
     Attributes:
       blocks, files: the JSON results of the two loads, or None.
       findings: lines about damage.
+      lost: how many requests never completed.
       kernel: new lines of the kernel's log that may have to do with the disk.
       exit_status: of the guest's script, or None if it did not come that far.
     """
@@ -124,6 +125,7 @@ class Verdict:
         self.files = _json(texts, "FS-RESULT ")
         self.findings = [t for t in texts if re.match(
             r"(BLK|FS)-(FINDING|LOST) |VMTEST-(FAILED|INSMOD-FAILED) ", t)]
+        self.lost = sum(t.startswith("BLK-LOST ") for t in texts)
         self.kernel = [
             t[len("DMESG-NEW "):] for t in texts if t.startswith("DMESG-NEW ")
             and not _KERNEL_NOISE.search(t)]

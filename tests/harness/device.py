@@ -20,13 +20,23 @@ class Kill:
 
     Attributes:
       time: of the SIGKILL, time.monotonic().
+      pid: of the killed process.
       recovery_us: until the device served again, by the back-end's own clock;
         None if the back-end cannot tell.
     """
 
-    def __init__(self, when, recovery_us=None):
+    def __init__(self, when, pid, recovery_us=None):
         self.time = when
+        self.pid = pid
         self.recovery_us = recovery_us
+
+
+def kill_process(process):
+    """SIGKILL to a child of ours, reaped; returns the Kill."""
+    done = Kill(time.monotonic(), process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return done
 
 
 class Device:
@@ -35,6 +45,8 @@ class Device:
     name = ""
     # Options of QEMU's chardev; "" if QEMU must never see a disconnect.
     chardev_options = ""
+    # Seconds that it needs after a kill before another one means anything.
+    settle = 0.0
 
     def __init__(self, image):
         self.image = image
@@ -99,8 +111,12 @@ class QsdDevice(Device):
         self._program = parts.storage_daemon(version)
         self._process = None
         # QEMU 7.2 knows whole seconds only.
-        self.chardev_options = ("reconnect=1" if version == "7.2" else
-                                "reconnect-ms=%d" % reconnect_ms)
+        if version == "7.2":
+            reconnect_ms = 1000
+            self.chardev_options = "reconnect=1"
+        else:
+            self.chardev_options = "reconnect-ms=%d" % reconnect_ms
+        self.settle = 2 * reconnect_ms / 1000
 
     def _command(self):
         return [
@@ -119,8 +135,30 @@ class QsdDevice(Device):
         processes.kill(self._process)
 
     def kill(self):
-        when = time.monotonic()
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        done = kill_process(self._process)
         self._process = self._start_process(self._command())
-        return Kill(when)
+        return done
+
+
+class StandaloneDevice(Device):
+    """The device program alone: it serves, and once dead it stays dead."""
+
+    name = "holdfast-virtio-blk, alone"
+    program = "devices/virtio_blk/holdfast-virtio-blk"
+
+    def __init__(self, image, options=()):
+        super().__init__(image)
+        self._options = options
+        self._process = None
+
+    def start(self):
+        self._process = self._start_process(
+            [parts.built(self.program), "--socket-path=" + self.socket,
+             "--image=" + self.image, *self._options])
+        self._wait_socket(self._process)
+
+    def stop(self):
+        processes.kill(self._process)
+
+    def kill(self):
+        return kill_process(self._process)

@@ -68,6 +68,8 @@ class Outcome:
         self.gaps = []
         self.control_gap = 0.0
         self.verdict = None
+        self.qemu_silent = None
+        self.fsck_clean = None
         self.load_average = 0.0
 
     @property
@@ -94,10 +96,14 @@ class Outcome:
             "depth": self.settings.depth,
             "clean": self.clean,
             "kills": len(self.kills),
+            "qemu_silent": self.qemu_silent,
+            "fsck_clean": self.fsck_clean,
             "damaged_after_kill": self.damaged_after,
             "stall_ms": milliseconds(self.stalls()),
             "control_gap_ms": round(self.control_gap * 1000, 3),
             "recovery_us": stalls.summary(self.recoveries_us()),
+            "lost_requests": self.verdict and self.verdict.lost,
+            "kernel_lines": self.verdict and len(self.verdict.kernel),
             "blocks": self.verdict and self.verdict.blocks,
             "files": self.verdict and self.verdict.files,
             "problems": self.problems,
@@ -134,8 +140,9 @@ def run(device_factory, settings, directory, strict=True, log=None,
         if outcome.problems:
             outcome.problems += _tail(device)
     problem = image.fsck()
+    outcome.fsck_clean = not problem
     if problem:
-        outcome.problems.append("fsck: " + problem)
+        outcome.problems.append("fsck: " + problem.strip())
     return outcome
 
 
@@ -148,7 +155,7 @@ def _load_and_kill(machine, device, settings, outcome, on_kill):
     first = len(machine.console.lines())
     time.sleep(settings.control)
     for number, pause in enumerate(settings.schedule(), 1):
-        time.sleep(pause)
+        time.sleep(pause + device.settle)
         if settings.stop_at_damage and machine.console.wait(
                 DAMAGE, 0, first):
             outcome.damaged_after = number - 1
@@ -180,7 +187,8 @@ def _finish(machine, outcome, strict):
     outcome.problems += outcome.verdict.problems(outcome.settings.ext4)
     if outcome.damaged_after is None and outcome.verdict.findings:
         outcome.damaged_after = len(outcome.kills)
-    if strict and machine.stderr():
+    outcome.qemu_silent = not machine.stderr()
+    if strict and not outcome.qemu_silent:
         outcome.problems.append("QEMU says: " + machine.stderr().strip())
     _measure(lines, outcome)
 

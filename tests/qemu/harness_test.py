@@ -2,12 +2,10 @@
 clean, and a disk that fails is always noticed. So a clean run of another
 back-end means something."""
 
-import signal
 import tempfile
-import time
 import unittest
 
-from tests.harness import device, processes, scenario
+from tests.harness import device, scenario
 
 
 class Unwatched(device.QsdDevice):
@@ -18,22 +16,19 @@ class Unwatched(device.QsdDevice):
         self.chardev_options = ""
 
     def kill(self):
-        when = time.monotonic()
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
-        return device.Kill(when)
+        return device.kill_process(self._process)
 
 
 class Forgetful(device.QsdDevice):
     """Comes back with the disk's first MiB of content gone."""
 
     def kill(self):
-        processes.kill(self._process)
+        done = device.kill_process(self._process)
         with open(self.image, "r+b") as f:
             f.seek(1 << 20)
             f.write(bytes(8 << 20))
         self.start()
-        return device.Kill(time.monotonic())
+        return done
 
 
 class Scenario(unittest.TestCase):

@@ -1,0 +1,171 @@
+#!/usr/bin/python3
+"""Kills a guest's disk process again and again while the guest writes.
+
+Started by tools/demo, which installs and builds what this needs. Prints every
+kill, then what the guest says, then a table. Exit status 0: Holdfast's run is
+clean in every respect; 1: it is not; the baseline has no say in it.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__)))))
+# pylint: disable=wrong-import-position
+from tests.harness import device, processes, scenario
+
+DEFAULT_KILLS = 200
+DEFAULT_PERIOD = 0.4
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(
+        prog="tools/demo", description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--kills", type=int, metavar="N",
+                        help="how often (default %d)" % DEFAULT_KILLS)
+    parser.add_argument("--seconds", type=float, metavar="S",
+                        help="spread the kills over so long")
+    parser.add_argument("--baseline", action="store_true",
+                        help="also run what people have today: "
+                        "qemu-storage-daemon and QEMU's reconnect")
+    parser.add_argument("--qemu", choices=["7.2", "11.1"], default="7.2")
+    parser.add_argument("--depth", type=int, default=32, metavar="N",
+                        help="requests in flight (default 32)")
+    parser.add_argument("--seed", type=int, default=1,
+                        help="equal seeds, equal times of the kills")
+    parser.add_argument("--json", action="store_true",
+                        help="print one JSON object and nothing else")
+    parser.add_argument("--log", metavar="FILE",
+                        help="write the guest's console there")
+    options = parser.parse_args(argv)
+    if options.kills is None:
+        options.kills = DEFAULT_KILLS if options.seconds is None else max(
+            1, round(options.seconds / DEFAULT_PERIOD))
+    options.period = DEFAULT_PERIOD if options.seconds is None else (
+        options.seconds / max(1, options.kills))
+    return options
+
+
+class Printer:
+    """Says what happens while it happens; silent with --json."""
+
+    def __init__(self, quiet):
+        self._quiet = quiet
+        self._total = 0
+
+    def say(self, text=""):
+        if not self._quiet:
+            print(text, flush=True)
+
+    def begin(self, name, options):
+        self._total = options.kills
+        self.say("\n%s behind QEMU %s: booting a guest that writes, reads and "
+                 "verifies at depth %d" % (name, options.qemu, options.depth))
+
+    def kill(self, number, kill):
+        recovery = ("started again" if kill.recovery_us is None else
+                    "recovered in %d us" % kill.recovery_us)
+        self.say("kill %*d/%d  pid %-7d SIGKILL  %s" % (
+            len(str(self._total)), number, self._total, kill.pid, recovery))
+
+
+def run(factory, options, printer, log, strict):
+    settings = scenario.Settings(
+        kills=options.kills, period=options.period, depth=options.depth,
+        qemu=options.qemu, seed=options.seed)
+    with tempfile.TemporaryDirectory(prefix="hfdemo") as directory:
+        return scenario.run(factory, settings, directory, strict=strict,
+                            log=log, on_kill=printer.kill).as_dict()
+
+
+def three(numbers, digits):
+    return " / ".join("%.*f" % (digits, numbers[key])
+                      for key in ("min", "median", "max"))
+
+
+def yes(value, good, bad):
+    return "-" if value is None else good if value else bad
+
+
+def verdict(result):
+    if result["clean"]:
+        return "CLEAN"
+    if result["damaged_after_kill"] is not None:
+        return "DAMAGED after kill %d" % result["damaged_after_kill"]
+    return "NOT CLEAN"
+
+
+ROWS = [
+    ("kills", lambda r: str(r["kills"])),
+    ("recovery, us (min / median / max)",
+     lambda r: three(r["recovery_us"], 0) if r["recovery_us"]["max"] else "-"),
+    ("pause in the guest, ms (same)", lambda r: three(r["stall_ms"], 1)),
+    ("  longest before the first kill, ms",
+     lambda r: "%.1f" % r["control_gap_ms"]),
+    ("requests of the guest",
+     lambda r: str(r["blocks"]["operations"]) if r["blocks"] else "-"),
+    ("blocks read and verified",
+     lambda r: str(r["blocks"]["checked_blocks"]) if r["blocks"] else "-"),
+    ("blocks with wrong content",
+     lambda r: str(r["blocks"]["bad_blocks"]) if r["blocks"] else "-"),
+    ("requests that failed",
+     lambda r: str(r["blocks"]["errors"]) if r["blocks"] else "-"),
+    ("requests lost", lambda r: str(r["lost_requests"] or 0)),
+    ("file operations on ext4",
+     lambda r: str(r["files"]["operations"]) if r["files"] else "-"),
+    ("  that went wrong",
+     lambda r: str(r["files"]["errors"]) if r["files"] else "-"),
+    ("fsck", lambda r: yes(r["fsck_clean"], "clean", "errors")),
+    ("new lines in the guest's kernel log",
+     lambda r: str(r["kernel_lines"] or 0)),
+    ("QEMU's standard error", lambda r: yes(
+        r["qemu_silent"], "empty", "not empty")),
+    ("verdict", verdict),
+]
+
+
+def table(results):
+    """One column a result, as wide as it must be."""
+    columns = [[""] + [name for name, _ in ROWS]]
+    for result in results:
+        columns.append([result["device"]] + [cell(result) for _, cell in ROWS])
+    widths = [max(map(len, column)) for column in columns]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths)
+                  ).rstrip() for row in zip(*columns))
+
+
+def main(argv):
+    processes.exit_on_sigterm()
+    options = parse(argv)
+    printer = Printer(options.json)
+    log = open(options.log, "w") if options.log else None
+    started = time.monotonic()
+    printer.begin("Holdfast", options)
+    results = [run(device.HoldfastDevice, options, printer, log, strict=True)]
+    if options.baseline:
+        printer.begin("qemu-storage-daemon, QEMU reconnects", options)
+        results.append(run(
+            lambda image: device.QsdDevice(image, options.qemu),
+            options, printer, log, strict=False))
+    if options.json:
+        print(json.dumps({"holdfast": results[0], "baseline":
+                          results[1] if options.baseline else None}))
+    else:
+        printer.say("\n" + table(results))
+        printer.say("\nmachine: %s, load average %.1f, %.0f s in all" % (
+            "KVM" if results[0]["accelerator"] == "kvm" else
+            "no usable KVM, QEMU's TCG", results[0]["load_average"],
+            time.monotonic() - started))
+        for result in results:
+            for problem in result["problems"]:
+                printer.say("%s: %s" % (result["device"], problem))
+    return 0 if results[0]["clean"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
