@@ -51,6 +51,8 @@ constexpr Named kConstants[] = {
     {"F_GET_SEALS", 1034},
     {"AF_UNIX", 1},
     {"SIGABRT", 6},
+    {"SIGKILL", 9},
+    {"SOCK_CLOEXEC", 0x80000},
     {"PR_SET_DUMPABLE", 4},
     {"PR_SET_NAME", 15},
     {"PR_SET_NO_NEW_PRIVS", 38},

@@ -48,7 +48,8 @@ struct Deposit {
 
 // A device child's end of its store channel. One thread at a time. Nothing is
 // allocated unless an error is returned, and of system calls there are only
-// sendmsg, recvmsg, ppoll and close, so it runs under the steady-state filter.
+// sendmmsg, recvmmsg, ppoll and close, so it runs under the steady-state
+// filter.
 //
 // When the store dies, every call that needs it returns kUnavailable and
 // gone() is true from then on. Nothing that a child holds is lost by that: it

@@ -69,8 +69,7 @@ IoResult Send(BorrowedFd channel, const Message& message,
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(sizeof(int) * count);
   }
-  const ssize_t sent =
-      SendOne(channel, header, MSG_NOSIGNAL | MSG_DONTWAIT);
+  const ssize_t sent = SendOne(channel, header, MSG_NOSIGNAL | MSG_DONTWAIT);
   return sent < 0 ? FromErrno() : IoResult::kDone;
 }
 

@@ -12,7 +12,7 @@ namespace holdfast::store {
 
 // Sending and receiving of protocol.h without allocation, which the functions
 // of base/unix_socket_sys.h cannot promise: an absl::Status with a message is
-// on the heap. Only sendmsg(2), recvmsg(2), ppoll(2) and close(2) are called.
+// on the heap. Only sendmmsg(2), recvmmsg(2), ppoll(2) and close(2) are called.
 
 enum class IoResult : uint8_t {
   kDone,

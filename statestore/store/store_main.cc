@@ -19,7 +19,7 @@
 #include "base/handoff.h"
 #include "base/log.h"
 #include "base/unique_fd.h"
-#include "statestore/store/fence_sys.h"
+#include "statestore/store/filter_sys.h"
 #include "statestore/store/store_sys.h"
 
 namespace holdfast::store {

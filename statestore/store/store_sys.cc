@@ -18,8 +18,6 @@ namespace {
 
 constexpr uint64_t kFenceSet = ~uint64_t{0};
 constexpr int kRequestsPerTurn = 16;
-// As much as the kernel allows: a new standby is sent all slots at once.
-constexpr int kSendBuffer = 1 << 20;
 
 bool IsFence(Watch watch) {
   return watch == Watch::kListener || watch == Watch::kPidfd;
@@ -234,9 +232,6 @@ void Store::PerformWatch(const Action& action) {
     // Whoever else holds it may accept too: accept4() here must never block.
     const int flags = fcntl(action.handle, F_GETFL);
     fcntl(action.handle, F_SETFL, flags | O_NONBLOCK);
-  } else if (watch == Watch::kChannel) {
-    setsockopt(action.handle, SOL_SOCKET, SO_SNDBUF, &kSendBuffer,
-               sizeof(kSendBuffer));
   }
   if (!Control(IsFence(watch) ? fences_ : epoll_, EPOLL_CTL_ADD, action.handle,
                EventsOf(watch), Pack(action.key))) {

@@ -2,6 +2,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -19,7 +21,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/handoff.h"
 #include "base/unix_socket_sys.h"
-#include "statestore/store/fence_sys.h"
 #include "statestore/store/message_io_sys.h"
 
 namespace holdfast::store::testing {
@@ -55,12 +56,22 @@ void CloseAllBut(int a, int b) {
   syscall(SYS_close_range, high + 1, ~0u, 0);
 }
 
+// A listener on a filter that allows everything, as the sandbox installs one.
+UniqueFd InstallListener() {
+  sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+  sock_fprog program = {1, &allow};
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  return UniqueFd(
+      static_cast<int>(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                               SECCOMP_FILTER_FLAG_NEW_LISTENER, &program)));
+}
+
 [[noreturn]] void RunChild(UniqueFd store, UniqueFd test,
                            const FakeChild::Body& body) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   CloseAllBut(store.get(), test.get());
   {
-    const UniqueFd listener = Must(InstallListener());
+    const UniqueFd listener = InstallListener();
     const uint8_t byte = 1;
     if (!SendWithFds(test, {&byte, 1}, {listener.get()}).ok()) _exit(1);
   }
@@ -72,7 +83,8 @@ void CloseAllBut(int a, int b) {
 
 StoreProcess::StoreProcess(const std::string& binary,
                            std::vector<std::string> arguments,
-                           BorrowedFd filter) {
+                           BorrowedFd filter,
+                           const std::function<void()>& before_exec) {
   auto pair = Must(SeqpacketPair());
   arguments.insert(arguments.begin(), {binary, "--launcher-fd=3"});
   std::vector<char*> argv;
@@ -87,6 +99,7 @@ StoreProcess::StoreProcess(const std::string& binary,
         filter.valid() ? fcntl(filter.get(), F_DUPFD_CLOEXEC, 20) : -1;
     Place(channel, 3);
     if (program >= 0) Place(program, kHandoffFilterFd);
+    before_exec();
     execv(binary.c_str(), argv.data());
     _exit(127);
   }

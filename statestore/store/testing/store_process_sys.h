@@ -17,9 +17,12 @@ namespace holdfast::store::testing {
 // A real holdfast-store, started from `binary`, killed at the end.
 class StoreProcess {
  public:
-  explicit StoreProcess(const std::string& binary,
-                        std::vector<std::string> arguments = {"--no-filter"},
-                        BorrowedFd filter = BorrowedFd(-1));
+  // `filter`: for kHandoffFilterFd. `before_exec` runs in the new process.
+  explicit StoreProcess(
+      const std::string& binary,
+      std::vector<std::string> arguments = {"--no-filter"},
+      BorrowedFd filter = BorrowedFd(-1),
+      const std::function<void()>& before_exec = [] {});
   StoreProcess(const StoreProcess&) = delete;
   StoreProcess& operator=(const StoreProcess&) = delete;
   ~StoreProcess();
