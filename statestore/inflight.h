@@ -225,9 +225,11 @@ class BasicInflightTable {
     uint64_t newest = 0;
     for (uint16_t i = 0; i < num_; ++i) {
       InflightEntry* e = entry(i);
-      if (Access::Load(&e->inflight) != 1) continue;
       const uint64_t counter = Access::Load(&e->counter);
+      // The last request of all still has its entry, answered or not, so no
+      // number is given out twice.
       newest = std::max(newest, counter);
+      if (Access::Load(&e->inflight) != 1) continue;
       out[count++] = {counter, i, CountDeath(e)};
     }
     // On the copies: the region may change while we sort.

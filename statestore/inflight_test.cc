@@ -134,6 +134,25 @@ TEST(InflightRecover, CountsOnWhereTheDeadProcessStopped) {
   EXPECT_THAT(RecoverHeads(region, 0), ElementsAre(5, 4, 0));
 }
 
+TEST(InflightRecover, GivesNoNumberTwiceEvenIfAllIsAnswered) {
+  Region region;
+  InflightTable first = region.Table();
+  first.Reset(0, 0);
+  first.Fetch(5);
+  first.Fetch(6);
+  const uint64_t last = first.counter(6);
+  first.RecordBatchEntry(5);
+  first.RecordBatchEntry(6);
+  first.Clear(5);
+  first.Clear(6);
+  first.FinishBatch(2);
+  InflightTable second = region.Table();
+  std::array<InflightRequest, kNum> out;
+  ASSERT_THAT(second.Recover(2, absl::MakeSpan(out)), IsOkAndHolds(0));
+  second.Fetch(1);
+  EXPECT_GT(second.counter(1), last);
+}
+
 TEST(InflightRecover, ResolvesAPublishedBatchByItsLength) {
   Region region;
   InflightTable table = region.Table();

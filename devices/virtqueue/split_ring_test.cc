@@ -297,7 +297,11 @@ TEST_F(SplitRingTest, HonoursTheFlagAgainstInterrupts) {
   Start({});
   ring_->NeedsInterrupt();
   for (bool wanted : {true, false, true}) {
-    wanted ? driver_->EnableInterrupts() : driver_->DisableInterrupts();
+    if (wanted) {
+      driver_->EnableInterrupts();
+    } else {
+      driver_->DisableInterrupts();
+    }
     Post();
     Publish({PopHead()});
     EXPECT_EQ(ring_->NeedsInterrupt(), wanted);

@@ -229,14 +229,14 @@ FakeDriver::Answer FakeDriver::Finish(Request& request, uint32_t written) {
   return answer;
 }
 
-std::vector<FakeDriver::Answer> FakeDriver::Collect() {
-  std::vector<Answer> answers;
+void FakeDriver::CollectInto(std::vector<Answer>& answers) {
   const uint16_t end = SharedAccess::LoadAcquire(&used().idx);
   const uint16_t count = end - next_used_;
   if (count > requests_.size()) {
     Violation(absl::StrCat("used index ", end, " after ", next_used_, " with ",
                            requests_.size(), " requests outstanding"));
-    return answers;
+    next_used_ = end;
+    return;
   }
   for (; next_used_ != end; ++next_used_) {
     const vring::UsedElement& element = used_ring(next_used_ % options_.size);
@@ -251,17 +251,25 @@ std::vector<FakeDriver::Answer> FakeDriver::Collect() {
     answers.push_back(Finish(it->second, element.size));
     requests_.erase(it);
   }
-  if (interrupts_) EnableInterrupts();
+}
+
+std::vector<FakeDriver::Answer> FakeDriver::Collect() {
+  std::vector<Answer> answers;
+  do {
+    CollectInto(answers);
+  } while (interrupts_ && EnableInterrupts());
   return answers;
 }
 
-void FakeDriver::EnableInterrupts() {
+bool FakeDriver::EnableInterrupts() {
   interrupts_ = true;
   if (options_.event_idx) {
     SharedAccess::Store(&used_event(), next_used_);
   } else {
     SharedAccess::Store(&Available()->flags, uint16_t{0});
   }
+  SharedAccess::Fence();
+  return SharedAccess::LoadAcquire(&used().idx) != next_used_;
 }
 
 void FakeDriver::DisableInterrupts() {

@@ -64,7 +64,8 @@ class FakeDriver {
   // Takes all answers there are, in the order of the used ring.
   std::vector<Answer> Collect();
   // From now on one answer suffices for an interrupt; resp. none is wanted.
-  void EnableInterrupts();
+  // True: there are answers already, for which none may come.
+  bool EnableInterrupts();
   void DisableInterrupts();
 
   // What the device did wrong so far; empty is good.
@@ -102,6 +103,7 @@ class FakeDriver {
   };
 
   vring::Available* Available();
+  void CollectInto(std::vector<Answer>& answers);
   void Free(uint8_t* at);
   bool Build(absl::Span<const Buffer> buffers, Request& request,
              std::vector<vring::Descriptor>& chain);
