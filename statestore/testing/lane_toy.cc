@@ -36,6 +36,19 @@ T ReadAs(absl::Span<const uint8_t> bytes) {
   return value;
 }
 
+ToyReply MakeReply(const ToyRequest& request, const ToyBank& after,
+                   uint32_t message_crc, uint32_t fd_count) {
+  ToyReply reply{};
+  reply.size = request.reply_size;
+  reply.id = request.id;
+  reply.counter = after.counter;
+  reply.chain = after.chain;
+  reply.argument = request.argument;
+  reply.message_crc = message_crc;
+  reply.fd_count = fd_count;
+  return reply;
+}
+
 }  // namespace
 
 void ToyFill(absl::Span<uint8_t> bytes, uint64_t seed) {
@@ -64,14 +77,8 @@ std::vector<uint8_t> ToyExpectedReply(absl::Span<const uint8_t> message,
   std::vector<uint8_t> bytes(request.reply_size);
   if (bytes.empty()) return bytes;
   ToyFill(absl::MakeSpan(bytes), after.chain);
-  ToyReply reply{};
-  reply.size = request.reply_size;
-  reply.id = request.id;
-  reply.counter = after.counter;
-  reply.chain = after.chain;
-  reply.argument = request.argument;
-  reply.message_crc = Crc32c(message);
-  reply.fd_count = request.fd_count;
+  const ToyReply reply =
+      MakeReply(request, after, Crc32c(message), request.fd_count);
   std::memcpy(bytes.data(), &reply, sizeof(reply));
   return bytes;
 }
@@ -119,14 +126,8 @@ absl::StatusOr<LaneHandler::Outcome> ToyHandler::Execute(
   std::memcpy(new_bank.data(), &after,
               std::min(sizeof(after), new_bank.size()));
   if (request.reply_size == 0) return Outcome{};
-  ToyReply reply{};
-  reply.size = request.reply_size;
-  reply.id = request.id;
-  reply.counter = after.counter;
-  reply.chain = after.chain;
-  reply.argument = request.argument;
-  reply.message_crc = Crc32c(message);
-  reply.fd_count = static_cast<uint32_t>(fd_count);
+  const ToyReply reply = MakeReply(request, after, Crc32c(message),
+                                   static_cast<uint32_t>(fd_count));
   ToyFill(reply_bytes.first(request.reply_size), after.chain);
   std::memcpy(reply_bytes.data(), &reply, sizeof(reply));
   return Outcome{request.reply_size, (request.flags & kToyWantsFd) != 0};

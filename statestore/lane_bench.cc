@@ -1,0 +1,164 @@
+// What exactly-once costs: CPU time of a server per request, a plain
+// header-then-body loop against the lane, in one thread without wake-ups and in
+// interleaved rounds, so that noise of the machine hits both alike. Prints the
+// median of each and the median of the per-round ratios.
+//   bazel run -c opt //statestore:lane_bench [rounds]
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "base/shm_sys.h"
+#include "base/unique_fd.h"
+#include "statestore/lane.h"
+#include "statestore/testing/lane_toy.h"
+
+namespace holdfast {
+namespace {
+
+using testing::ToyHandler;
+using testing::ToyReply;
+using testing::ToyRequest;
+
+constexpr int kRequestsPerRound = 2000;
+constexpr LaneSizes kSizes{256, 4096, 4096};
+
+[[noreturn]] void Fail(const char* what) {
+  std::perror(what);
+  std::exit(1);
+}
+
+struct Connection {
+  Connection() {
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0) Fail("socketpair");
+    client.Reset(pair[0]);
+    server.Reset(pair[1]);
+  }
+  UniqueFd client, server;
+};
+
+// What servers of such protocols do today: read the header, with room for
+// descriptors, then the body, execute in place, send. The same handler on a
+// bank in ordinary memory.
+class PlainServer {
+ public:
+  void Serve(int fd) {
+    const size_t header = sizeof(ToyRequest);
+    while (ReceiveHeader(fd, header)) {
+      const size_t total = *handler_.MessageSize({message_, header});
+      if (total > header && read(fd, message_ + header, total - header) < 0) {
+        Fail("read");
+      }
+      const auto outcome = handler_.Execute({message_, total}, 0, bank_, bank_,
+                                            absl::MakeSpan(reply_), 1);
+      handler_.Committed(bank_);
+      iovec vector{reply_, outcome->reply_size};
+      msghdr reply{};
+      reply.msg_iov = &vector;
+      reply.msg_iovlen = 1;
+      if (sendmsg(fd, &reply, MSG_NOSIGNAL) < 0) Fail("sendmsg");
+    }
+  }
+  absl::Span<const uint8_t> bank() const { return bank_; }
+
+ private:
+  bool ReceiveHeader(int fd, size_t size) {
+    alignas(cmsghdr) char control[CMSG_SPACE(8 * sizeof(int))];
+    iovec vector{message_, size};
+    msghdr message{};
+    message.msg_iov = &vector;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    return recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) ==
+           static_cast<ssize_t>(size);
+  }
+
+  ToyHandler handler_{BorrowedFd(-1), BorrowedFd(-1)};
+  uint8_t message_[4096];
+  uint8_t reply_[4096];
+  std::vector<uint8_t> bank_storage_ = std::vector<uint8_t>(kSizes.bank);
+  absl::Span<uint8_t> bank_ = absl::MakeSpan(bank_storage_);
+};
+
+uint64_t CpuNanoseconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return now.tv_sec * uint64_t{1000000000} + now.tv_nsec;
+}
+
+// CPU nanoseconds of `serve` per request of `size` bytes; the client's work is
+// outside the measured time.
+template <typename Serve>
+double Round(const Connection& connection, uint32_t size, Serve serve) {
+  uint64_t total = 0;
+  for (int i = 0; i < kRequestsPerRound; ++i) {
+    const auto message = testing::ToyMessage(
+        {size, static_cast<uint32_t>(i), sizeof(ToyReply), 0, 0, 0});
+    if (send(connection.client.get(), message.data(), size, 0) < 0)
+      Fail("send");
+    const uint64_t start = CpuNanoseconds();
+    serve();
+    total += CpuNanoseconds() - start;
+    uint8_t reply[sizeof(ToyReply)];
+    if (recv(connection.client.get(), reply, sizeof(reply), 0) !=
+        sizeof(reply)) {
+      Fail("recv");
+    }
+  }
+  return static_cast<double>(total) / kRequestsPerRound;
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+void Compare(const char* name, uint32_t size, int rounds) {
+  auto memfd = CreateSealedMemfd("lane", LaneSize(kSizes));
+  if (!memfd.ok()) Fail("memfd");
+  auto section = MapShared(*memfd, 0, LaneSize(kSizes), MapAccess::kReadWrite);
+  if (!section.ok() || !LockAndPrefault(*section).ok()) Fail("map");
+  auto lane = Lane::Attach(section->span(), kSizes, 1);
+  if (!lane.ok()) Fail("attach");
+  ToyHandler handler(BorrowedFd(-1), BorrowedFd(-1));
+  PlainServer plain;
+  Connection plain_connection, lane_connection;
+
+  std::vector<double> plain_ns, lane_ns, ratios;
+  for (int i = 0; i < rounds; ++i) {
+    plain_ns.push_back(Round(plain_connection, size, [&] {
+      plain.Serve(plain_connection.server.get());
+    }));
+    lane_ns.push_back(Round(lane_connection, size, [&] {
+      if (!lane->Run(lane_connection.server, handler).ok()) Fail("run");
+    }));
+    ratios.push_back(lane_ns.back() / plain_ns.back());
+  }
+  // Both have computed the same, or the comparison is void.
+  if (plain.bank() != lane->bank()) Fail("banks differ");
+  std::printf(
+      "%-22s plain %7.0f ns  lane %7.0f ns  ratio %.3f  (min %.0f/%.0f)\n",
+      name, Median(plain_ns), Median(lane_ns), Median(ratios),
+      *std::min_element(plain_ns.begin(), plain_ns.end()),
+      *std::min_element(lane_ns.begin(), lane_ns.end()));
+}
+
+}  // namespace
+}  // namespace holdfast
+
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 101;
+  holdfast::Compare("24-byte request", 24, rounds);
+  holdfast::Compare("64-byte request", 64, rounds);
+  holdfast::Compare("300-byte request", 300, rounds);
+  return 0;
+}
