@@ -88,6 +88,10 @@ QueueRunner::QueueRunner(uint16_t queue, uint16_t workers,
   for (uint16_t i = 0; i < workers; ++i) {
     workers_.push_back(std::make_unique<Worker>(*this));
   }
+  // The C library starts a thread with calls that the steady-state filter does
+  // not know: they must be over before the filter comes.
+  std::unique_lock<std::mutex> lock(mutex_);
+  idle_.wait(lock, [&] { return started_ == workers; });
 }
 
 QueueRunner::~QueueRunner() {
@@ -216,6 +220,8 @@ void QueueRunner::Worker::Run() {
   ObserveCrashes(this);
   QueueRunner& r = runner_;
   std::unique_lock<std::mutex> lock(r.mutex_);
+  ++r.started_;
+  r.idle_.notify_all();
   while (!r.exit_) {
     Work work;
     if (r.running_ && r.TakeLocked(&work) == Found::kRequest) {

@@ -84,7 +84,7 @@ class QueueRunner {
 
   std::mutex mutex_;
   std::condition_variable work_;  // For followers: there is something to do.
-  std::condition_variable idle_;  // For Stop: nobody is busy any more.
+  std::condition_variable idle_;  // Nobody is busy; at the start: all up.
   std::optional<SplitRing> ring_;
   StateBank* state_ = nullptr;
   BorrowedFd kick_{-1};
@@ -96,6 +96,7 @@ class QueueRunner {
   bool has_leader_ = false;
   int busy_ = 0;
   int waiting_ = 0;
+  uint16_t started_ = 0;  // Workers whose thread has reached Run().
   // How long a request takes, in nanoseconds: rises at once, falls slowly.
   uint64_t service_time_;
 
