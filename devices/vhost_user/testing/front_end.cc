@@ -29,6 +29,8 @@ using ::holdfast::vhost_user::kProtocolBackendReq;
 using ::holdfast::vhost_user::kProtocolInflightShmfd;
 using ::holdfast::vhost_user::kProtocolMq;
 using ::holdfast::vhost_user::kProtocolReplyAck;
+using ::holdfast::vhost_user::kVringFlagLog;
+using ::holdfast::vhost_user::LogDescription;
 using ::holdfast::vhost_user::MemoryRegion;
 using ::holdfast::vhost_user::Message;
 using ::holdfast::vhost_user::MessageHeader;
@@ -39,6 +41,7 @@ using ::holdfast::vhost_user::VringState;
 
 constexpr uint64_t kFeatureIndirect = 1ull << 28;
 constexpr uint64_t kFeatureEventIdx = 1ull << 29;
+constexpr uint64_t kBytesPerLogByte = 8 * 4096;
 
 absl::StatusOr<UniqueFd> MakeEventFd() {
   UniqueFd fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -187,25 +190,28 @@ absl::Status FrontEnd::SetVringFd(RequestType type, uint16_t queue,
   return Command(type, BytesOf(uint64_t{queue}), {fd.get()});
 }
 
-absl::Status FrontEnd::StartQueue(uint16_t index) {
-  Queue& queue = queues_[index];
-  FakeDriver& driver = *queue.driver;
+absl::Status FrontEnd::SetVringAddress(uint16_t index) {
+  FakeDriver& driver = *queues_[index].driver;
   const auto user = [&driver](const void* at) {
     return ToInt(driver.ToUser(at));
   };
   const SplitRingConfig ring = driver.config();
-  const VringAddress address{index,
-                             0,
-                             user(ring.descriptors),
-                             user(ring.used),
-                             user(ring.available),
-                             ToInt(driver.ToGuest(ring.used))};
+  const uint32_t flags = logging_ ? kVringFlagLog : 0;
+  return Command(RequestType::kSetVringAddr,
+                 BytesOf(VringAddress{index, flags, user(ring.descriptors),
+                                      user(ring.used), user(ring.available),
+                                      ToInt(driver.ToGuest(ring.used))}));
+}
+
+absl::Status FrontEnd::StartQueue(uint16_t index) {
+  Queue& queue = queues_[index];
   RETURN_IF_ERROR(
       SetVring(RequestType::kSetVringNum, index, options_.queue_size));
   RETURN_IF_ERROR(SetVring(RequestType::kSetVringBase, index, queue.base));
-  RETURN_IF_ERROR(Command(RequestType::kSetVringAddr, BytesOf(address)));
+  RETURN_IF_ERROR(SetVringAddress(index));
   RETURN_IF_ERROR(SetVringFd(RequestType::kSetVringKick, index, queue.kick));
   RETURN_IF_ERROR(SetVringFd(RequestType::kSetVringCall, index, queue.call));
+  queue.started = true;
   if ((features_ & kFeatureProtocolFeatures) == 0) return absl::OkStatus();
   return SetVring(RequestType::kSetVringEnable, index, 1);
 }
@@ -219,6 +225,7 @@ absl::StatusOr<uint16_t> FrontEnd::StopQueue(uint16_t index) {
         absl::StrCat("GET_VRING_BASE: queue ", state.index, " at ", state.num));
   }
   queues_[index].base = static_cast<uint16_t>(state.num);
+  queues_[index].started = false;
   return queues_[index].base;
 }
 
@@ -258,6 +265,43 @@ absl::Status FrontEnd::ReplaceCall(uint16_t queue) {
   RETURN_IF_ERROR(SetVringFd(RequestType::kSetVringCall, queue, call));
   queues_[queue].call = std::move(call);
   return absl::OkStatus();
+}
+
+absl::Status FrontEnd::StartDirtyLog() {
+  const uint64_t end = kGuestAddress + memory_.size();
+  const size_t size = (end + kBytesPerLogByte - 1) / kBytesPerLogByte;
+  ASSIGN_OR_RETURN(const UniqueFd fd, CreateSealedMemfd("dirty-log", size));
+  ASSIGN_OR_RETURN(log_, MapShared(fd, 0, size, MapAccess::kReadWrite));
+  ASSIGN_OR_RETURN(const Reply reply,
+                   Ask(RequestType::kSetLogBase,
+                       BytesOf(LogDescription{size, 0}), {fd.get()}));
+  ASSIGN_OR_RETURN(const uint64_t verdict, Value<uint64_t>(reply));
+  if (verdict != 0) return absl::AbortedError("the log was refused");
+  return LogQueues(true);
+}
+
+absl::Status FrontEnd::StopDirtyLog() { return LogQueues(false); }
+
+absl::Status FrontEnd::LogQueues(bool on) {
+  logging_ = on;
+  features_ = on ? features_ | kFeatureLogAll : features_ & ~kFeatureLogAll;
+  RETURN_IF_ERROR(SetFeatures());
+  for (uint16_t i = 0; i < queues_.size(); ++i) {
+    if (queues_[i].started) RETURN_IF_ERROR(SetVringAddress(i));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<uint64_t> FrontEnd::TakeDirtyPages() {
+  std::vector<uint64_t> pages;
+  for (size_t i = 0; i < log_.size(); ++i) {
+    const uint8_t byte =
+        __atomic_exchange_n(log_.data() + i, uint8_t{0}, __ATOMIC_ACQ_REL);
+    for (size_t bit = 0; bit < 8; ++bit) {
+      if ((byte >> bit & 1) != 0) pages.push_back(i * 8 + bit);
+    }
+  }
+  return pages;
 }
 
 absl::Status FrontEnd::Command(RequestType type,

@@ -79,6 +79,15 @@ class FrontEnd {
   // Replaces the call descriptor, as a VMM does when the guest masks vectors.
   absl::Status ReplaceCall(uint16_t queue);
 
+  // ---- migration ----
+
+  // Gives the back-end a log of dirty pages and turns it on, for running
+  // queues, too.
+  absl::Status StartDirtyLog();
+  absl::Status StopDirtyLog();
+  // Guest pages (address / 4096) that were marked since the last call.
+  std::vector<uint64_t> TakeDirtyPages();
+
   // ---- single messages ----
 
   struct Reply {
@@ -129,6 +138,7 @@ class FrontEnd {
     UniqueFd kick;
     UniqueFd call;
     uint16_t base = 0;
+    bool started = false;
   };
 
   FrontEnd(UniqueFd socket, const Options& options)
@@ -136,6 +146,8 @@ class FrontEnd {
 
   absl::Status MakeQueues();
   absl::Status SetFeatures();
+  absl::Status SetVringAddress(uint16_t queue);
+  absl::Status LogQueues(bool on);
   absl::Status SetVring(vhost_user::RequestType type, uint16_t queue,
                         uint32_t num);
   absl::Status SetVringFd(vhost_user::RequestType type, uint16_t queue,
@@ -154,9 +166,11 @@ class FrontEnd {
   UniqueFd memory_fd_;
   Mapping memory_;
   UniqueFd inflight_fd_;
+  Mapping log_;
   std::vector<Queue> queues_;
   uint64_t features_ = 0;
   uint64_t protocol_features_ = 0;
+  bool logging_ = false;
 };
 
 }  // namespace holdfast::testing

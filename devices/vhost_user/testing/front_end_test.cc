@@ -129,6 +129,13 @@ class ReversingBackEnd : public vhost_user::FakeEnvironment {
       mappings_.push_back(std::move(mapping));
     }
     ASSIGN_OR_RETURN(memory_, GuestMemory::Create(regions));
+    if ((state_.features & vhost_user::kFeatureLogAll) != 0) {
+      ASSIGN_OR_RETURN(Mapping log,
+                       MapShared(slots_[state_.log.slot], state_.log.offset,
+                                 state_.log.size, MapAccess::kReadWrite));
+      memory_.SetLog(log.span());
+      mappings_.push_back(std::move(log));
+    }
     for (size_t q = 0; q < vhost_user::kMaxQueues; ++q) {
       if (QueueRuns(state_, q)) RETURN_IF_ERROR(StartRing(q));
     }
@@ -154,6 +161,9 @@ class ReversingBackEnd : public vhost_user::FakeEnvironment {
                                  ring.size));
     ASSIGN_OR_RETURN(SplitRing made, SplitRing::Create(ring, &memory_, table));
     rings_[q] = std::make_unique<SplitRing>(std::move(made));
+    if ((queue.address_flags & vhost_user::kVringFlagLog) != 0) {
+      rings_[q]->SetUsedLog(GuestAddress{queue.log_address});
+    }
     RETURN_IF_ERROR(
         rings_[q]->Recover(static_cast<uint16_t>(queue.base)).status());
     return RunQueue(q);
@@ -175,6 +185,7 @@ class ReversingBackEnd : public vhost_user::FakeEnvironment {
         const auto& to = chain.writable()[0];
         const uint32_t n = std::min<uint32_t>(to.size, bytes.size());
         std::copy_n(bytes.begin(), n, to.data);
+        ring.MarkDirty(chain);
         RETURN_IF_ERROR(ring.Publish({Completion{popped.head, n}}));
       }
     } while (ring.EnableKicks());
@@ -296,6 +307,24 @@ TEST(FrontEnd, ConfigurationSpaceIsReadAndWritten) {
   ASSERT_OK(pair.vmm->SetConfig(2, {1, 2, 3}));
   EXPECT_THAT(pair.vmm->GetConfig(0, 10), IsOkAndHolds(::testing::ElementsAre(
                                               7, 7, 1, 2, 3, 7, 7, 7, 0, 0)));
+}
+
+TEST(FrontEnd, DirtyPagesAreThoseThatTheDeviceWrote) {
+  Pair pair({});
+  ASSERT_OK(pair.vmm->Start());
+  ExpectReversal(*pair.vmm, 0);
+  ASSERT_OK(pair.vmm->StartDirtyLog());
+  pair.vmm->TakeDirtyPages();
+  const FakeDriver& driver = pair.vmm->driver(0);
+  const uint64_t used = ToInt(driver.ToGuest(driver.config().used)) / 4096;
+  ExpectReversal(*pair.vmm, 0);
+  // The used ring and, behind it, the buffer.
+  EXPECT_THAT(pair.vmm->TakeDirtyPages(),
+              ::testing::ElementsAre(used, ::testing::Gt(used)));
+
+  ASSERT_OK(pair.vmm->StopDirtyLog());
+  ExpectReversal(*pair.vmm, 0);
+  EXPECT_THAT(pair.vmm->TakeDirtyPages(), ::testing::IsEmpty());
 }
 
 TEST(FrontEnd, RefusalIsAborted) {
