@@ -87,6 +87,9 @@ class Managed {
     for (;;) {
       ASSIGN_OR_RETURN(const bool stop, Turn());
       if (stop) return absl::OkStatus();
+      // What came while Turn waited for an acknowledgement makes no descriptor
+      // readable any more.
+      if (handled_) continue;
       const bool gone = keeper_.channel().gone();
       fds[0] = {gone ? -1 : keeper_.channel().fd().get(), POLLIN, 0};
       fds[1] = {keeper_.control().get(), POLLIN, 0};
@@ -123,9 +126,11 @@ class Managed {
   // Handles everything that is there. True: the launcher said stop.
   absl::StatusOr<bool> Turn() {
     store::ChildEvent event;
+    handled_ = false;
     while (keeper_.channel().Receive(event) ==
            store::ChildChannel::Received::kEvent) {
       RETURN_IF_ERROR(Handle(event));
+      handled_ = true;
     }
     switch (keeper_.ReceiveControl()) {
       case StoreKeeper::Control::kStop:
@@ -170,6 +175,7 @@ class Managed {
   DeviceProcess& process_;
   StoreKeeper keeper_;
   bool forwarded_ = false;
+  bool handled_ = false;  // The last Turn handled an event of the store.
 };
 
 // ---- A program of its own ----
