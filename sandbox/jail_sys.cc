@@ -154,7 +154,9 @@ class Spawner {
                {RLIMIT_NOFILE, "open files", l.open_files},
                {RLIMIT_FSIZE, "file size", l.file_size},
                {RLIMIT_MEMLOCK, "locked memory", l.locked_memory}};
-    if (own_ids_ && spec_.confinement == Confinement::kFull) {
+    if (spec_.confinement == Confinement::kFull) {
+      // Last, so that PlanConfinement can leave it out: it counts all of a
+      // user's threads, so it is for users of their own.
       limits_.push_back({RLIMIT_NPROC, "threads", l.threads});
     }
     for (Limit& limit : limits_) {
@@ -199,6 +201,7 @@ class Spawner {
     plan_.lock_privileges = isolated || own_ids_;
     plan_.become_user = isolated || own_ids_;
     plan_.keep_groups = !own_ids_;
+    plan_.limit_count = limits_.size() - (own_ids_ ? 0 : 1);
     plan_.own_host_name = isolated;
     plan_.drop_capabilities = true;
     plan_.write_xor_execute = true;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/securebits.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
@@ -342,6 +343,41 @@ TEST_F(Jail, AnUnprivilegedLauncherGivesTheRestAndSaysSo) {
     return 0;
   });
   EXPECT_EQ(status, 0);
+}
+
+bool WriteFile(const char* path, const char* text) {
+  return static_cast<bool>(std::ofstream(path) << text << std::flush);
+}
+
+// Inside many containers: root, but of a user namespace with no id but 0.
+TEST_F(Jail, RootOfANarrowUserNamespaceGivesTheRestAndSaysSo) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (unshare(CLONE_NEWUSER) != 0) _exit(90);
+    if (!WriteFile("/proc/self/setgroups", "deny") ||
+        !WriteFile("/proc/self/gid_map", "0 0 1") ||
+        !WriteFile("/proc/self/uid_map", "0 0 1")) {
+      _exit(91);
+    }
+    const absl::StatusOr<Ending> ending = RunToEnd(SpecFor(kDescribe));
+    if (!ending.ok()) {
+      std::cerr << ending.status() << "\n";
+      _exit(1);
+    }
+    auto self = Lines(ending->output);
+    if (self["uid"] != "0" || self["pid"] != "1") _exit(2);
+    if (self["cap_effective"] != "0" || self["cap_bounding"] != "0") _exit(3);
+    if (self["root_entries"] != "") _exit(4);
+    for (const std::string& entry : ending->degraded) {
+      if (entry.rfind("degraded: user of its own: ", 0) == 0) _exit(0);
+    }
+    _exit(5);
+  }
+  int status = 0;
+  waitpid(pid, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 }  // namespace

@@ -316,26 +316,75 @@ TEST_F(Jailed, AbortAndFaultsEndTheFirstProcessOfItsNamespace) {
   EXPECT_EQ(Outcome(Try("abort", Jail::kFull, Filters::kSteady)), kKilled);
 }
 
-TEST_F(Jailed, SigtermNeedsAHandlerAndSigkillDoesNot) {
+// A process of the evil program that waits, and the end of its output.
+struct Waiting {
+  JailedProcess process;
+  UniqueFd output;
+};
+
+absl::StatusOr<Waiting> StartWaiting(const std::string& attempt, Jail jail) {
   int ends[2];
-  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
-  const UniqueFd reader(ends[0]);
-  UniqueFd writer(ends[1]);
+  if (pipe2(ends, O_CLOEXEC) != 0) return absl::InternalError("pipe2");
+  Waiting waiting;
+  waiting.output.Reset(ends[0]);
+  const UniqueFd writer(ends[1]);
   JailSpec spec = SpecFor(kEvil);
-  spec.argv = {"evil_child", "wait_for_signal", "startup"};
+  spec.argv = {"evil_child", attempt, "startup"};
+  spec.confinement =
+      jail == Jail::kFull ? Confinement::kFull : Confinement::kNone;
   spec.fds = {{writer, 1}};
-  const absl::StatusOr<JailedProcess> process = Spawn(spec);
-  ASSERT_OK(process);
-  writer.Reset();
-  char trying;
-  ASSERT_EQ(read(reader.get(), &trying, 1), 1);
-  ASSERT_EQ(kill(process->pid, SIGTERM), 0);
-  pollfd death = {process->pidfd.get(), POLLIN, 0};
+  absl::StatusOr<JailedProcess> process = Spawn(spec);
+  if (!process.ok()) return process.status();
+  waiting.process = std::move(*process);
+  return waiting;
+}
+
+// One line of what it says.
+std::string ReadLine(const UniqueFd& output) {
+  std::string line;
+  char c;
+  while (read(output.get(), &c, 1) == 1 && c != '\n') line += c;
+  return line;
+}
+
+TEST_F(Jailed, SigtermNeedsAHandlerAndSigkillDoesNot) {
+  const absl::StatusOr<Waiting> waiting =
+      StartWaiting("wait_for_signal", Jail::kFull);
+  ASSERT_OK(waiting);
+  const JailedProcess& process = waiting->process;
+  ASSERT_EQ(ReadLine(waiting->output), "trying");
+  ASSERT_EQ(kill(process.pid, SIGTERM), 0);
+  pollfd death = {process.pidfd.get(), POLLIN, 0};
   EXPECT_EQ(poll(&death, 1, 100), 0) << "ignored: it has no handler";
-  ASSERT_EQ(kill(process->pid, SIGKILL), 0);
-  const absl::StatusOr<Ending> ending = testing::WaitFor(*process);
+  ASSERT_EQ(kill(process.pid, SIGKILL), 0);
+  const absl::StatusOr<Ending> ending = testing::WaitFor(process);
   ASSERT_OK(ending);
   EXPECT_TRUE(ending->KilledBy(SIGKILL)) << Describe(*ending);
+}
+
+// Even without the filter nothing of a device outlives it: its pid namespace
+// goes with it.
+TEST_F(Jailed, DescendantsDieWithTheDevice) {
+  const absl::StatusOr<Waiting> waiting =
+      StartWaiting("leave_descendant", Jail::kFull);
+  ASSERT_OK(waiting);
+  ASSERT_EQ(ReadLine(waiting->output), "trying");
+  ASSERT_EQ(ReadLine(waiting->output), "2") << "the second in its namespace";
+  kill(waiting->process.pid, SIGKILL);
+  ASSERT_OK(testing::WaitFor(waiting->process));
+  char end;
+  EXPECT_EQ(read(waiting->output.get(), &end, 1), 0) << "nobody holds the pipe";
+}
+
+TEST_F(Jailed, WithoutTheJailADescendantStaysBehind) {
+  const absl::StatusOr<Waiting> waiting =
+      StartWaiting("leave_descendant", Jail::kNone);
+  ASSERT_OK(waiting);
+  ASSERT_EQ(ReadLine(waiting->output), "trying");
+  const pid_t descendant = std::stoi(ReadLine(waiting->output));
+  kill(waiting->process.pid, SIGKILL);
+  ASSERT_OK(testing::WaitFor(waiting->process));
+  EXPECT_EQ(kill(descendant, SIGKILL), 0) << "it is still there";
 }
 
 }  // namespace

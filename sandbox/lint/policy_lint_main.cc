@@ -1,55 +1,94 @@
-// policy_lint [--max-steady=N] [--include-dir=DIR]... POLICY...
-// Prints one line of figures for each policy and every finding; ends with 1
-// when there is one.
+// policy_lint [--max-steady=N] [--include-dir=DIR]... [--table=FILE] POLICY...
+// Prints one line of figures for each policy, as a row of a Markdown table, and
+// every finding; ends with 1 when there is one. With --table, a row that FILE
+// does not have is a finding.
 
 #include <cstdio>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "sandbox/lint/lint.h"
 #include "sandbox/policy_file_sys.h"
 
-int main(int argc, char** argv) {
+namespace {
+
+struct CommandLine {
   size_t max_steady = 16;
   std::vector<std::string> include_dirs;
-  std::vector<std::string> files;
+  std::string table;
+  std::vector<std::string> policies;
+};
+
+bool Parse(int argc, char** argv, CommandLine& line) {
   for (int i = 1; i < argc; ++i) {
     absl::string_view argument = argv[i];
     if (absl::ConsumePrefix(&argument, "--max-steady=")) {
-      if (!absl::SimpleAtoi(argument, &max_steady)) return 2;
+      if (!absl::SimpleAtoi(argument, &line.max_steady)) return false;
     } else if (absl::ConsumePrefix(&argument, "--include-dir=")) {
-      include_dirs.emplace_back(argument);
+      line.include_dirs.emplace_back(argument);
+    } else if (absl::ConsumePrefix(&argument, "--table=")) {
+      line.table = std::string(argument);
     } else {
-      files.emplace_back(argument);
+      line.policies.emplace_back(argument);
     }
   }
-  if (files.empty()) {
+  return !line.policies.empty();
+}
+
+std::string ReadAll(const std::string& path) {
+  std::ifstream file(path);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+// "virtio_blk" of "somewhere/virtio_blk.policy".
+std::string Title(absl::string_view path) {
+  path = path.substr(path.rfind('/') + 1);
+  absl::ConsumeSuffix(&path, ".policy");
+  return std::string(path);
+}
+
+std::vector<std::string> Review(const CommandLine& line,
+                                const std::string& path) {
+  const auto policy = holdfast::sandbox::LoadPolicy(path, line.include_dirs);
+  if (!policy.ok()) return {std::string(policy.status().message())};
+  auto result = holdfast::sandbox::LintPolicy(*policy, line.max_steady);
+  const std::string row = absl::StrCat(
+      "| ", Title(path), " | ", result.startup_calls, " | ",
+      result.steady_calls, " | ", result.limited_calls, " | ",
+      result.startup_instructions, "/", result.steady_instructions, " |");
+  std::printf("%s\n", row.c_str());
+  if (!line.table.empty() && !absl::StrContains(ReadAll(line.table), row)) {
+    result.findings.push_back(absl::StrCat(line.table, " lacks this row"));
+  }
+  return result.findings;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CommandLine line;
+  if (!Parse(argc, argv, line)) {
     std::fprintf(stderr,
-                 "usage: policy_lint [--max-steady=N] "
-                 "[--include-dir=DIR]... POLICY...\n");
+                 "usage: policy_lint [--max-steady=N] [--include-dir=DIR]... "
+                 "[--table=FILE] POLICY...\n");
     return 2;
   }
+  std::printf(
+      "| policy | startup | steady | of these with limits | instructions "
+      "(startup/steady) |\n|---|---|---|---|---|\n");
   size_t findings = 0;
-  std::printf("%-40s %8s %8s %8s %12s\n", "policy", "startup", "steady",
-              "limited", "instructions");
-  for (const std::string& file : files) {
-    const auto policy = holdfast::sandbox::LoadPolicy(file, include_dirs);
-    if (!policy.ok()) {
-      std::printf("%s\n", std::string(policy.status().message()).c_str());
-      ++findings;
-      continue;
-    }
-    const auto result = holdfast::sandbox::LintPolicy(*policy, max_steady);
-    std::printf("%-40s %8zu %8zu %8zu %6zu/%5zu\n", file.c_str(),
-                result.startup_calls, result.steady_calls, result.limited_calls,
-                result.startup_instructions, result.steady_instructions);
-    for (const std::string& finding : result.findings) {
+  for (const std::string& path : line.policies) {
+    for (const std::string& finding : Review(line, path)) {
       std::printf("  %s\n", finding.c_str());
+      ++findings;
     }
-    findings += result.findings.size();
   }
   return findings == 0 ? 0 : 1;
 }

@@ -222,6 +222,17 @@ bool WaitForSignal() {
   for (;;) poll(nullptr, 0, -1);
 }
 
+// A descendant that stays behind, holding what the device holds, and says so.
+bool LeaveDescendant() {
+  if (fork() == 0) {
+    // Outlives its parent unless somebody ends it; never for ever.
+    const std::string pid = std::to_string(getpid()) + "\n";
+    if (write(1, pid.data(), pid.size()) < 0) _exit(1);
+    alarm(60);
+  }
+  for (;;) pause();
+}
+
 // Not evil: what virtio-blk does all day. False when it cannot.
 bool SteadyWork() {
   char byte = 'x';
@@ -300,6 +311,7 @@ constexpr Attempt kAttempts[] = {
     {"abort", Abort},
     {"segfault", Segfault},
     {"wait_for_signal", WaitForSignal},
+    {"leave_descendant", LeaveDescendant},
     {"steady_work", SteadyWork},
     {"setsockopt_other", SetOtherOption},
     {"report_breach", ReportBreach},
