@@ -88,17 +88,10 @@ QueueRunner::QueueRunner(uint16_t queue, uint16_t workers,
   for (uint16_t i = 0; i < workers; ++i) {
     workers_.push_back(std::make_unique<Worker>(*this));
   }
-<<<<<<< Updated upstream
   // The C library starts a thread with calls that the steady-state filter does
   // not know: they must be over before the filter comes.
   std::unique_lock<std::mutex> lock(mutex_);
   idle_.wait(lock, [&] { return started_ == workers; });
-=======
-  // A thread that is still being started makes system calls that the steady
-  // state forbids.
-  std::unique_lock<std::mutex> lock(mutex_);
-  idle_.wait(lock, [&] { return waiting_ == workers; });
->>>>>>> Stashed changes
 }
 
 QueueRunner::~QueueRunner() {
@@ -243,7 +236,6 @@ void QueueRunner::Worker::Run() {
       continue;
     }
     ++r.waiting_;
-    if (!r.running_) r.idle_.notify_all();
     r.work_.wait(lock);
     --r.waiting_;
   }
