@@ -16,7 +16,7 @@ constexpr size_t kMaxStatuses = 32;
 constexpr size_t kMaxWord = 64;
 constexpr size_t kMaxText = 256;
 constexpr size_t kMaxRestartCauses = 8;
-constexpr size_t kMaxDegraded = 4;
+constexpr size_t kMaxDegraded = 8;
 constexpr size_t kMaxMessage = 2048;
 
 absl::Status Malformed(absl::string_view what) {

@@ -24,7 +24,7 @@ namespace holdfast::launcher {
 inline constexpr uint16_t kCoreProtocolVersion = 1;
 // Of one packet. Status of all 32 instances or 128 events fit; events beyond
 // are fetched by the next request.
-inline constexpr size_t kMaxCorePacket = 96 * 1024;
+inline constexpr size_t kMaxCorePacket = 160 * 1024;
 inline constexpr size_t kMaxEventsInAnswer = 128;
 
 enum class Op : uint16_t {

@@ -246,6 +246,14 @@ absl::StatusOr<UniqueFd> Client::GetPidfd(InstanceId instance, ChildId child) {
   return Get(m);
 }
 
+absl::StatusOr<UniqueFd> Client::GetSeccompListener(InstanceId instance,
+                                                    ChildId child) {
+  Message m = Make(Type::kGetDescriptor, instance);
+  m.child = child;
+  m.arg0 = 2;
+  return Get(m);
+}
+
 absl::Status Client::HoldPromotion(InstanceId instance, bool hold) {
   Message m = Make(Type::kHoldPromotion, instance);
   m.arg0 = hold ? 1 : 0;

@@ -101,6 +101,9 @@ class Client {
   absl::StatusOr<UniqueFd> GetSlot(InstanceId instance, Slot slot);
   absl::StatusOr<UniqueFd> GetControl(InstanceId instance, ChildId child);
   absl::StatusOr<UniqueFd> GetPidfd(InstanceId instance, ChildId child);
+  // The child's seccomp listener, to add the child to a later store.
+  absl::StatusOr<UniqueFd> GetSeccompListener(InstanceId instance,
+                                              ChildId child);
   absl::Status HoldPromotion(InstanceId instance, bool hold);
   absl::Status PutBlob(InstanceId instance, BorrowedFd blob);
 

@@ -304,9 +304,10 @@ Error Escrow::GetDescriptor(Instance& instance, Request& request) {
   if (message.child != 0) {
     const int index = FindChild(instance, message.child);
     if (index == Decision::kNobody) return Error::kUnknown;
-    if (message.arg0 > 1) return Error::kBadMessage;
+    if (message.arg0 > 2) return Error::kBadMessage;
     const Child& child = instance.children[index];
-    found = message.arg0 == 0 ? child.control : child.pidfd;
+    const Handle choice[] = {child.control, child.pidfd, child.listener};
+    found = choice[message.arg0];
   } else {
     found = instance.slots[message.slot];
   }

@@ -368,7 +368,7 @@ TEST_F(EscrowTest, FullInstanceFitsTheActionList) {
   EXPECT_FALSE(scene().actions().overflowed());
 }
 
-TEST_F(EscrowTest, GetDescriptorLendsSlotControlAndPidfd) {
+TEST_F(EscrowTest, GetDescriptorLendsSlotControlPidfdAndListener) {
   scene().Request(WithSlot(Type::kSetResource, 3), 1);
   EXPECT_EQ(scene().Request(WithSlot(Type::kGetDescriptor, 3)).type,
             Type::kDescriptor);
@@ -380,6 +380,9 @@ TEST_F(EscrowTest, GetDescriptorLendsSlotControlAndPidfd) {
   scene().Request(child);
   EXPECT_THAT(scene().told()[0].fds, ElementsAre(standby_.pidfd));
   child.arg0 = 2;
+  scene().Request(child);
+  EXPECT_THAT(scene().told()[0].fds, ElementsAre(standby_.listener));
+  child.arg0 = 3;
   EXPECT_TRUE(IsError(scene().Request(child), Error::kBadMessage));
   EXPECT_TRUE(IsError(scene().Request(WithSlot(Type::kGetDescriptor, 90)),
                       Error::kUnknown));

@@ -63,7 +63,9 @@ enum class Type : uint16_t {
   kKillChild,       // instance, child: SIGKILL through the pidfd.
   kRemoveInstance,  // instance: close everything. Children must be gone.
   kGetDescriptor,   // instance, slot; or child != 0: its control channel
-                    // (arg0 = 0) or pidfd (arg0 = 1). Answer: kDescriptor
+                    // (arg0 = 0), pidfd (arg0 = 1) or seccomp listener
+                    // (arg0 = 2: for the store after this one, when the
+                    // launcher is not the first either). Answer: kDescriptor
                     // with the descriptor, or kError.
   kHoldPromotion,   // instance, arg0 = 1 hold, 0 go on: while held no standby
                     // is promoted (quarantine, ordered stop).

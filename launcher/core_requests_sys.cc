@@ -1,0 +1,229 @@
+// The part of Core that serves its clients, and the directory of specs.
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "base/unix_socket_sys.h"
+#include "launcher/core_sys.h"
+#include "launcher/process_sys.h"
+
+namespace holdfast::launcher {
+namespace {
+
+absl::Status NoInstance(const std::string& name) {
+  return absl::NotFoundError(absl::StrCat("no instance '", name, "'"));
+}
+
+int SignalOf(Fault fault) {
+  switch (fault) {
+    case Fault::kKill:
+      return SIGKILL;
+    case Fault::kStop:
+      return SIGSTOP;
+    case Fault::kSegv:
+      return SIGSEGV;
+  }
+  return SIGKILL;
+}
+
+absl::Status WithField(absl::string_view field, const absl::Status& status) {
+  return absl::Status(status.code(),
+                      absl::StrCat(field, ": ", status.message()));
+}
+
+}  // namespace
+
+void Core::Serve(ControlServer::ClientId client, const Request& request) {
+  Answer answer;
+  answer.tag = request.tag;
+  Instance* const instance = FindInstance(request.instance);
+  switch (request.op) {
+    case Op::kRun: {
+      absl::StatusOr<LaunchSpec> spec = DecodeSpec(request.spec);
+      answer.status = spec.ok() ? RunSpec(*std::move(spec)) : spec.status();
+      break;
+    }
+    case Op::kList:
+      for (const auto& each : instances_) {
+        answer.statuses.push_back(each->Status());
+      }
+      break;
+    case Op::kInject:
+      answer.status = Inject(request);
+      break;
+    case Op::kEvents:
+      if (request.wait) {
+        waiting_.push_back({client, request});
+        return;
+      }
+      events_.Read(request.since, answer);
+      break;
+    case Op::kStatus:
+    case Op::kStop:
+    case Op::kRestart:
+    case Op::kStateDump:
+      if (instance == nullptr) {
+        answer.status = NoInstance(request.instance);
+      } else if (request.op == Op::kStatus) {
+        answer.statuses.push_back(instance->Status());
+      } else if (request.op == Op::kStop) {
+        instance->Handle(StopRequested{});
+        waiting_.push_back({client, request});
+        return;
+      } else if (request.op == Op::kRestart) {
+        instance->Handle(RestartRequested{});
+      } else {
+        return DumpState(client, std::move(answer), *instance);
+      }
+      break;
+  }
+  control_->Send(client, answer);
+}
+
+void Core::DumpState(ControlServer::ClientId client, Answer answer,
+                     Instance& instance) {
+  // A new open file description, which cannot write to the memfd.
+  const UniqueFd read_only(
+      open(absl::StrCat("/proc/self/fd/", instance.segment().get()).c_str(),
+           O_RDONLY | O_CLOEXEC));
+  if (!read_only.valid()) answer.status = ErrnoStatus("open segment");
+  control_->Send(client, answer, read_only);
+}
+
+absl::StatusOr<uint32_t> Core::ChooseUid(uint32_t wanted) const {
+  // The first one is the store's.
+  const uint32_t first = options_.uid_base + 1;
+  const uint32_t end = options_.uid_base + options_.uid_count;
+  const auto used = [this](uint32_t uid) {
+    return std::any_of(instances_.begin(), instances_.end(),
+                       [uid](const auto& i) { return i->uid() == uid; });
+  };
+  if (wanted != 0) {
+    if (wanted < first || wanted >= end) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("uid: ", wanted, " is outside of holdfastd's range ",
+                       first, " to ", end - 1, ": leave it out"));
+    }
+    if (used(wanted)) {
+      return absl::AlreadyExistsError(absl::StrCat(
+          "uid: ", wanted, " belongs to another instance: leave it out"));
+    }
+    return wanted;
+  }
+  for (uint32_t uid = first; uid < end; ++uid) {
+    if (!used(uid)) return uid;
+  }
+  return absl::ResourceExhaustedError(
+      "every user id is taken: start holdfastd with a larger --uid-count");
+}
+
+absl::Status Core::RunSpec(LaunchSpec spec) {
+  if (stopping_) return absl::UnavailableError("holdfastd is stopping");
+  if (FindInstance(spec.name) != nullptr) {
+    return absl::AlreadyExistsError(absl::StrCat(
+        "instance '", spec.name, "' exists: stop it or use another name"));
+  }
+  if (instances_.size() >= store::kMaxInstances) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(store::kMaxInstances, " instances exist: stop one"));
+  }
+  ASSIGN_OR_RETURN(spec.uid, ChooseUid(spec.uid));
+  if (absl::Status s = binaries_->Open(spec.binary, O_PATH).status(); !s.ok()) {
+    return WithField("binary", s);
+  }
+  if (!spec.policy.empty()) {
+    absl::Status s = policies_->Open(spec.policy, O_PATH).status();
+    if (s.ok()) s = LoadFilters(spec.policy, options_.policy_dirs).status();
+    if (!s.ok()) return WithField("policy", s);
+  }
+  Instance::Parts parts;
+  for (size_t i = 0; i < spec.resources.size(); ++i) {
+    absl::StatusOr<UniqueFd> fd = OpenResource(*resources_, spec.resources[i]);
+    if (!fd.ok()) {
+      return WithField(absl::StrCat("resources[", i, "]"), fd.status());
+    }
+    parts.resources.push_back(*std::move(fd));
+  }
+  if (!spec.socket_path.empty()) {
+    absl::StatusOr<std::string> path = sockets_->SocketPath(spec.socket_path);
+    if (!path.ok()) return WithField("socket_path", path.status());
+    spec.socket_path = *std::move(path);
+    absl::StatusOr<UniqueFd> listener = ListenAt(spec.socket_path);
+    if (!listener.ok()) return WithField("socket_path", listener.status());
+    parts.listener = *std::move(listener);
+  }
+  const std::string socket_path = spec.socket_path;
+  parts.spec = std::move(spec);
+  absl::StatusOr<std::unique_ptr<Instance>> instance =
+      Instance::Create(*this, next_instance_++, std::move(parts));
+  if (!instance.ok()) {
+    if (!socket_path.empty()) unlink(socket_path.c_str());
+    return instance.status();
+  }
+  instances_.push_back(*std::move(instance));
+  return absl::OkStatus();
+}
+
+absl::Status Core::Inject(const Request& request) {
+  const int signal = SignalOf(request.fault);
+  switch (request.target) {
+    case FaultTarget::kStore:
+      if (store_ == nullptr) {
+        return absl::UnavailableError("the store is being restarted");
+      }
+      return SendSignal(custody_.store_pidfd, signal);
+    case FaultTarget::kCore:
+      raise_ = signal;
+      return absl::OkStatus();
+    case FaultTarget::kApi:
+      return absl::UnimplementedError("this launcher runs no api");
+    case FaultTarget::kActive:
+    case FaultTarget::kStandby:
+      break;
+  }
+  Instance* const instance = FindInstance(request.instance);
+  if (instance == nullptr) return NoInstance(request.instance);
+  return instance->Inject(request.fault, request.target);
+}
+
+void Core::RunSpecDirectory() {
+  if (options_.spec_dir.empty()) return;
+  std::error_code error;
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(options_.spec_dir, error)) {
+    if (entry.path().extension() == ".spec") paths.push_back(entry.path());
+  }
+  if (error) {
+    ReportOwn(
+        "spec-refused", 0, "",
+        absl::StrCat("--spec-dir=", options_.spec_dir, ": ", error.message()));
+  }
+  // By name, so that a failure of one is the same every time.
+  std::sort(paths.begin(), paths.end());
+  for (const std::filesystem::path& path : paths) {
+    std::ifstream file(path, std::ios::binary);
+    const std::vector<uint8_t> bytes((std::istreambuf_iterator<char>(file)),
+                                     std::istreambuf_iterator<char>());
+    absl::StatusOr<LaunchSpec> spec = DecodeSpec(bytes);
+    const absl::Status status =
+        spec.ok() ? RunSpec(*std::move(spec)) : spec.status();
+    if (!status.ok()) {
+      ReportOwn("spec-refused", 0, "",
+                absl::StrCat(path.string(), ": ", status.message()));
+    }
+  }
+}
+
+}  // namespace holdfast::launcher

@@ -1,0 +1,128 @@
+#ifndef HOLDFAST_LAUNCHER_CORE_SYS_H_
+#define HOLDFAST_LAUNCHER_CORE_SYS_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
+#include "launcher/control_sys.h"
+#include "launcher/core_protocol.h"
+#include "launcher/custody_sys.h"
+#include "launcher/event_log.h"
+#include "launcher/instance_sys.h"
+#include "launcher/options.h"
+#include "launcher/resources_sys.h"
+#include "launcher/restart_policy.h"
+#include "launcher/spec.h"
+#include "statestore/store/client.h"
+
+namespace holdfast::launcher {
+
+// How a core is born.
+struct CoreStart {
+  UniqueFd parent_channel;  // For SendCustody().
+  UniqueFd parent_pidfd;
+  Custody custody;    // Of the core before, if any.
+  bool first = true;  // No core ran before: specs of the directory are run.
+  bool stop = false;  // Somebody has asked for the end already.
+};
+
+enum class CoreEnd {
+  kStopped,     // In order; nothing is left.
+  kFailed,      // It cannot run on this machine or with these options.
+  kAgain,       // A fresh core must take over.
+  kParentDied,  // This process must take the parent's role.
+};
+
+// The core: one thread that waits for the store, for the children's ends, for
+// clients and for time, and feeds the instances.
+class Core final : public InstanceHost {
+ public:
+  Core(const Options& options, CoreStart start);
+  ~Core() override;
+
+  CoreEnd Run();
+
+  // For the next parent, after kParentDied.
+  Custody TakeCustody() { return std::move(custody_); }
+
+  // InstanceHost
+  store::Client* store() override { return store_.get(); }
+  bool listener_fence() const override { return listener_fence_; }
+  const AllowedDirectories& binaries() const override { return *binaries_; }
+  const AllowedDirectories& policies() const override { return *policies_; }
+  const std::vector<std::string>& policy_dirs() const override {
+    return options_.policy_dirs;
+  }
+  void Report(LaunchEvent event) override;
+
+ private:
+  absl::Status Prepare();
+  absl::Status PrepareDirectories();
+  void RunSpecDirectory();
+
+  // The store.
+  absl::Status StartStore();
+  absl::Status AdoptFromStore();
+  void AdoptInstances(store::Client::Inventory inventory);
+  void ReadStoreEvents();
+  void LoseStore();
+  void RestartStoreIfDue();
+  void EndStore();
+  void KillLeftBehind();
+
+  // The loop.
+  void Wait();
+  void Work();
+  void RemoveStopped();
+  void AnswerWaiting();
+  Uptime NextDeadline() const;
+
+  // Requests.
+  void Serve(ControlServer::ClientId client, const Request& request);
+  absl::Status RunSpec(LaunchSpec spec);
+  absl::StatusOr<uint32_t> ChooseUid(uint32_t wanted) const;
+  absl::Status Inject(const Request& request);
+  void DumpState(ControlServer::ClientId client, Answer answer,
+                 Instance& instance);
+  Instance* FindInstance(const std::string& name);
+  void ReportOwn(std::string type, int pid, std::string cause,
+                 std::string detail);
+
+  struct Waiting {
+    ControlServer::ClientId client;
+    Request request;
+  };
+
+  const Options options_;
+  CoreStart start_;
+  UniqueFd signals_;
+  std::optional<AllowedDirectories> binaries_;
+  std::optional<AllowedDirectories> resources_;
+  std::optional<AllowedDirectories> sockets_;
+  std::optional<AllowedDirectories> policies_;
+  bool listener_fence_ = false;
+
+  Custody custody_;
+  std::unique_ptr<store::Client> store_;
+  RestartPolicy store_policy_;
+  std::optional<Uptime> store_restart_;
+  store::InstanceId next_instance_ = 1;
+
+  std::vector<std::unique_ptr<Instance>> instances_;
+  EventLog events_;
+  std::optional<ControlServer> control_;
+  std::vector<Waiting> waiting_;  // kStop and kEvents not answered yet.
+  int raise_ = 0;  // A signal to send to this process after the answer is out.
+  bool stopping_ = false;
+  std::optional<CoreEnd> end_;
+};
+
+}  // namespace holdfast::launcher
+
+#endif  // HOLDFAST_LAUNCHER_CORE_SYS_H_

@@ -1,0 +1,62 @@
+#include "launcher/custody_sys.h"
+
+#include <fcntl.h>
+
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "base/errno_status.h"
+#include "base/status_macros.h"
+#include "base/unix_socket_sys.h"
+
+namespace holdfast::launcher {
+namespace {
+
+constexpr size_t kDescriptors = 3;
+
+absl::StatusOr<UniqueFd> DuplicateFd(BorrowedFd fd) {
+  UniqueFd copy(fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+  if (!copy.valid()) return ErrnoStatus("fcntl F_DUPFD_CLOEXEC");
+  return copy;
+}
+
+}  // namespace
+
+absl::StatusOr<Custody> Custody::Duplicate() const {
+  Custody copy;
+  if (!valid()) return copy;
+  ASSIGN_OR_RETURN(copy.link, DuplicateFd(link));
+  ASSIGN_OR_RETURN(copy.store_link, DuplicateFd(store_link));
+  ASSIGN_OR_RETURN(copy.store_pidfd, DuplicateFd(store_pidfd));
+  copy.store_pid = store_pid;
+  return copy;
+}
+
+absl::Status SendCustody(BorrowedFd parent, const Custody& custody) {
+  uint8_t bytes[sizeof(custody.store_pid)];
+  std::memcpy(bytes, &custody.store_pid, sizeof(bytes));
+  const int fds[kDescriptors] = {custody.link.get(), custody.store_link.get(),
+                                 custody.store_pidfd.get()};
+  return SendWithFds(parent, bytes, fds);
+}
+
+absl::Status ReceiveCustody(BorrowedFd core, Custody& custody) {
+  Custody received;
+  uint8_t bytes[sizeof(custody.store_pid)];
+  ReceivedFds fds;
+  ASSIGN_OR_RETURN(const ReceivedMessage got,
+                   ReceiveWithFds(core, absl::MakeSpan(bytes), fds));
+  if (got.size == 0) return absl::CancelledError("the core has closed");
+  if (got.size != sizeof(bytes) || fds.count != kDescriptors) {
+    return absl::InvalidArgumentError("custody message is malformed");
+  }
+  std::memcpy(&received.store_pid, bytes, sizeof(bytes));
+  received.link = std::move(fds.fds[0]);
+  received.store_link = std::move(fds.fds[1]);
+  received.store_pidfd = std::move(fds.fds[2]);
+  custody = std::move(received);
+  return absl::OkStatus();
+}
+
+}  // namespace holdfast::launcher

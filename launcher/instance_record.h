@@ -1,0 +1,60 @@
+#ifndef HOLDFAST_LAUNCHER_INSTANCE_RECORD_H_
+#define HOLDFAST_LAUNCHER_INSTANCE_RECORD_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "launcher/spec.h"
+
+namespace holdfast::launcher {
+
+// What the launcher itself must not forget about an instance when it dies: the
+// spec and the counters of `holdfast status`. The bytes lie in a memfd that the
+// store keeps and the core has mapped; counters are updated in place, so a
+// launcher that dies loses nothing. The new launcher takes nothing in it for
+// granted. Pure over a byte span; one writer.
+
+// A counted cause: "SIGKILL", 3.
+using CauseCount = std::pair<std::string, uint64_t>;
+
+struct RecordCounters {
+  uint32_t next_child = 1;   // The supervisor's next child number.
+  uint64_t accepted_ns = 0;  // CLOCK_MONOTONIC, when the spec was accepted.
+  uint64_t recoveries = 0;
+  uint64_t last_recovery_us = 0;
+  uint64_t max_recovery_us = 0;
+  bool stopping = false;             // An operator has asked for the end.
+  std::vector<CauseCount> restarts;  // At most kMaxCauses; then "other".
+};
+
+inline constexpr size_t kMaxCauses = 8;
+inline constexpr size_t kMaxCauseName = 47;
+// Bytes of the memfd.
+inline constexpr size_t kRecordSize = 36 * 1024;
+
+// Writes a new record. Precondition: `memory` has kRecordSize bytes and is
+// 8-byte aligned; ValidateSpec(spec) is OK.
+void WriteRecord(absl::Span<uint8_t> memory, const LaunchSpec& spec,
+                 const RecordCounters& counters);
+// Replaces the counters only.
+void UpdateRecord(absl::Span<uint8_t> memory, const RecordCounters& counters);
+
+struct ParsedRecord {
+  LaunchSpec spec;
+  RecordCounters counters;
+};
+// kInvalidArgument or kDataLoss for bytes that are no record.
+absl::StatusOr<ParsedRecord> ReadRecord(absl::Span<const uint8_t> memory);
+
+// Adds one to `cause`.
+void CountCause(std::vector<CauseCount>& restarts, absl::string_view cause);
+
+}  // namespace holdfast::launcher
+
+#endif  // HOLDFAST_LAUNCHER_INSTANCE_RECORD_H_

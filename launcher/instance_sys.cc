@@ -1,0 +1,354 @@
+#include "launcher/instance_sys.h"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "launcher/process_sys.h"
+
+namespace holdfast::launcher {
+namespace {
+
+// Somebody else's child is reaped by its parent; until then nobody knows its
+// exit cause. Beyond these tries, 10 ms apart, it stays unknown.
+constexpr int kCauseTries = 100;
+constexpr absl::Duration kCauseRetry = absl::Milliseconds(10);
+
+constexpr char kUnknownCause[] = "unknown (launcher restarted)";
+
+SupervisorOptions OptionsFor(const LaunchSpec& spec) {
+  SupervisorOptions options;
+  options.restart = spec.restart;
+  options.want_standby = spec.standby;
+  options.seed = static_cast<uint64_t>(UnixNs());
+  return options;
+}
+
+}  // namespace
+
+Instance::Instance(InstanceHost& host, store::InstanceId id, LaunchSpec spec)
+    : host_(host),
+      id_(id),
+      spec_(std::move(spec)),
+      supervision_(OptionsFor(spec_)) {}
+
+absl::StatusOr<std::unique_ptr<Instance>> Instance::Create(InstanceHost& host,
+                                                           store::InstanceId id,
+                                                           Parts parts) {
+  std::unique_ptr<Instance> instance(
+      new Instance(host, id, std::move(parts.spec)));
+  instance->resources_ = std::move(parts.resources);
+  instance->listener_ = std::move(parts.listener);
+  RETURN_IF_ERROR(instance->MakeSegmentAndRecord());
+  store::Client* store = host.store();
+  if (store == nullptr) {
+    return absl::UnavailableError(
+        "holdfast-store is being restarted: try again");
+  }
+  absl::Status status = instance->Deposit(*store);
+  if (status.ok() && instance->listener_.valid()) {
+    status = store->SetListener(id, instance->listener_);
+  }
+  if (!status.ok()) {
+    store->RemoveInstance(id).IgnoreError();
+    return status;
+  }
+  instance->Report("accepted", 0, "", 0, instance->spec_.binary);
+  instance->Handle(SpecAccepted{});
+  return instance;
+}
+
+absl::Status Instance::MakeSegmentAndRecord() {
+  ASSIGN_OR_RETURN(segment_,
+                   CreateSealedMemfd(("holdfast-" + spec_.name).c_str(),
+                                     spec_.segment_bytes));
+  ASSIGN_OR_RETURN(record_fd_,
+                   CreateSealedMemfd("holdfast-record", kRecordSize));
+  ASSIGN_OR_RETURN(
+      record_, MapShared(record_fd_, 0, kRecordSize, MapAccess::kReadWrite));
+  counters_.accepted_ns =
+      static_cast<uint64_t>(absl::ToInt64Nanoseconds(Now()));
+  WriteRecord(record_.span(), spec_, counters_);
+  return absl::OkStatus();
+}
+
+absl::Status Instance::Deposit(store::Client& store) {
+  RETURN_IF_ERROR(
+      store.CreateInstance(id_, spec_.name, segment_, host_.listener_fence()));
+  for (size_t i = 0; i < resources_.size(); ++i) {
+    RETURN_IF_ERROR(store.SetResource(
+        id_, static_cast<store::Slot>(store::kSlotFirstResource + i),
+        resources_[i]));
+  }
+  return store.PutBlob(id_, record_fd_);
+}
+
+absl::StatusOr<std::unique_ptr<Instance>> Instance::Adopt(
+    InstanceHost& host, store::Client::InstanceInfo info,
+    std::vector<store::Client::ChildInfo> children,
+    const std::vector<store::Slot>& slots) {
+  if (!info.blob.valid() || !IsSealedAgainstShrinking(info.blob)) {
+    return absl::DataLossError("the instance has no record in the store");
+  }
+  ASSIGN_OR_RETURN(Mapping record,
+                   MapShared(info.blob, 0, kRecordSize, MapAccess::kReadWrite));
+  ASSIGN_OR_RETURN(ParsedRecord parsed, ReadRecord(record.span()));
+  std::unique_ptr<Instance> instance(
+      new Instance(host, info.id, std::move(parsed.spec)));
+  instance->counters_ = std::move(parsed.counters);
+  instance->record_ = std::move(record);
+  instance->record_fd_ = std::move(info.blob);
+  instance->segment_ = std::move(info.segment);
+  instance->epoch_ = info.epoch;
+  instance->resources_.resize(instance->spec_.resources.size());
+  Adopted adopted;
+  adopted.next_child = instance->counters_.next_child;
+  for (store::Client::ChildInfo& found : children) {
+    auto child = std::make_unique<Child>();
+    child->number = found.id;
+    child->pid = static_cast<int>(found.pid);
+    child->pidfd = std::move(found.pidfd);
+    child->control = std::move(found.control);
+    adopted.next_child = std::max(adopted.next_child, found.id + 1);
+    if (found.state == store::ChildState::kActive) {
+      adopted.active = found.id;
+    } else {
+      adopted.spare = found.id;
+      adopted.spare_ready = found.state == store::ChildState::kStandby;
+    }
+    instance->children_.push_back(std::move(child));
+  }
+  for (store::Slot slot : slots) {
+    ASSIGN_OR_RETURN(UniqueFd fd, host.store()->GetSlot(info.id, slot));
+    if (slot == store::kSlotConnection) {
+      instance->connection_ = std::move(fd);
+      instance->supervision_.vmm_connected = true;
+      continue;
+    }
+    const size_t index = slot - store::kSlotFirstResource;
+    if (index < instance->resources_.size()) {
+      instance->resources_[index] = std::move(fd);
+    }
+  }
+  instance->Handle(adopted);
+  if (instance->counters_.stopping) instance->Handle(StopRequested{});
+  return instance;
+}
+
+void Instance::Handle(const Event& event) {
+  events_.push_back(event);
+  if (stepping_) return;
+  stepping_ = true;
+  while (!events_.empty()) {
+    const Event next = std::move(events_.front());
+    events_.pop_front();
+    StepResult result = Step(std::move(supervision_), next, Now());
+    supervision_ = std::move(result.next);
+    // Before the actions: a launcher that dies among them must not give the
+    // same number to two children.
+    counters_.next_child = supervision_.next_child;
+    counters_.stopping = supervision_.state == State::kStopping;
+    SaveCounters();
+    for (const Action& action : result.actions) {
+      std::visit([this](const auto& a) { Perform(a); }, action);
+    }
+  }
+  stepping_ = false;
+}
+
+void Instance::OnStoreEvent(const store::Message& message) {
+  switch (message.type) {
+    case store::Type::kChildReady:
+      return Handle(ChildReady{message.child});
+    case store::Type::kChildLost:
+      return Lose(message.child);
+    case store::Type::kPromoted:
+      return OnPromoted(message);
+    case store::Type::kVmmConnected:
+      return Handle(VmmConnected{});
+    case store::Type::kVmmGone:
+      return Handle(VmmGone{});
+    case store::Type::kVmmRefused:
+      return Report("vmm-refused", 0, "", 0,
+                    "a second VMM was turned away: one instance serves one");
+    case store::Type::kChildMisbehaved:
+      Report("misbehaved", PidOf(message.child), "", 0,
+             absl::StrCat("store protocol error ", message.arg0));
+      // The store may not have been able to.
+      return Perform(KillChild{message.child});
+    default:
+      return;
+  }
+}
+
+void Instance::OnPromoted(const store::Message& message) {
+  epoch_ = message.arg0;
+  promotion_us_ = 0;
+  if (message.arg2 != 0 && message.arg1 >= message.arg2) {
+    promotion_us_ = (message.arg1 - message.arg2) / 1000;
+    ++counters_.recoveries;
+    counters_.last_recovery_us = promotion_us_;
+    counters_.max_recovery_us =
+        std::max(counters_.max_recovery_us, promotion_us_);
+  }
+  Handle(Promoted{message.child});
+  promotion_us_ = 0;
+}
+
+void Instance::OnStoreLost() {
+  Handle(StoreLost{});
+  // Nobody else will tell of those that ended just before.
+  for (size_t i = 0; i < children_.size(); ++i) {
+    if (children_[i]->ended && !children_[i]->lost) Lose(children_[i]->number);
+  }
+}
+
+void Instance::Lose(ChildNumber number) {
+  Child* child = Find(number);
+  if (child == nullptr || child->lost) return;
+  child->lost = true;
+  child->planned =
+      number == supervision_.retiring || supervision_.state == State::kStopping;
+  Handle(ChildLost{number});
+  // It may have ended before the news of its loss came.
+  retry_causes_ = Now();
+}
+
+void Instance::CheckChildren() {
+  for (size_t i = 0; i < children_.size(); ++i) {
+    Child& child = *children_[i];
+    if (!child.ended && !HasEnded(child.pidfd)) continue;
+    child.ended = true;
+    // With a store, its fence speaks first; it watches the same pidfd.
+    if (!child.lost && host_.store() == nullptr) Lose(child.number);
+    FinishChild(child);
+  }
+  children_.erase(
+      std::remove_if(children_.begin(), children_.end(),
+                     [](const auto& c) { return c->lost && c->pid == 0; }),
+      children_.end());
+}
+
+// Reports why an ended child ended, as soon as that is known and its loss was
+// handled; then it may be forgotten (pid 0).
+void Instance::FinishChild(Child& child) {
+  if (!child.lost || child.pid == 0) return;
+  std::optional<std::string> cause = TakeExitCause(child.pidfd);
+  if (!cause.has_value()) {
+    if (++child.cause_tries < kCauseTries) {
+      retry_causes_ = Now() + kCauseRetry;
+      return;
+    }
+    cause = kUnknownCause;
+  }
+  if (!child.planned) CountCause(counters_.restarts, *cause);
+  SaveCounters();
+  Report("exited", child.pid, *cause, 0, child.planned ? "as asked" : "");
+  child.pid = 0;
+}
+
+void Instance::OnTime(Uptime now) {
+  for (int i = 0; i < kTimerCount; ++i) {
+    if (!timers_[i].has_value() || *timers_[i] > now) continue;
+    timers_[i].reset();
+    Handle(TimerFired{static_cast<Timer>(i)});
+  }
+  if (retry_causes_.has_value() && *retry_causes_ <= now) {
+    retry_causes_.reset();
+    CheckChildren();
+  }
+}
+
+Uptime Instance::NextDeadline() const {
+  Uptime next = absl::InfiniteDuration();
+  for (const std::optional<Uptime>& timer : timers_) {
+    if (timer.has_value()) next = std::min(next, *timer);
+  }
+  if (retry_causes_.has_value()) next = std::min(next, *retry_causes_);
+  return next;
+}
+
+std::vector<BorrowedFd> Instance::Pidfds() const {
+  std::vector<BorrowedFd> pidfds;
+  for (const auto& child : children_) {
+    if (!child->ended) pidfds.emplace_back(child->pidfd);
+  }
+  return pidfds;
+}
+
+InstanceStatus Instance::Status() const {
+  InstanceStatus status;
+  status.name = spec_.name;
+  status.state = std::string(StateName(supervision_.state));
+  status.binary = spec_.binary;
+  status.socket_path = spec_.socket_path;
+  status.active_pid = PidOf(supervision_.active);
+  status.standby_pid = PidOf(supervision_.spare);
+  status.standby_ready = supervision_.spare_ready;
+  status.connected = supervision_.vmm_connected;
+  status.epoch = epoch_;
+  status.uptime_us = static_cast<uint64_t>(absl::ToInt64Microseconds(Now())) -
+                     counters_.accepted_ns / 1000;
+  status.recoveries = counters_.recoveries;
+  status.last_recovery_us = counters_.last_recovery_us;
+  status.max_recovery_us = counters_.max_recovery_us;
+  status.segment_bytes = spec_.segment_bytes;
+  status.crash_budget = supervision_.policy.tokens();
+  status.restarts = counters_.restarts;
+  status.degraded = degraded_;
+  if (!host_.listener_fence()) {
+    status.degraded.push_back(
+        "degraded: death fence: this kernel has no early one, recovery waits "
+        "for the tear-down of the dead process");
+  }
+  if (spec_.policy.empty()) {
+    status.degraded.push_back("degraded: system call filter: no policy");
+  }
+  return status;
+}
+
+absl::Status Instance::Inject(Fault fault, FaultTarget target) {
+  Child* child = Find(target == FaultTarget::kActive ? supervision_.active
+                                                     : supervision_.spare);
+  if (child == nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(spec_.name, " has no such child at the moment"));
+  }
+  if (fault == Fault::kSegv) return InjectSegmentationFault(child->pid);
+  return SendSignal(child->pidfd, fault == Fault::kStop ? SIGSTOP : SIGKILL);
+}
+
+Instance::Child* Instance::Find(ChildNumber number) {
+  for (const auto& child : children_) {
+    if (child->number == number && number != 0) return child.get();
+  }
+  return nullptr;
+}
+
+int Instance::PidOf(ChildNumber number) const {
+  for (const auto& child : children_) {
+    if (child->number == number && number != 0) return child->pid;
+  }
+  return 0;
+}
+
+void Instance::SaveCounters() {
+  if (record_.valid()) UpdateRecord(record_.span(), counters_);
+}
+
+void Instance::Report(std::string type, int pid, std::string cause, uint64_t us,
+                      std::string detail) {
+  LaunchEvent event;
+  event.type = std::move(type);
+  event.instance = spec_.name;
+  event.pid = pid;
+  event.cause = std::move(cause);
+  event.microseconds = us;
+  event.detail = std::move(detail);
+  host_.Report(std::move(event));
+}
+
+}  // namespace holdfast::launcher

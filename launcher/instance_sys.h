@@ -1,0 +1,167 @@
+#ifndef HOLDFAST_LAUNCHER_INSTANCE_SYS_H_
+#define HOLDFAST_LAUNCHER_INSTANCE_SYS_H_
+
+#include <array>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/shm_sys.h"
+#include "base/unique_fd.h"
+#include "launcher/core_protocol.h"
+#include "launcher/instance_record.h"
+#include "launcher/policy_filters_sys.h"
+#include "launcher/resources_sys.h"
+#include "launcher/spawn_sys.h"
+#include "launcher/spec.h"
+#include "launcher/supervisor.h"
+#include "statestore/store/client.h"
+
+namespace holdfast::launcher {
+
+// What an instance needs of the core around it.
+class InstanceHost {
+ public:
+  virtual ~InstanceHost() = default;
+  // Null while no store runs.
+  virtual store::Client* store() = 0;
+  // Whether the HUP of a seccomp listener proves a death on this machine.
+  virtual bool listener_fence() const = 0;
+  virtual const AllowedDirectories& binaries() const = 0;
+  virtual const AllowedDirectories& policies() const = 0;
+  virtual const std::vector<std::string>& policy_dirs() const = 0;
+  // Takes the event into the log, with number and time.
+  virtual void Report(LaunchEvent event) = 0;
+};
+
+// One instance: its supervisor, and the executor that performs what it decides.
+// Holds everything that a new store would need. One thread.
+class Instance {
+ public:
+  // Descriptors and decisions of a spec that was accepted.
+  struct Parts {
+    LaunchSpec spec;  // With its uid and its resolved socket path.
+    std::vector<UniqueFd> resources;  // In the order of the spec.
+    UniqueFd listener;                // Not valid: no socket.
+  };
+  // Makes segment and record, tells the store and starts the first child.
+  static absl::StatusOr<std::unique_ptr<Instance>> Create(InstanceHost& host,
+                                                          store::InstanceId id,
+                                                          Parts parts);
+
+  // Takes over what an earlier launcher left in the store.
+  static absl::StatusOr<std::unique_ptr<Instance>> Adopt(
+      InstanceHost& host, store::Client::InstanceInfo info,
+      std::vector<store::Client::ChildInfo> children,
+      const std::vector<store::Slot>& slots);
+
+  Instance(const Instance&) = delete;
+  Instance& operator=(const Instance&) = delete;
+
+  // Steps the supervisor and performs its actions.
+  void Handle(const Event& event);
+
+  // An event of the store about this instance.
+  void OnStoreEvent(const store::Message& message);
+  void OnStoreLost();
+
+  // Looks after children that have ended: those of Pidfds() that are readable,
+  // and those whose exit cause was not known before.
+  void CheckChildren();
+  // Lets every timer fire that is due; also retries exit causes.
+  void OnTime(Uptime now);
+  // When OnTime() has something to do; infinite: never.
+  Uptime NextDeadline() const;
+  // To wait for; of children that are not known to have ended.
+  std::vector<BorrowedFd> Pidfds() const;
+
+  // Everything of it is gone; to be destroyed.
+  bool stopped() const { return stopped_; }
+  const std::string& name() const { return spec_.name; }
+  uint32_t uid() const { return spec_.uid; }
+  store::InstanceId id() const { return id_; }
+  State state() const { return supervision_.state; }
+  BorrowedFd segment() const { return segment_; }
+
+  InstanceStatus Status() const;
+  // kFailedPrecondition when there is no such child.
+  absl::Status Inject(Fault fault, FaultTarget target);
+
+ private:
+  struct Child {
+    ChildNumber number = 0;
+    int pid = 0;
+    UniqueFd pidfd;
+    UniqueFd listener;  // Not valid in a child that was adopted.
+    UniqueFd control;
+    bool lost = false;     // The supervisor knows.
+    bool planned = false;  // It was asked to end.
+    bool ended = false;    // Its pidfd says so.
+    int cause_tries = 0;
+  };
+
+  Instance(InstanceHost& host, store::InstanceId id, LaunchSpec spec);
+
+  absl::Status MakeSegmentAndRecord();
+  // CreateInstance up to PutBlob.
+  absl::Status Deposit(store::Client& store);
+  absl::Status AddToStore(store::Client& store, Child& child,
+                          BorrowedFd channel, uint64_t flags);
+
+  void Perform(const SpawnChild& action);
+  void Perform(const StopChild& action);
+  void Perform(const KillChild& action);
+  void Perform(const DemoteChild& action);
+  void Perform(const HoldPromotion& action);
+  void Perform(const ArmTimer& action);
+  void Perform(const EmitEvent& action);
+  void Perform(const Redeposit& action);
+  void Perform(const KeepConnection& action);
+  void Perform(const DropConnection& action);
+  void Perform(const CloseInstance& action);
+
+  absl::Status Spawn(ChildNumber number);
+  absl::Status RedepositAll(bool hold);
+  absl::Status Reattach(store::Client& store, Child& child, bool active);
+  void OnPromoted(const store::Message& message);
+  void FinishChild(Child& child);
+  void Lose(ChildNumber number);
+  void SaveCounters();
+  void Report(std::string type, int pid, std::string cause, uint64_t us,
+              std::string detail);
+  Child* Find(ChildNumber number);
+  int PidOf(ChildNumber number) const;
+
+  InstanceHost& host_;
+  const store::InstanceId id_;
+  LaunchSpec spec_;
+  Supervision supervision_;
+  std::deque<Event> events_;  // Waiting for the Step() in progress.
+  bool stepping_ = false;
+  bool stopped_ = false;
+
+  UniqueFd segment_;
+  UniqueFd record_fd_;
+  Mapping record_;
+  RecordCounters counters_;
+  std::vector<UniqueFd> resources_;
+  UniqueFd listener_;    // Listening socket; not valid after an adoption.
+  UniqueFd connection_;  // A duplicate, while a VMM is there.
+  PolicyFilters filters_;
+  bool filters_loaded_ = false;
+
+  std::vector<std::unique_ptr<Child>> children_;
+  uint64_t epoch_ = 0;
+  uint64_t promotion_us_ = 0;  // Of the kPromoted being handled.
+  std::vector<std::string> degraded_;
+  std::array<std::optional<Uptime>, kTimerCount> timers_;
+  std::optional<Uptime> retry_causes_;
+};
+
+}  // namespace holdfast::launcher
+
+#endif  // HOLDFAST_LAUNCHER_INSTANCE_SYS_H_

@@ -1,0 +1,171 @@
+#include "launcher/process_sys.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "launcher/exit_cause.h"
+
+namespace holdfast::launcher {
+namespace {
+
+// struct pidfd_info and its ioctl of linux/pidfd.h, which Debian 12 lacks.
+struct PidfdInfo {
+  uint64_t mask = 0;
+  uint64_t cgroup_id = 0;
+  uint32_t ids[12] = {};
+  int32_t exit_code = 0;
+  uint32_t reserved = 0;
+};
+static_assert(sizeof(PidfdInfo) == 72);
+constexpr uint64_t kPidfdInfoExit = 1 << 3;
+constexpr unsigned long kPidfdGetInfo = _IOWR(0xFF, 11, PidfdInfo);
+
+std::vector<int> NumbersIn(const std::string& directory) {
+  std::vector<int> numbers;
+  DIR* dir = opendir(directory.c_str());
+  if (dir == nullptr) return numbers;
+  while (const dirent* entry = readdir(dir)) {
+    if (const int number = std::atoi(entry->d_name); number > 0) {
+      numbers.push_back(number);
+    }
+  }
+  closedir(dir);
+  return numbers;
+}
+
+// Waits for the stop that PTRACE_INTERRUPT asked for; never takes an exit away
+// from who wants its cause.
+bool AwaitTraceStop(int pid) {
+  for (int i = 0; i < 1000; ++i) {
+    siginfo_t info = {};
+    if (waitid(P_PID, static_cast<id_t>(pid), &info,
+               WSTOPPED | WNOHANG | __WALL) != 0) {
+      return false;
+    }
+    if (info.si_pid == pid) return true;
+    usleep(100);
+  }
+  return false;
+}
+
+}  // namespace
+
+bool HasEnded(BorrowedFd pidfd) {
+  pollfd poll_one = {pidfd.get(), POLLIN, 0};
+  return poll(&poll_one, 1, 0) > 0;
+}
+
+absl::Status SendSignal(BorrowedFd pidfd, int signal) {
+  if (syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) != 0 &&
+      errno != ESRCH) {
+    return ErrnoStatus("pidfd_send_signal");
+  }
+  return absl::OkStatus();
+}
+
+std::optional<std::string> TakeExitCause(BorrowedFd pidfd) {
+  siginfo_t info = {};
+  if (waitid(P_PIDFD, static_cast<id_t>(pidfd.get()), &info,
+             WEXITED | WNOHANG) == 0) {
+    if (info.si_pid == 0) return std::nullopt;
+    const int status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
+                       : info.si_code == CLD_DUMPED ? info.si_status | 0x80
+                                                    : info.si_status;
+    return ExitCause(status);
+  }
+  PidfdInfo kept;
+  kept.mask = kPidfdInfoExit;
+  if (ioctl(pidfd.get(), kPidfdGetInfo, &kept) != 0 ||
+      (kept.mask & kPidfdInfoExit) == 0) {
+    return std::nullopt;
+  }
+  return ExitCause(kept.exit_code);
+}
+
+absl::StatusOr<UniqueFd> OpenPidfd(int pid) {
+  UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd.valid()) return ErrnoStatus(absl::StrCat("pidfd_open ", pid));
+  return pidfd;
+}
+
+void DemoteToIdle(int pid) {
+  const sched_param none = {};
+  for (int thread : NumbersIn(absl::StrCat("/proc/", pid, "/task"))) {
+    sched_setscheduler(thread, SCHED_IDLE, &none);
+  }
+}
+
+absl::Status MakeRealtime(int pid, int priority) {
+  sched_param param = {};
+  param.sched_priority = priority;
+  if (sched_setscheduler(pid, SCHED_FIFO, &param) != 0) {
+    return ErrnoStatus(
+        absl::StrCat("sched_setscheduler SCHED_FIFO ", priority));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InjectSegmentationFault(int pid) {
+#if defined(__x86_64__)
+  if (ptrace(PTRACE_SEIZE, pid, nullptr, nullptr) != 0) {
+    return ErrnoStatus(absl::StrCat("ptrace ", pid));
+  }
+  user_regs_struct registers = {};
+  if (ptrace(PTRACE_INTERRUPT, pid, nullptr, nullptr) != 0 ||
+      !AwaitTraceStop(pid) ||
+      ptrace(PTRACE_GETREGS, pid, nullptr, &registers) != 0) {
+    ptrace(PTRACE_DETACH, pid, nullptr, nullptr);
+    return absl::UnavailableError(
+        absl::StrCat("pid ", pid, " could not be stopped"));
+  }
+  registers.rip = 0;
+  registers.orig_rax = ~0ull;  // No system call to restart.
+  ptrace(PTRACE_SETREGS, pid, nullptr, &registers);
+  if (ptrace(PTRACE_DETACH, pid, nullptr, nullptr) != 0) {
+    return ErrnoStatus(absl::StrCat("ptrace detach ", pid));
+  }
+  return absl::OkStatus();
+#else
+  return absl::UnimplementedError(absl::StrCat("no fault injection: ", pid));
+#endif
+}
+
+std::vector<int> ChildrenOf(int pid) {
+  std::vector<int> children;
+  const std::string tasks = absl::StrCat("/proc/", pid, "/task");
+  for (int thread : NumbersIn(tasks)) {
+    std::ifstream file(absl::StrCat(tasks, "/", thread, "/children"));
+    for (int child; file >> child;) children.push_back(child);
+  }
+  return children;
+}
+
+Uptime Now() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return absl::Seconds(now.tv_sec) + absl::Nanoseconds(now.tv_nsec);
+}
+
+int64_t UnixNs() {
+  timespec now = {};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return int64_t{now.tv_sec} * 1000000000 + now.tv_nsec;
+}
+
+}  // namespace holdfast::launcher

@@ -1,0 +1,54 @@
+#ifndef HOLDFAST_LAUNCHER_PROCESS_SYS_H_
+#define HOLDFAST_LAUNCHER_PROCESS_SYS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
+#include "launcher/restart_policy.h"
+
+namespace holdfast::launcher {
+
+// Small operations on other processes. Those that are named by a number and not
+// by a pidfd are safe only while the caller knows that it was not reaped.
+
+// Whether the process behind `pidfd` has ended.
+bool HasEnded(BorrowedFd pidfd);
+
+// Sends `signal`; a process that has ended already is not an error.
+absl::Status SendSignal(BorrowedFd pidfd, int signal);
+
+// Why it ended: of a child of ours by reaping it, of somebody else's by what
+// the kernel kept (Linux 6.15), once its parent has reaped it. Nothing: it
+// lives, or nobody knows yet.
+std::optional<std::string> TakeExitCause(BorrowedFd pidfd);
+
+// A pidfd, close-on-exec.
+absl::StatusOr<UniqueFd> OpenPidfd(int pid);
+
+// Gives all threads of `pid` the idle class, so that the tear-down of its
+// memory does not compete with the guest. Best effort.
+void DemoteToIdle(int pid);
+
+// Gives `pid` SCHED_FIFO at `priority`; threads made later inherit it.
+absl::Status MakeRealtime(int pid, int priority);
+
+// Makes the first thread of `pid` execute address 0, as a wild jump would: a
+// signal that is merely sent does not reach process 1 of a pid namespace. For
+// fault injection. kUnimplemented on other machines than x86-64.
+absl::Status InjectSegmentationFault(int pid);
+
+// Children of `pid`, all threads of it.
+std::vector<int> ChildrenOf(int pid);
+
+// CLOCK_MONOTONIC, and the wall clock.
+Uptime Now();
+int64_t UnixNs();
+
+}  // namespace holdfast::launcher
+
+#endif  // HOLDFAST_LAUNCHER_PROCESS_SYS_H_

@@ -1,0 +1,138 @@
+#include "launcher/spawn_sys.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/status_macros.h"
+#include "base/unix_socket_sys.h"
+#include "launcher/donation.h"
+#include "launcher/process_sys.h"
+#include "sandbox/jail_sys.h"
+#include "statestore/store/protocol.h"
+
+namespace holdfast::launcher {
+namespace {
+
+// What each gift is in this call.
+using Gifts = std::map<Gift, BorrowedFd>;
+
+absl::StatusOr<std::vector<sandbox::InheritedFd>> Resolve(
+    const std::vector<Donation>& plan, const Gifts& gifts) {
+  std::vector<sandbox::InheritedFd> fds;
+  for (const Donation& donation : plan) {
+    const auto gift = gifts.find(donation.gift);
+    if (gift == gifts.end() || !gift->second.valid()) {
+      return absl::InternalError(
+          absl::StrCat("no descriptor to donate as ", donation.name));
+    }
+    fds.push_back({gift->second, donation.number});
+  }
+  return fds;
+}
+
+absl::StatusOr<SpawnedChild> Start(const sandbox::JailSpec& jail) {
+  ASSIGN_OR_RETURN(sandbox::JailedProcess process, sandbox::Spawn(jail));
+  SpawnedChild child;
+  child.pid = process.pid;
+  child.pidfd = std::move(process.pidfd);
+  child.listener = std::move(process.listener);
+  child.degraded = std::move(process.degraded);
+  return child;
+}
+
+absl::StatusOr<UniqueFd> OpenNull() {
+  UniqueFd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!null.valid()) return ErrnoStatus("open /dev/null");
+  return null;
+}
+
+std::vector<std::string> Environment(const LaunchSpec& spec) {
+  std::vector<std::string> env = {absl::StrCat(kHandoffEnvironment, "=1")};
+  for (size_t i = 0; i < spec.resources.size(); ++i) {
+    env.push_back(absl::StrCat("HOLDFAST_RESOURCE_", spec.resources[i].name,
+                               "=", store::kSlotFirstResource + i));
+  }
+  return env;
+}
+
+sandbox::JailSpec JailOf(const LaunchSpec& spec, BorrowedFd program,
+                         const PolicyFilters& filters) {
+  sandbox::JailSpec jail;
+  // By descriptor: it was checked, and its path may lead elsewhere by now.
+  jail.program = absl::StrCat("/proc/self/fd/", program.get());
+  jail.argv = {spec.binary};
+  jail.argv.insert(jail.argv.end(), spec.args.begin(), spec.args.end());
+  jail.env = Environment(spec);
+  jail.confinement =
+      spec.confined ? sandbox::Confinement::kFull : sandbox::Confinement::kNone;
+  jail.root = spec.confined ? sandbox::Root::kEmpty : sandbox::Root::kHost;
+  jail.uid = spec.uid;
+  jail.gid = spec.uid;
+  jail.limits.open_files = spec.limits.open_files;
+  jail.limits.threads = spec.limits.threads;
+  jail.limits.file_size = spec.limits.file_size;
+  jail.limits.locked_memory = spec.limits.locked_memory;
+  jail.startup_filter = filters.startup;
+  return jail;
+}
+
+}  // namespace
+
+absl::StatusOr<SpawnedChild> SpawnDevice(const LaunchSpec& spec,
+                                         BorrowedFd program, BorrowedFd segment,
+                                         const PolicyFilters& filters) {
+  ASSIGN_OR_RETURN(auto to_store, SeqpacketPair());
+  ASSIGN_OR_RETURN(auto to_launcher, SeqpacketPair());
+  ASSIGN_OR_RETURN(const UniqueFd null, OpenNull());
+  sandbox::JailSpec jail = JailOf(spec, program, filters);
+  ASSIGN_OR_RETURN(jail.fds, Resolve(DeviceDonations(),
+                                     {{Gift::kNull, null},
+                                      {Gift::kLog, BorrowedFd(STDERR_FILENO)},
+                                      {Gift::kStoreChannel, to_store.second},
+                                      {Gift::kControl, to_launcher.second},
+                                      {Gift::kSegment, segment},
+                                      {Gift::kFilter, filters.steady}}));
+  ASSIGN_OR_RETURN(SpawnedChild child, Start(jail));
+  child.store_channel = std::move(to_store.first);
+  child.control = std::move(to_launcher.first);
+  if (spec.realtime_priority != 0) {
+    const absl::Status realtime =
+        MakeRealtime(child.pid, static_cast<int>(spec.realtime_priority));
+    if (!realtime.ok()) {
+      child.degraded.push_back(
+          absl::StrCat("degraded: real-time priority: ", realtime.message()));
+    }
+  }
+  return child;
+}
+
+absl::StatusOr<SpawnedChild> SpawnStore(const std::string& program,
+                                        uint32_t uid, BorrowedFd link,
+                                        const PolicyFilters& filters) {
+  ASSIGN_OR_RETURN(const UniqueFd null, OpenNull());
+  sandbox::JailSpec jail;
+  jail.program = program;
+  jail.argv = {"holdfast-store",
+               absl::StrCat("--launcher-fd=", kStoreLauncherFd)};
+  if (filters.startup.empty()) jail.argv.push_back("--no-filter");
+  jail.uid = uid;
+  jail.gid = uid;
+  // All tables of the store full, and some in flight.
+  jail.limits.open_files = 8192;
+  jail.limits.threads = 1;
+  jail.startup_filter = filters.startup;
+  jail.want_listener = false;
+  ASSIGN_OR_RETURN(jail.fds, Resolve(StoreDonations(),
+                                     {{Gift::kNull, null},
+                                      {Gift::kLog, BorrowedFd(STDERR_FILENO)},
+                                      {Gift::kLauncherLink, link},
+                                      {Gift::kFilter, filters.steady}}));
+  return Start(jail);
+}
+
+}  // namespace holdfast::launcher

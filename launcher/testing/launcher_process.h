@@ -1,0 +1,72 @@
+#ifndef HOLDFAST_LAUNCHER_TESTING_LAUNCHER_PROCESS_H_
+#define HOLDFAST_LAUNCHER_TESTING_LAUNCHER_PROCESS_H_
+
+#include <sys/types.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/testing/temp_dir.h"
+#include "launcher/core_client_sys.h"
+#include "launcher/testing/fake_device.h"
+
+namespace holdfast::launcher {
+
+// A holdfastd of a test, with directories of its own; ended with the test, or
+// by its death. Needs real root. Not thread-safe.
+class LauncherProcess {
+ public:
+  explicit LauncherProcess(std::vector<std::string> more_args = {});
+  LauncherProcess(const LauncherProcess&) = delete;
+  LauncherProcess& operator=(const LauncherProcess&) = delete;
+  ~LauncherProcess();
+
+  // A spec of fake_device that runs in full confinement, with a socket and
+  // without a crash budget.
+  LaunchSpec Spec(const std::string& name,
+                  std::vector<std::string> args = {}) const;
+  std::string File(const std::string& name) const { return dir_.File(name); }
+
+  // Asks the core, connecting anew where a restarted core needs it, until the
+  // answer is OK or `tries` of 10 ms are over.
+  absl::Status Ask(const std::function<absl::Status(CoreClient&)>& question,
+                   int tries = 1000);
+  // Until `wanted` holds for the status of `instance`: that status.
+  absl::StatusOr<InstanceStatus> Await(
+      const std::string& instance,
+      const std::function<bool(const InstanceStatus&)>& wanted);
+  // An active child and a ready standby.
+  absl::StatusOr<InstanceStatus> AwaitWhole(const std::string& instance);
+  // A copy of what the fake device wrote.
+  absl::StatusOr<FakeSegment> Segment(const std::string& instance);
+  // All events so far.
+  std::vector<LaunchEvent> Events();
+  // The last event of this type, waited for.
+  absl::StatusOr<LaunchEvent> AwaitEvent(const std::string& type,
+                                         uint64_t after = 0);
+
+  pid_t pid() const { return pid_; }
+  // SIGTERM to the parent and wait; its exit status.
+  int Stop();
+  // Processes whose command line holds this launcher's directory, or that
+  // descend from it.
+  std::vector<pid_t> Processes() const;
+  // After the parent was killed: who took its role.
+  void Adopt(pid_t pid);
+
+ private:
+  testing::TempDir dir_;
+  pid_t pid_ = -1;
+  bool own_child_ = true;
+  std::optional<CoreClient> client_;
+};
+
+// Path of a file of the test's runfiles.
+std::string Runfile(const std::string& path);
+
+}  // namespace holdfast::launcher
+
+#endif  // HOLDFAST_LAUNCHER_TESTING_LAUNCHER_PROCESS_H_
