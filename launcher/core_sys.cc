@@ -15,7 +15,6 @@
 #include "base/unix_socket_sys.h"
 #include "launcher/process_sys.h"
 #include "launcher/spawn_sys.h"
-#include "statestore/store/fence_sys.h"
 
 namespace holdfast::launcher {
 namespace {
@@ -79,7 +78,6 @@ CoreEnd Core::Run() {
 absl::Status Core::Prepare() {
   ASSIGN_OR_RETURN(signals_, WatchSignals());
   RETURN_IF_ERROR(PrepareDirectories());
-  ASSIGN_OR_RETURN(listener_fence_, store::ProbeListenerFence());
   custody_ = std::move(start_.custody);
   const bool lived = custody_.valid();
   if (lived && !HasEnded(custody_.store_pidfd)) {

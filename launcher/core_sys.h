@@ -30,6 +30,7 @@ struct CoreStart {
   Custody custody;    // Of the core before, if any.
   bool first = true;  // No core ran before: specs of the directory are run.
   bool stop = false;  // Somebody has asked for the end already.
+  bool listener_fence = false;  // What sandbox::ProbeFence() found.
 };
 
 enum class CoreEnd {
@@ -53,7 +54,7 @@ class Core final : public InstanceHost {
 
   // InstanceHost
   store::Client* store() override { return store_.get(); }
-  bool listener_fence() const override { return listener_fence_; }
+  bool listener_fence() const override { return start_.listener_fence; }
   const AllowedDirectories& binaries() const override { return *binaries_; }
   const AllowedDirectories& policies() const override { return *policies_; }
   const std::vector<std::string>& policy_dirs() const override {
@@ -106,7 +107,6 @@ class Core final : public InstanceHost {
   std::optional<AllowedDirectories> resources_;
   std::optional<AllowedDirectories> sockets_;
   std::optional<AllowedDirectories> policies_;
-  bool listener_fence_ = false;
 
   Custody custody_;
   std::unique_ptr<store::Client> store_;

@@ -63,6 +63,10 @@ absl::Status Instance::Spawn(ChildNumber number) {
   ASSIGN_OR_RETURN(SpawnedChild spawned,
                    SpawnDevice(spec_, program, segment_, filters_));
   degraded_ = std::move(spawned.degraded);
+  if (!spawned.listener.valid() && host_.listener_fence()) {
+    SendSignal(spawned.pidfd, SIGKILL).IgnoreError();
+    return absl::InternalError("the child has no seccomp listener");
+  }
   auto owned = std::make_unique<Child>();
   Child& child = *owned;
   child.number = number;
@@ -93,8 +97,8 @@ absl::Status Instance::AddToStore(store::Client& store, Child& child,
   added.channel = channel;
   added.pidfd = child.pidfd;
   added.control = child.control;
-  // A pidfd in place of the listener never hangs up before the process is
-  // gone: a slower fence, but a true one.
+  // Without a listener CreateInstance has chosen the pidfd for the fence, and
+  // the store only needs something in this place.
   added.seccomp_listener = child.listener.valid() ? BorrowedFd(child.listener)
                                                   : BorrowedFd(child.pidfd);
   return store.AddChild(id_, added);

@@ -112,6 +112,8 @@ absl::StatusOr<std::unique_ptr<Instance>> Instance::Adopt(
     child->pid = static_cast<int>(found.pid);
     child->pidfd = std::move(found.pidfd);
     child->control = std::move(found.control);
+    ASSIGN_OR_RETURN(child->listener,
+                     host.store()->GetSeccompListener(info.id, found.id));
     adopted.next_child = std::max(adopted.next_child, found.id + 1);
     if (found.state == store::ChildState::kActive) {
       adopted.active = found.id;

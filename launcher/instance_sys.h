@@ -80,7 +80,7 @@ class Instance {
   std::vector<BorrowedFd> Pidfds() const;
 
   // Everything of it is gone; to be destroyed.
-  bool stopped() const { return stopped_; }
+  bool stopped() const { return stopped_ && children_.empty(); }
   const std::string& name() const { return spec_.name; }
   uint32_t uid() const { return spec_.uid; }
   store::InstanceId id() const { return id_; }
@@ -96,7 +96,7 @@ class Instance {
     ChildNumber number = 0;
     int pid = 0;
     UniqueFd pidfd;
-    UniqueFd listener;  // Not valid in a child that was adopted.
+    UniqueFd listener;  // Seccomp listener; not valid: the kernel has none.
     UniqueFd control;
     bool lost = false;     // The supervisor knows.
     bool planned = false;  // It was asked to end.

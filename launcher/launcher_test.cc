@@ -371,7 +371,7 @@ TEST(Launcher, SecondLauncherInTheSameDirectoryIsRefused) {
   LauncherProcess second(
       {"--run-dir=" +
        std::filesystem::path(launcher.File("x")).parent_path().string()});
-  EXPECT_EQ(WEXITSTATUS(second.Stop()), 1);
+  EXPECT_EQ(WEXITSTATUS(second.Wait()), 1);
   EXPECT_OK(launcher.AwaitWhole("disk0"));
 }
 

@@ -23,6 +23,7 @@
 #include "launcher/exit_cause.h"
 #include "launcher/process_sys.h"
 #include "launcher/restart_policy.h"
+#include "sandbox/fence_probe_sys.h"
 
 namespace holdfast::launcher {
 namespace {
@@ -76,8 +77,10 @@ absl::StatusOr<UniqueFd> WatchSignals() {
 
 class Parent {
  public:
-  Parent(const Options& options, Custody custody, bool first)
+  Parent(const Options& options, bool listener_fence, Custody custody,
+         bool first)
       : options_(options), custody_(std::move(custody)), first_(first) {
+    start_.listener_fence = listener_fence;
     // The core comes back at once, then ever slower, but always.
     RestartLimits limits;
     limits.budget = 0;
@@ -235,9 +238,16 @@ int RunParent(const Options& options) {
     LogError(lock.status().message());
     return kFailedStatus;
   }
+  // Once, and here: it takes time that a core's restart must not.
+  const absl::StatusOr<sandbox::FenceProbe> fence = sandbox::ProbeFence();
+  if (!fence.ok()) {
+    LogError(fence.status().message());
+    return kFailedStatus;
+  }
+  LogInfo("death fence: ", fence->explanation);
   Custody custody;
   for (bool first = true;; first = false) {
-    Parent parent(options, std::move(custody), first);
+    Parent parent(options, fence->listener_first, std::move(custody), first);
     custody = Custody();
     const absl::StatusOr<int> status = parent.Run(custody);
     if (!status.ok() && absl::IsCancelled(status.status())) continue;

@@ -28,11 +28,10 @@ namespace {
 struct PidfdInfo {
   uint64_t mask = 0;
   uint64_t cgroup_id = 0;
-  uint32_t ids[12] = {};
+  uint32_t ids[11] = {};
   int32_t exit_code = 0;
-  uint32_t reserved = 0;
 };
-static_assert(sizeof(PidfdInfo) == 72);
+static_assert(sizeof(PidfdInfo) == 64);  // PIDFD_INFO_SIZE_VER0
 constexpr uint64_t kPidfdInfoExit = 1 << 3;
 constexpr unsigned long kPidfdGetInfo = _IOWR(0xFF, 11, PidfdInfo);
 

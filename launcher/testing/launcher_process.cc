@@ -38,8 +38,10 @@ LauncherProcess::LauncherProcess(std::vector<std::string> more_args) {
   const std::string daemon = Runfile("launcher/holdfastd");
   const std::string device = Runfile("launcher/testing/fake_device");
   std::vector<std::string> args = {
-      daemon, "--run-dir=" + dir_.path(),
+      daemon,
+      "--run-dir=" + dir_.path(),
       "--store=" + Runfile("statestore/store/holdfast-store"),
+      "--store-policy=" + Runfile("statestore/store/store.policy"),
       "--allow-binary-dir=" +
           std::filesystem::path(device).parent_path().string(),
       "--allow-resource-dir=" + dir_.path()};
@@ -47,6 +49,7 @@ LauncherProcess::LauncherProcess(std::vector<std::string> more_args) {
   std::vector<char*> argv;
   for (std::string& arg : args) argv.push_back(arg.data());
   argv.push_back(nullptr);
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
   pid_ = fork();
   if (pid_ != 0) return;
   prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -69,15 +72,28 @@ int LauncherProcess::Stop() {
     }
   }
   int status = 0;
-  if (own_child_) waitpid(pid_, &status, 0);
+  waitpid(pid_, &status, 0);
+  pid_ = -1;
+  ReapOrphans();
+  return status;
+}
+
+int LauncherProcess::Wait() {
+  int status = 0;
+  waitpid(pid_, &status, 0);
   pid_ = -1;
   return status;
 }
 
 void LauncherProcess::Adopt(pid_t pid) {
-  if (own_child_) waitpid(pid_, nullptr, 0);
-  own_child_ = false;
+  waitpid(pid_, nullptr, 0);
   pid_ = pid;
+}
+
+void LauncherProcess::ReapOrphans() const {
+  for (pid_t child : ChildrenOf(getpid())) {
+    if (child != pid_) waitpid(child, nullptr, WNOHANG);
+  }
 }
 
 LaunchSpec LauncherProcess::Spec(const std::string& name,
@@ -97,6 +113,7 @@ absl::Status LauncherProcess::Ask(
     const std::function<absl::Status(CoreClient&)>& question, int tries) {
   absl::Status status = absl::UnavailableError("never asked");
   for (int i = 0; i < tries; ++i) {
+    ReapOrphans();
     if (!client_.has_value()) {
       absl::StatusOr<CoreClient> client =
           CoreClient::Connect(File("core.sock"));
@@ -173,8 +190,9 @@ absl::StatusOr<LaunchEvent> LauncherProcess::AwaitEvent(const std::string& type,
 }
 
 std::vector<pid_t> LauncherProcess::Processes() const {
-  std::vector<pid_t> all = {pid_};
-  AddDescendants(pid_, all);
+  ReapOrphans();
+  std::vector<pid_t> all;
+  AddDescendants(getpid(), all);
   return all;
 }
 

@@ -51,16 +51,19 @@ class LauncherProcess {
   pid_t pid() const { return pid_; }
   // SIGTERM to the parent and wait; its exit status.
   int Stop();
-  // Processes whose command line holds this launcher's directory, or that
-  // descend from it.
+  // Waits for it to end by itself; its exit status.
+  int Wait();
+  // All that this test has started and that lives: also what the death of the
+  // parent orphaned, since the test is made their reaper.
   std::vector<pid_t> Processes() const;
+  // Reaps such orphans, as init would.
+  void ReapOrphans() const;
   // After the parent was killed: who took its role.
   void Adopt(pid_t pid);
 
  private:
   testing::TempDir dir_;
   pid_t pid_ = -1;
-  bool own_child_ = true;
   std::optional<CoreClient> client_;
 };
 
