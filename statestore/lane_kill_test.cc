@@ -63,6 +63,13 @@ TEST(LaneKill, AtRandomInstantsWithDescriptors) {
       Options("random, descriptors", KillMode::kRandom, 12000)));
 }
 
+TEST(LaneKill, AfterStopsAndInterruptions) {
+  KillOptions options = SplitAndBig(
+      Options("random, stopped, interrupted", KillMode::kRandom, 1000));
+  options.pauses = 10;
+  ExpectExactlyOnce(options);
+}
+
 TEST(LaneKill, AtNumberedPoints) {
   ExpectExactlyOnce(Options("points", KillMode::kPoints, 32000));
 }

@@ -9,10 +9,9 @@ namespace holdfast {
 namespace {
 
 uint64_t CommitWord(absl::Span<const uint8_t> section) {
-  return __atomic_load_n(
-      reinterpret_cast<const uint64_t*>(section.data() +
-                                        offsetof(LaneHeader, commit)),
-      __ATOMIC_ACQUIRE);
+  return __atomic_load_n(reinterpret_cast<const uint64_t*>(
+                             section.data() + offsetof(LaneHeader, commit)),
+                         __ATOMIC_ACQUIRE);
 }
 
 }  // namespace
@@ -31,10 +30,10 @@ bool PeekLaneBank(absl::Span<const uint8_t> section, const LaneSizes& sizes,
                   index * sizeof(LaneRecord),
               sizeof(record));
   std::memcpy(out.data(), section.data() + layout.bank[index], out.size());
-  const uint32_t crc = Crc32cExtend(
-      Crc32c({reinterpret_cast<const uint8_t*>(&record),
-              offsetof(LaneRecord, crc)}),
-      out);
+  const uint32_t crc =
+      Crc32cExtend(Crc32c({reinterpret_cast<const uint8_t*>(&record),
+                           offsetof(LaneRecord, crc)}),
+                   out);
   return crc == record.crc && CommitWord(section) == bits;
 }
 

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/crc32c.h"
 #include "base/shm_sys.h"
 #include "base/testing/matchers.h"
 #include "base/unique_fd.h"
@@ -430,6 +431,33 @@ TEST_F(LaneTest, CountsAttemptsAcrossIncarnations) {
   Send(message);
   EXPECT_THAT(lane->Run(server_, handler), IsOkAndHolds(kIdle));
   EXPECT_EQ(handler.last_attempts, 1u);
+}
+
+// docs/lane-format.md, byte by byte: a layout that moves needs a new version.
+TEST(LaneFormat, IsWhatTheDocumentSays) {
+  alignas(4096) static uint8_t section[LaneSize({100, 1000, 5000})] = {};
+  ASSERT_OK(Lane::Attach(absl::MakeSpan(section), {100, 1000, 5000}, 7));
+  const auto word = [](size_t at) {
+    uint32_t value;
+    std::memcpy(&value, section + at, sizeof(value));
+    return value;
+  };
+  EXPECT_EQ(std::string(section, section + 8), "!HfLane1");
+  EXPECT_EQ(word(8), 1u);
+  EXPECT_EQ(word(12), 100u);
+  EXPECT_EQ(word(16), 1000u);
+  EXPECT_EQ(word(20), 5000u);
+  EXPECT_EQ(word(24), sizeof(section));
+  EXPECT_EQ(word(32), Crc32c({section, 32}));
+  EXPECT_EQ(word(64), 0x80000000u);
+  EXPECT_EQ(word(68), 7u);
+  EXPECT_EQ(word(128 + 16),
+            Crc32cExtend(Crc32c({section + 128, 16}), {section + 1536, 100}));
+  for (size_t entry = 0; entry < 4; ++entry) {
+    EXPECT_EQ(word(256 + 64 * entry + 56), 0xffffffffu);
+    EXPECT_EQ(word(896 + 64 * entry + 56), 0xffffffffu);
+  }
+  EXPECT_EQ(Crc32c(section), 2834499246u) << "the whole image";
 }
 
 TEST_F(LaneTest, FinishesAFormatThatWasCut) {

@@ -59,6 +59,12 @@ class Killer {
     if (!client_->Step()) sched_yield();
   }
 
+  void StepFor(std::chrono::nanoseconds time) {
+    for (const auto until = Clock::now() + time; Clock::now() < until;) {
+      client_->Step();
+    }
+  }
+
   const KillOptions options_;
   LaneSizes sizes_;
   UniqueFd memfd_, client_end_, server_end_, store_near_, store_far_, gift_,
@@ -190,6 +196,13 @@ void Killer::KillAtRandom(pid_t pid) {
          Clock::now() < give_up) {
     StepOrYield();
   }
+  for (uint32_t i = 0; i < options_.pauses && page_->serving.load() != 0; ++i) {
+    StepFor(std::chrono::nanoseconds(Random(60000)));
+    kill(pid, SIGSTOP);
+    StepFor(std::chrono::nanoseconds(Random(20000)));
+    kill(pid, SIGUSR1);
+    kill(pid, SIGCONT);
+  }
   std::chrono::nanoseconds delay(Random(120000));
   if (Random(1) == 0) {
     const uint64_t goal = client_->replies() + 1 + Random(3);
@@ -198,9 +211,7 @@ void Killer::KillAtRandom(pid_t pid) {
     }
     delay = std::chrono::nanoseconds(Random(15000));
   }
-  for (const auto until = Clock::now() + delay; Clock::now() < until;) {
-    client_->Step();
-  }
+  StepFor(delay);
   End(pid, /*own_death=*/false);
 }
 

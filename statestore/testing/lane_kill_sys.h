@@ -44,6 +44,8 @@ struct KillOptions {
   uint64_t step_stride = 1;   // By how much k grows; wraps at max_steps.
   // After how many kills the lane is served to the end and judged.
   uint64_t kills_per_judgement = 250;
+  // kRandom: how often the victim is stopped, signalled and continued before.
+  uint32_t pauses = 0;
   LaneFault fault = LaneFault::kNone;
 };
 

@@ -220,6 +220,9 @@ bool CanTrapInstructions() {
 
 void RunLaneVictim(const LaneVictimSetup& setup) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  struct sigaction interrupt {};  // Without SA_RESTART: calls return EINTR.
+  interrupt.sa_handler = [](int) {};
+  sigaction(SIGUSR1, &interrupt, nullptr);
   if (mlock(setup.section.data(), setup.section.size()) != 0) {
     GiveUp(setup, absl::ResourceExhaustedError("mlock"));
   }
