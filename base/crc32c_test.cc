@@ -61,6 +61,7 @@ TEST(Crc32cStriped, IsTheCrcOfEachLaneAndCopiesWhatItSummed) {
     std::vector<uint8_t> copy(8 * 41, 0xee);
     const Crc32cStripes sums = Crc32cStriped(from, words);
     ASSERT_EQ(Crc32cStripedCopy(copy.data(), from, words), sums);
+    ASSERT_EQ(internal::StripedPortable<false>(nullptr, from, words), sums);
     for (int i = 0; i < kLanes; ++i) {
       ASSERT_EQ(sums.lane(i), Reference(lanes[i])) << words << " words";
     }

@@ -62,8 +62,8 @@ static_assert(sizeof(EncodedField) == 8);
 
 template <typename T>
 void Append(std::vector<uint8_t>& bytes, const T& value) {
-  const auto* p = reinterpret_cast<const uint8_t*>(&value);
-  bytes.insert(bytes.end(), p, p + sizeof(value));
+  bytes.resize(bytes.size() + sizeof(value));
+  std::memcpy(&bytes[bytes.size() - sizeof(value)], &value, sizeof(value));
 }
 
 // Takes values off the front of some bytes; says no when they run out.

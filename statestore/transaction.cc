@@ -210,9 +210,9 @@ absl::Status StateBank::FaultStatus(StateTxn::Fault fault) const {
 }
 
 absl::Status StateBank::Commit(StateTxn& txn) {
-  if (!txn.open_) return absl::OkStatus();
-  if (!txn.dirty_ || txn.fault_ != StateTxn::Fault::kNone) {
-    const absl::Status status = FaultStatus(txn.fault_);
+  if (!txn.flags_.open) return absl::OkStatus();
+  if (!txn.flags_.dirty || txn.flags_.fault != StateTxn::Fault::kNone) {
+    const absl::Status status = FaultStatus(txn.flags_.fault);
     txn.Close();
     return status;
   }
@@ -225,7 +225,7 @@ absl::Status StateBank::Commit(StateTxn& txn) {
   uint64_t seen = txn.word_;
   const bool committed = CompareAndSwapWord(section_, seen, commit.Pack());
   // The new sequence has made the undo log void.
-  if (committed) txn.bulk_dirty_ = false;
+  if (committed) txn.flags_.bulk_dirty = false;
   txn.Close();
   if (committed) return absl::OkStatus();
   return FaultStatus(CommitWord::Unpack(seen).epoch != epoch_
@@ -235,7 +235,7 @@ absl::Status StateBank::Commit(StateTxn& txn) {
 
 void StateTxn::Open() {
   if (bank_.mutex_ != nullptr) bank_.mutex_->lock();
-  open_ = true;
+  flags_.open = true;
   word_ = LoadWord(bank_.section_);
   const CommitWord commit = CommitWord::Unpack(word_);
   // The inactive bank is the successor's once the epoch has moved on.
@@ -249,26 +249,22 @@ void StateTxn::Open() {
       (SequenceOf(shadow_) & CommitWord::kSequenceMask) != commit.sequence) {
     return Fail(Fault::kScribbled);
   }
-  fields_ = shadow_ + bank_.fields_offset_;
-  limit_ = bank_.fields_size_;
 }
 
 void StateTxn::Close() {
-  if (bulk_dirty_) UndoBulk();
-  open_ = dirty_ = bulk_dirty_ = false;
-  limit_ = 0;
-  fault_ = Fault::kNone;
+  if (flags_.bulk_dirty) UndoBulk();
+  flags_ = Flags();
   if (bank_.mutex_ != nullptr) bank_.mutex_->unlock();
 }
 
 absl::Status StateTxn::WriteBulk(size_t offset,
                                  absl::Span<const uint8_t> bytes) {
-  if (!open_) Open();
-  if (fault_ != Fault::kNone || !bank_.undo_.has_value()) {
+  if (!flags_.open) Open();
+  if (flags_.fault != Fault::kNone || !bank_.undo_.has_value()) {
     return absl::FailedPreconditionError(
         "state: no bulk data, or the transaction has failed");
   }
-  bulk_dirty_ = dirty_ = true;
+  flags_.bulk_dirty = flags_.dirty = true;
   absl::Status status = bank_.undo_->Write(SequenceOf(shadow_), offset, bytes);
   if (!status.ok()) Fail(Fault::kBulk);
   return status;
@@ -287,12 +283,12 @@ void StateTxn::UndoBulk() {
 }
 
 void StateTxn::RecordCompletion(uint16_t queue, CompletionRecord record) {
-  if (!open_) Open();
-  if (fault_ != Fault::kNone) return;
+  if (!flags_.open) Open();
+  if (flags_.fault != Fault::kNone) return;
   if (queue >= bank_.queue_count_) return Fail(Fault::kNoSuchQueue);
   std::memcpy(shadow_ + sizeof(BankHeader) + queue * sizeof(record), &record,
               sizeof(record));
-  dirty_ = true;
+  flags_.dirty = true;
 }
 
 }  // namespace holdfast

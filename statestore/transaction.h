@@ -48,22 +48,20 @@ class StateTxn {
   StateTxn(const StateTxn&) = delete;
   StateTxn& operator=(const StateTxn&) = delete;
   ~StateTxn() {
-    if (open_) Close();
+    if (flags_.open) Close();
   }
 
   // The value of a field.
   template <typename T>
   T Get(const Cell<T>& cell) {
-    if (!open_) Open();
-    if (!Fits(cell.offset(), sizeof(T))) {
-      Fail(Fault::kUnbound);
-      return T{};
-    }
+    if (!flags_.open) Open();
+    const uint8_t* field = Find(cell.offset(), sizeof(T));
+    if (field == nullptr) return T{};
     if constexpr (std::is_same_v<T, bool>) {
-      return fields_[cell.offset()] != 0;
+      return *field != 0;
     } else {
       T value;
-      std::memcpy(&value, fields_ + cell.offset(), sizeof(T));
+      std::memcpy(&value, field, sizeof(T));
       return value;
     }
   }
@@ -71,10 +69,11 @@ class StateTxn {
   // Changes a field. The second type is not deduced, so that literals convert.
   template <typename T>
   void Set(const Cell<T>& cell, const std::common_type_t<T>& value) {
-    if (!open_) Open();
-    if (!Fits(cell.offset(), sizeof(T))) return Fail(Fault::kUnbound);
-    std::memcpy(fields_ + cell.offset(), &value, sizeof(T));
-    dirty_ = true;
+    if (!flags_.open) Open();
+    uint8_t* field = Find(cell.offset(), sizeof(T));
+    if (field == nullptr) return;
+    std::memcpy(field, &value, sizeof(T));
+    flags_.dirty = true;
   }
 
   // Says that the effects of this request of `queue` are in this transaction.
@@ -91,12 +90,12 @@ class StateTxn {
   // Whether the state could be read at all; opens the transaction. Ask before
   // acting on the outside world on the strength of what Get returned.
   bool intact() {
-    if (!open_) Open();
-    return fault_ == Fault::kNone;
+    if (!flags_.open) Open();
+    return flags_.fault == Fault::kNone;
   }
 
   // Whether there is anything to commit.
-  bool dirty() const { return dirty_; }
+  bool dirty() const { return flags_.dirty; }
 
  private:
   friend class StateBank;
@@ -109,25 +108,27 @@ class StateTxn {
     kBulk,
   };
 
-  bool Fits(uint32_t offset, size_t size) const {
-    return uint64_t{offset} + size <= limit_;
-  }
+  // Where a field is; null, and the transaction has failed, if nowhere.
+  uint8_t* Find(uint32_t offset, size_t size);
   void Fail(Fault fault) {
-    if (fault_ == Fault::kNone) fault_ = fault;
+    if (flags_.fault == Fault::kNone) flags_.fault = fault;
   }
   void Open();
   void Close();
   void UndoBulk();
 
+  // Few members, of which a new transaction writes two: the compare-and-swap of
+  // the commit waits for every store before it, those to the stack too.
+  struct Flags {
+    bool open = false;
+    bool dirty = false;
+    bool bulk_dirty = false;
+    Fault fault = Fault::kNone;
+  };
   StateBank& bank_;
-  uint8_t* shadow_ = nullptr;  // The bank this transaction writes.
-  uint8_t* fields_ = nullptr;  // In it.
-  uint64_t word_ = 0;          // The commit word that it was opened under.
-  uint32_t limit_ = 0;         // Bytes at fields_; 0 when not usable.
-  bool open_ = false;
-  bool dirty_ = false;
-  bool bulk_dirty_ = false;
-  Fault fault_ = Fault::kNone;
+  Flags flags_;
+  uint8_t* shadow_;  // The bank this transaction writes. Valid when open.
+  uint64_t word_;    // The commit word that it was opened under. Likewise.
 };
 
 // Section kState, attached by the owner. A view: the memory must stay mapped
@@ -203,6 +204,15 @@ class StateBank {
   std::unique_ptr<std::mutex> mutex_;  // Null: one thread.
   std::optional<UndoLog> undo_;
 };
+
+inline uint8_t* StateTxn::Find(uint32_t offset, size_t size) {
+  if (flags_.fault == Fault::kNone &&
+      uint64_t{offset} + size <= bank_.fields_size_) {
+    return shadow_ + bank_.fields_offset_ + offset;
+  }
+  Fail(Fault::kUnbound);
+  return nullptr;
+}
 
 // Writes an all-zero state into a section of
 // StateSectionSize(fields_size, queue_count) bytes. Not for memory that a
