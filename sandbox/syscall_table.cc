@@ -47,6 +47,7 @@ constexpr Named kConstants[] = {
     {"F_SETFD", 2},
     {"F_GETFL", 3},
     {"F_SETFL", 4},
+    {"F_SETLKW", 7},
     {"F_ADD_SEALS", 1033},
     {"F_GET_SEALS", 1034},
     {"AF_UNIX", 1},
