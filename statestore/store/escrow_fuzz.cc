@@ -133,7 +133,7 @@ void CheckInventory(const Scene& scene) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace holdfast::store;  // NOLINT: the whole program.
   const auto scene = std::make_unique<testing::Scene>();
-  Steps steps(data, std::min<size_t>(size, 600));
+  Steps steps(data, std::min<size_t>(size, 240));
   while (steps.more() && scene->problems().empty()) Step(*scene, steps);
   CheckInventory(*scene);
   if (!scene->problems().empty()) {
