@@ -88,7 +88,7 @@ class SessionEnvironment {
 
   // Whether the descriptor escrowed in `slot` can be mapped shared from
   // `offset` for `size` bytes, i.e. whether its file is large enough.
-  // `offset` + `size` does not wrap.
+  // `offset` + `size` does not wrap; neither need be a multiple of a page.
   virtual absl::Status CheckRegion(store::Slot slot, uint64_t offset,
                                    uint64_t size) = 0;
 
