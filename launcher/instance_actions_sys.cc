@@ -63,10 +63,6 @@ absl::Status Instance::Spawn(ChildNumber number) {
   ASSIGN_OR_RETURN(SpawnedChild spawned,
                    SpawnDevice(spec_, program, segment_, filters_));
   degraded_ = std::move(spawned.degraded);
-  if (!spawned.listener.valid() && host_.listener_fence()) {
-    SendSignal(spawned.pidfd, SIGKILL).IgnoreError();
-    return absl::InternalError("the child has no seccomp listener");
-  }
   auto owned = std::make_unique<Child>();
   Child& child = *owned;
   child.number = number;
@@ -76,6 +72,9 @@ absl::Status Instance::Spawn(ChildNumber number) {
   child.control = std::move(spawned.control);
   children_.push_back(std::move(owned));
   absl::Status status = MakeNonBlocking(child.control);
+  if (status.ok() && !child.listener.valid() && host_.listener_fence()) {
+    status = absl::InternalError("the child has no seccomp listener");
+  }
   if (status.ok()) status = AddToStore(*store, child, spawned.store_channel, 0);
   if (!status.ok()) {
     // The supervisor hears StartFailed; what is left is to reap it.

@@ -1,0 +1,31 @@
+#include "launcher/exit_cause.h"
+
+#include <csignal>
+
+#include "gtest/gtest.h"
+
+namespace holdfast::launcher {
+namespace {
+
+TEST(ExitCause, NamesTheExitStatus) {
+  EXPECT_EQ(ExitCause(0), "exit status 0");
+  EXPECT_EQ(ExitCause(3 << 8), "exit status 3");
+}
+
+TEST(ExitCause, NamesTheSignal) {
+  EXPECT_EQ(ExitCause(SIGKILL), "SIGKILL");
+  EXPECT_EQ(ExitCause(SIGSEGV), "SIGSEGV");
+  EXPECT_EQ(ExitCause(SIGBUS | 0x80), "SIGBUS (core dumped)");
+}
+
+TEST(ExitCause, SandboxViolationIsNamedAsSuch) {
+  EXPECT_EQ(ExitCause(SIGSYS), "sandbox violation (SIGSYS)");
+  EXPECT_EQ(ExitCause(SIGSYS | 0x80), "sandbox violation (SIGSYS)");
+}
+
+TEST(ExitCause, SignalWithoutANameHasItsNumber) {
+  EXPECT_EQ(ExitCause(64), "signal 64");
+}
+
+}  // namespace
+}  // namespace holdfast::launcher

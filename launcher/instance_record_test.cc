@@ -1,0 +1,89 @@
+#include "launcher/instance_record.h"
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "base/testing/matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace holdfast::launcher {
+namespace {
+
+LaunchSpec Spec() {
+  LaunchSpec spec;
+  spec.name = "disk0";
+  spec.binary = "/bin/device";
+  spec.uid = 12345;
+  return spec;
+}
+
+RecordCounters Counters() {
+  RecordCounters counters;
+  counters.next_child = 17;
+  counters.accepted_ns = 1000;
+  counters.recoveries = 5;
+  counters.last_recovery_us = 90;
+  counters.max_recovery_us = 900;
+  counters.stopping = true;
+  counters.restarts = {{"SIGKILL", 4}, {"sandbox violation (SIGSYS)", 1}};
+  return counters;
+}
+
+TEST(InstanceRecord, ReadsBackWhatWasWritten) {
+  std::vector<uint8_t> memory(kRecordSize);
+  WriteRecord(absl::MakeSpan(memory), Spec(), Counters());
+  const auto record = ReadRecord(memory);
+  ASSERT_OK(record);
+  EXPECT_EQ(record->spec.name, "disk0");
+  EXPECT_EQ(record->spec.uid, 12345u);
+  EXPECT_EQ(record->counters.next_child, 17u);
+  EXPECT_EQ(record->counters.max_recovery_us, 900u);
+  EXPECT_TRUE(record->counters.stopping);
+  EXPECT_EQ(record->counters.restarts, Counters().restarts);
+}
+
+TEST(InstanceRecord, UpdateLeavesTheSpecAlone) {
+  std::vector<uint8_t> memory(kRecordSize);
+  WriteRecord(absl::MakeSpan(memory), Spec(), Counters());
+  UpdateRecord(absl::MakeSpan(memory), RecordCounters());
+  const auto record = ReadRecord(memory);
+  ASSERT_OK(record);
+  EXPECT_EQ(record->spec.name, "disk0");
+  EXPECT_EQ(record->counters.recoveries, 0u);
+  EXPECT_TRUE(record->counters.restarts.empty());
+}
+
+TEST(InstanceRecord, GarbageIsRefused) {
+  EXPECT_FALSE(ReadRecord({}).ok());
+  EXPECT_FALSE(ReadRecord(std::vector<uint8_t>(kRecordSize)).ok());
+  EXPECT_FALSE(ReadRecord(std::vector<uint8_t>(kRecordSize, 0xff)).ok());
+}
+
+// The store holds the bytes: whatever stands there, reading is safe, and what
+// is accepted is a valid spec.
+TEST(InstanceRecord, EveryFlippedByteIsRefusedOrHarmless) {
+  std::vector<uint8_t> memory(kRecordSize);
+  WriteRecord(absl::MakeSpan(memory), Spec(), Counters());
+  for (size_t i = 0; i < 700; ++i) {
+    std::vector<uint8_t> flipped = memory;
+    flipped[i] ^= 0xff;
+    const auto record = ReadRecord(flipped);
+    EXPECT_TRUE(!record.ok() || ValidateSpec(record->spec).ok());
+  }
+}
+
+TEST(InstanceRecord, CausesBeyondTheTableAreCountedTogether) {
+  std::vector<CauseCount> restarts;
+  for (int i = 0; i < 20; ++i) {
+    CountCause(restarts, "exit status " + std::to_string(i));
+  }
+  EXPECT_EQ(restarts.size(), kMaxCauses);
+  EXPECT_EQ(restarts.back(), CauseCount("other", 13));
+  CountCause(restarts, "exit status 0");
+  EXPECT_EQ(restarts.front().second, 2u);
+}
+
+}  // namespace
+}  // namespace holdfast::launcher
