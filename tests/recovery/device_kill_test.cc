@@ -1,0 +1,154 @@
+// Whole devices in their sandbox under a real store, killed while a front-end
+// uses them.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/testing/matchers.h"
+#include "base/testing/temp_dir.h"
+#include "devices/vhost_user/testing/front_end.h"
+#include "gtest/gtest.h"
+#include "tests/recovery/managed_device_sys.h"
+
+namespace holdfast::testing {
+namespace {
+
+using FrontEndBuffer = FrontEnd::Buffer;
+
+ManagedDevice::Options HelloOptions() {
+  ManagedDevice::Options options;
+  options.program = "examples/hello_virtio/hello_virtio";
+  options.policy = "sandbox/policies/virtio_rng.policy";
+  options.policy_includes = {"sandbox/policies"};
+  options.store_program = "statestore/store/holdfast-store";
+  return options;
+}
+
+std::string Text(const std::vector<uint8_t>& data, uint32_t written) {
+  return std::string(data.begin(), data.begin() + written);
+}
+
+// Asks `count` times; expects the greetings first, first + 1, ...
+uint64_t Greet(FrontEnd& vmm, uint64_t first, int count) {
+  for (int i = 0; i < count; ++i, ++first) {
+    auto answer = vmm.Transact(0, {FrontEndBuffer::Writable(64)});
+    if (!answer.ok()) {
+      ADD_FAILURE() << answer.status();
+      return 0;
+    }
+    EXPECT_EQ(Text(answer->data, answer->written),
+              "hello #" + std::to_string(first) + "\n");
+  }
+  return first;
+}
+
+// A front-end that is served. The store turns a VMM away as long as the device
+// has not yet seen the end of the one before.
+std::unique_ptr<FrontEnd> StartedFrontEnd(const std::string& path) {
+  for (int tries = 0; tries < 1000; ++tries) {
+    auto vmm = FrontEnd::Connect(path, {});
+    if (vmm.ok() && (*vmm)->Start().ok()) return *std::move(vmm);
+    usleep(10'000);
+  }
+  return nullptr;
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// The counter that the device keeps in its segment never misses and never
+// repeats, the connection stays, and no request is lost.
+TEST(HelloDevice, CountsExactlyOnceOverKills) {
+  auto device = ManagedDevice::Start(HelloOptions());
+  ASSERT_OK(device);
+  auto vmm = FrontEnd::Connect((*device)->socket_path(), {});
+  ASSERT_OK(vmm);
+  ASSERT_OK((*vmm)->Start());
+  uint64_t next = Greet(**vmm, 1, 10);
+  std::vector<double> latencies;
+  for (int kills = 0; kills < 50; ++kills) {
+    // Some requests are posted before the kill and answered after it.
+    ASSERT_TRUE((*vmm)->driver(0).Post({FrontEndBuffer::Writable(64)}));
+    if (kills % 2 == 0) {
+      ASSERT_OK((*vmm)->Kick(0));
+    }
+    auto recovery = (*device)->Kill(SIGKILL);
+    ASSERT_OK(recovery);
+    EXPECT_EQ(recovery->epoch, static_cast<uint64_t>(kills + 2));
+    latencies.push_back(recovery->death_to_promotion_us);
+    ASSERT_OK((*device)->AddStandby());
+    // The posted one counts, too; its answer is collected with the next.
+    next = Greet(**vmm, next + 1, 3);
+  }
+  EXPECT_EQ((*vmm)->driver(0).outstanding(), 0u);
+  EXPECT_THAT((*vmm)->driver(0).violations(), ::testing::IsEmpty());
+  std::printf("50 kills, death seen to promotion sent: median %.0f us\n",
+              Median(latencies));
+}
+
+// Killed between any two messages of the set-up.
+TEST(HelloDevice, SurvivesKillsDuringNegotiation) {
+  auto device = ManagedDevice::Start(HelloOptions());
+  ASSERT_OK(device);
+  const auto kill = [&] {
+    ASSERT_OK((*device)->Kill(SIGKILL));
+    ASSERT_OK((*device)->AddStandby());
+  };
+  auto vmm = FrontEnd::Connect((*device)->socket_path(), {});
+  ASSERT_OK(vmm);
+  kill();
+  ASSERT_OK((*vmm)->Negotiate());
+  kill();
+  ASSERT_OK((*vmm)->ShareInflight());
+  kill();
+  ASSERT_OK((*vmm)->ShareMemory());
+  kill();
+  ASSERT_OK((*vmm)->StartQueue(0));
+  kill();
+  const uint64_t next = Greet(**vmm, 1, 5);
+  ASSERT_OK((*vmm)->StopQueue(0));
+  kill();
+  ASSERT_OK((*vmm)->StartQueue(0));
+  Greet(**vmm, next, 5);
+}
+
+TEST(HelloDevice, ServesTheNextVmmWithTheSameState) {
+  auto device = ManagedDevice::Start(HelloOptions());
+  ASSERT_OK(device);
+  uint64_t next = 1;
+  for (int round = 0; round < 3; ++round) {
+    const auto vmm = StartedFrontEnd((*device)->socket_path());
+    ASSERT_NE(vmm, nullptr);
+    next = Greet(*vmm, next, 4);
+    if (round == 1) {
+      ASSERT_OK((*device)->Kill(SIGKILL));
+      ASSERT_OK((*device)->AddStandby());
+      next = Greet(*vmm, next, 4);
+    }
+  }
+}
+
+TEST(HelloDevice, AMalformedMessageEndsTheConnectionNotTheDevice) {
+  auto device = ManagedDevice::Start(HelloOptions());
+  ASSERT_OK(device);
+  auto bad = FrontEnd::Connect((*device)->socket_path(), {});
+  ASSERT_OK(bad);
+  ASSERT_OK((*bad)->SendRaw(std::vector<uint8_t>(64, 0xff)));
+  EXPECT_OK((*bad)->WaitForClose());
+  const auto vmm = StartedFrontEnd((*device)->socket_path());
+  ASSERT_NE(vmm, nullptr);
+  Greet(*vmm, 1, 3);
+}
+
+}  // namespace
+}  // namespace holdfast::testing
