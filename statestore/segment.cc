@@ -305,6 +305,7 @@ absl::StatusOr<SegmentLayout> ReadLayout(absl::Span<const uint8_t> memory) {
   layout.max_queue_size = header.max_queue_size;
   layout.lane_count = header.lane_count;
   layout.sections.resize(header.section_count);
+  if (layout.sections.empty()) return Corrupt("no sections");
   std::memcpy(layout.sections.data(), page.bytes + sizeof(header),
               layout.sections.size() * sizeof(SectionEntry));
   RETURN_IF_ERROR(CheckSections(layout));
