@@ -190,6 +190,8 @@ void Core::Wait() {
       stopping_ = true;
     }
   }
+  // An answer is no older than what the store had said when it was asked.
+  ReadStoreEvents();
   for (size_t i = 0; i < clients.size(); ++i) {
     if (fds[first_client + i].revents == 0) continue;
     absl::StatusOr<Request> request = control_->Read(clients[i].first);

@@ -165,7 +165,9 @@ TEST_F(LauncherFaults, DeathOfTheActiveChildIsRepairedWithoutACore) {
   kill(before->active_pid, SIGKILL);
   ExpectAnswer();
   kill(core, SIGCONT);
-  const auto after = launcher_.AwaitWhole("disk0");
+  const auto after = launcher_.Await("disk0", [](const InstanceStatus& s) {
+    return s.epoch == 2 && s.standby_ready;
+  });
   ASSERT_OK(after);
   EXPECT_EQ(after->active_pid, before->standby_pid);
 }
