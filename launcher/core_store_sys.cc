@@ -16,6 +16,11 @@
 #include "launcher/spawn_sys.h"
 
 namespace holdfast::launcher {
+namespace {
+
+constexpr absl::Duration kStoreCheckInterval = absl::Seconds(1);
+
+}  // namespace
 
 absl::Status Core::StartStore() {
   ASSIGN_OR_RETURN(auto channel, SeqpacketPair());
@@ -116,6 +121,18 @@ void Core::RestartStoreIfDue() {
     return;
   }
   for (const auto& instance : instances_) instance->Handle(StoreBack{});
+}
+
+// A store that hangs promotes nobody: asked for something that there is not, a
+// live one says so within microseconds.
+void Core::CheckStoreIfDue() {
+  if (store_ == nullptr || store_check_ > Now()) return;
+  const absl::Status status =
+      store_->GetSlot(/*instance=*/0, store::kSlotConnection).status();
+  store_check_ = Now() + kStoreCheckInterval;
+  if (!absl::IsDeadlineExceeded(status)) return;
+  ReportOwn("store-hung", custody_.store_pid, "", "");
+  LoseStore();
 }
 
 void Core::EndStore() {

@@ -135,6 +135,7 @@ void Core::Work() {
   ReadStoreEvents();
   for (const auto& instance : instances_) instance->CheckChildren();
   RestartStoreIfDue();
+  CheckStoreIfDue();
   const Uptime now = Now();
   for (const auto& instance : instances_) instance->OnTime(now);
   if (stopping_) {
@@ -201,7 +202,9 @@ void Core::Wait() {
 }
 
 Uptime Core::NextDeadline() const {
-  Uptime next = store_restart_.value_or(absl::InfiniteDuration());
+  Uptime next = store_ != nullptr
+                    ? store_check_
+                    : store_restart_.value_or(absl::InfiniteDuration());
   for (const auto& instance : instances_) {
     next = std::min(next, instance->NextDeadline());
   }

@@ -74,6 +74,7 @@ class Core final : public InstanceHost {
   void ReadStoreEvents();
   void LoseStore();
   void RestartStoreIfDue();
+  void CheckStoreIfDue();
   void EndStore();
   void KillLeftBehind();
 
@@ -112,6 +113,7 @@ class Core final : public InstanceHost {
   std::unique_ptr<store::Client> store_;
   RestartPolicy store_policy_;
   std::optional<Uptime> store_restart_;
+  Uptime store_check_;  // When it is asked next whether it lives.
   store::InstanceId next_instance_ = 1;
 
   std::vector<std::unique_ptr<Instance>> instances_;

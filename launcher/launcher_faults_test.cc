@@ -186,6 +186,17 @@ TEST_F(LauncherFaults, ChildrenServeThroughTheDeathOfTheStore) {
   ExpectAnswer();
 }
 
+TEST_F(LauncherFaults, StoreThatHangsIsReplaced) {
+  ASSERT_OK(launcher_.Ask([](CoreClient& core) {
+    return core.Inject("", Fault::kStop, FaultTarget::kStore);
+  }));
+  ASSERT_OK(launcher_.AwaitEvent("store-hung"));
+  ASSERT_OK(launcher_.AwaitWhole("disk0"));
+  ExpectAnswer();
+  KillChild(FaultTarget::kActive);
+  ExpectAnswer();
+}
+
 TEST_F(LauncherFaults, StoreDiesAfterTheCore) {
   KillCore();
   KillStore();
