@@ -82,7 +82,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   auto memory = GuestMemory::Create(regions);
   if (!memory.ok()) return 0;
   Require(regions.size() <= GuestMemory::kMaxRegions);
-  const size_t log_size = input.Take<uint8_t>();
+  const size_t log_size = input.Take<uint8_t>() % 16;
   std::unique_ptr<uint8_t[]> log(new uint8_t[log_size]());
   memory->SetLog({log.get(), log_size});
   while (!input.empty()) {
