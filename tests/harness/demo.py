@@ -68,7 +68,7 @@ class Printer:
 
     def kill(self, number, kill):
         recovery = ("started again" if kill.recovery_us is None else
-                    "recovered in %d us" % kill.recovery_us)
+                    "standby promoted in %d us" % kill.recovery_us)
         self.say("kill %*d/%d  pid %-7d SIGKILL  %s" % (
             len(str(self._total)), number, self._total, kill.pid, recovery))
 
@@ -101,9 +101,9 @@ def verdict(result):
 
 ROWS = [
     ("kills", lambda r: str(r["kills"])),
-    ("recovery, us (min / median / max)",
+    ("death seen to standby promoted, us",
      lambda r: three(r["recovery_us"], 0) if r["recovery_us"]["max"] else "-"),
-    ("pause in the guest, ms (same)", lambda r: three(r["stall_ms"], 1)),
+    ("pause in the guest, ms", lambda r: three(r["stall_ms"], 1)),
     ("  longest before the first kill, ms",
      lambda r: "%.1f" % r["control_gap_ms"]),
     ("requests of the guest",
@@ -157,7 +157,8 @@ def main(argv):
                           results[1] if options.baseline else None}))
     else:
         printer.say("\n" + table(results))
-        printer.say("\nmachine: %s, load average %.1f, %.0f s in all" % (
+        printer.say("\nThree numbers: min / median / max.")
+        printer.say("machine: %s, load average %.1f, %.0f s in all" % (
             "KVM" if results[0]["accelerator"] == "kvm" else
             "no usable KVM, QEMU's TCG", results[0]["load_average"],
             time.monotonic() - started))

@@ -1,0 +1,38 @@
+"""The promise, on a stock guest and an unmodified QEMU without `reconnect`: its
+disk process is killed again and again, and neither of them notices anything."""
+
+import tempfile
+import unittest
+
+from tests.harness import device, scenario
+
+KILLS = 25
+
+
+class KilledDisk(unittest.TestCase):
+
+    def run_on(self, **settings):
+        with tempfile.TemporaryDirectory() as directory:
+            outcome = scenario.run(
+                device.HoldfastDevice,
+                scenario.Settings(kills=KILLS, period=0.3, **settings),
+                directory)
+        print(outcome.as_dict())
+        return outcome
+
+    def check(self, outcome):
+        self.assertEqual(outcome.problems, [])
+        self.assertEqual(len(outcome.kills), KILLS)
+        # Each kill hit a serving process of its own.
+        self.assertEqual(len({kill.pid for kill in outcome.kills}), KILLS)
+        self.assertTrue(outcome.qemu_silent)
+        self.assertTrue(outcome.fsck_clean)
+
+    def test_qemu_of_debian_12(self):
+        self.check(self.run_on(qemu="7.2"))
+
+    def test_qemu_11(self):
+        self.check(self.run_on(qemu="11.1"))
+
+    def test_one_request_at_a_time(self):
+        self.check(self.run_on(depth=1))
