@@ -71,8 +71,9 @@ struct Action {
   // A field of a kTell message that is known only when it is carried out.
   enum class Stamp : uint8_t {
     kNone,
-    kPromotedAt,  // arg1 = ns when the last kPromote was sent.
-    kKillErrno,   // arg1 = errno of the last kKill; a kOk becomes kError.
+    kPromotedAt,    // arg1 = ns when the last kPromote was sent.
+    kKillErrno,     // arg1 = errno of the last kKill; a kOk becomes kError.
+    kIfKillFailed,  // The same, and not told at all when that is 0.
   };
   Kind kind{};
   Stamp stamp = Stamp::kNone;
@@ -114,6 +115,25 @@ inline Action& ActionList::Add(Action::Kind kind) {
   action = Action();
   action.kind = kind;
   return action;
+}
+
+// Closes `handle` if there is one, and forgets it.
+inline void Close(Handle& handle, ActionList& actions) {
+  if (handle == kNoHandle) return;
+  actions.Add(Action::Kind::kClose).handle = handle;
+  handle = kNoHandle;
+}
+
+inline void WatchHandle(Handle handle, Key key, ActionList& actions) {
+  Action& action = actions.Add(Action::Kind::kWatch);
+  action.handle = handle;
+  action.key = key;
+}
+
+inline void Unwatch(Handle handle, Key key, ActionList& actions) {
+  Action& action = actions.Add(Action::Kind::kUnwatch);
+  action.handle = handle;
+  action.key = key;
 }
 
 }  // namespace holdfast::store

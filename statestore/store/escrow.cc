@@ -18,39 +18,8 @@ Action& Tell(Type type, const Instance& instance, ActionList& actions) {
   return action;
 }
 
-void Close(Handle& handle, ActionList& actions) {
-  if (handle == kNoHandle) return;
-  actions.Add(Action::Kind::kClose).handle = handle;
-  handle = kNoHandle;
-}
-
-void WatchHandle(Handle handle, Key key, ActionList& actions) {
-  Action& action = actions.Add(Action::Kind::kWatch);
-  action.handle = handle;
-  action.key = key;
-}
-
-void Unwatch(Handle handle, Key key, ActionList& actions) {
-  Action& action = actions.Add(Action::Kind::kUnwatch);
-  action.handle = handle;
-  action.key = key;
-}
-
 bool InBitmap(const Message& message, Slot slot) {
   return (message.bitmap[slot / 64] >> (slot % 64) & 1) != 0;
-}
-
-Handle FenceOf(const Instance& instance, const Child& child) {
-  return instance.seccomp_fence ? child.listener : child.pidfd;
-}
-
-Watch FenceWatch(const Instance& instance) {
-  return instance.seccomp_fence ? Watch::kListener : Watch::kPidfd;
-}
-
-bool AnyDepositing(const Instance& instance) {
-  return std::any_of(instance.children.begin(), instance.children.end(),
-                     [](const Child& c) { return c.id != 0 && c.depositing; });
 }
 
 }  // namespace
@@ -119,6 +88,15 @@ void Escrow::Kill(Place victim, ActionList& actions) {
           tables_.KeyOf(victim.instance, victim.index, Watch::kChannel),
           actions);
   Apply(victim.instance, Stimulus::kKilled, victim.index, actions);
+}
+
+void Escrow::Punish(Place culprit, Error error, ActionList& actions) {
+  Kill(culprit, actions);
+  Action& event = Tell(Type::kChildMisbehaved, culprit.instance, actions);
+  event.stamp = error == Error::kNone ? Action::Stamp::kIfKillFailed
+                                      : Action::Stamp::kKillErrno;
+  event.message.child = culprit.child().id;
+  event.message.arg0 = static_cast<uint64_t>(error);
 }
 
 void Escrow::UpdateListening(Instance& instance, ActionList& actions) {
@@ -340,8 +318,7 @@ Error Escrow::Hold(Instance& instance, Request& request) {
 
 void Escrow::OnChild(Key key, Incoming incoming, uint64_t now,
                      ActionList& actions) {
-  Child* child = tables_.FindChild(key);
-  if (child == nullptr ||
+  if (tables_.FindChild(key) == nullptr ||
       !IsPresent(tables_.Find(key)->promotion.members[key.child])) {
     CloseRest(incoming, actions);
     return;
@@ -349,20 +326,14 @@ void Escrow::OnChild(Key key, Incoming incoming, uint64_t now,
   const Place from{*tables_.Find(key), key.child};
   if (incoming.size == 0) {
     // A crash ends the stream too, so this alone is no misbehaviour to report.
-    Kill(from, actions);
+    Punish(from, Error::kNone, actions);
     CloseRest(incoming, actions);
     return;
   }
   Request request{incoming, incoming.message, now, actions};
   Error error = Check(incoming, Sender::kChild);
   if (error == Error::kNone) error = DispatchChild(from, request);
-  if (error != Error::kNone) {
-    Kill(from, actions);
-    Action& event = Tell(Type::kChildMisbehaved, from.instance, actions);
-    event.stamp = Action::Stamp::kKillErrno;
-    event.message.child = child->id;
-    event.message.arg0 = static_cast<uint64_t>(error);
-  }
+  if (error != Error::kNone) Punish(from, error, actions);
   CloseRest(incoming, actions);
 }
 
@@ -464,16 +435,10 @@ Error Escrow::Ready(Place from, Request& request) {
 }
 
 void Escrow::OnSendFailed(Key key, bool gone, ActionList& actions) {
-  Child* child = tables_.FindChild(key);
-  if (child == nullptr) return;
+  if (tables_.FindChild(key) == nullptr) return;
   Instance& instance = *tables_.Find(key);
   if (!IsPresent(instance.promotion.members[key.child])) return;
-  Kill({instance, key.child}, actions);
-  if (gone) return;
-  Action& event = Tell(Type::kChildMisbehaved, instance, actions);
-  event.stamp = Action::Stamp::kKillErrno;
-  event.message.child = child->id;
-  event.message.arg0 = static_cast<uint64_t>(Error::kLimit);
+  Punish({instance, key.child}, gone ? Error::kNone : Error::kLimit, actions);
 }
 
 // ---- deaths and connections ----

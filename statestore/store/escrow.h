@@ -83,6 +83,8 @@ class Escrow {
                  ActionList& actions);
   void TellPromoted(Instance& instance, int promoted, ActionList& actions);
   void Kill(Place victim, ActionList& actions);
+  // The same, and tells the launcher why; kNone: only if the kill fails.
+  void Punish(Place culprit, Error error, ActionList& actions);
   void Remove(Place place, ActionList& actions);
   // Puts `handle` (or kNoHandle) into the slot and forwards it to every child
   // but `depositor`.

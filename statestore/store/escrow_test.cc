@@ -196,6 +196,15 @@ TEST_F(EscrowTest, EndOfTheChannelKillsButDoesNotPromote) {
   EXPECT_THAT(scene().SentTypes(standby_), ElementsAre(Type::kPromote));
 }
 
+// A store without the right to kill must not leave a live child unfenced.
+TEST_F(EscrowTest, FailedKillAfterTheEndOfTheChannelIsTold) {
+  scene().Hangup(active_);
+  const Action& last = scene().actions().end()[-1];
+  EXPECT_EQ(last.stamp, Action::Stamp::kIfKillFailed);
+  EXPECT_EQ(last.message.type, Type::kChildMisbehaved);
+  EXPECT_EQ(last.message.child, 1u);
+}
+
 TEST_F(EscrowTest, NothingOfAKilledChildIsHeard) {
   scene().Hangup(active_);
   scene().Say(active_, Type::kEscrow, 40, 1);

@@ -95,7 +95,8 @@ enum class Type : uint16_t {
   kVmmGone,          // instance: the active child said that the stream ended.
   kVmmRefused,       // instance: a second VMM was turned away.
   kChildMisbehaved,  // instance, child; arg0 = Error. The store has killed it;
-                     // arg1 = errno when that failed: the launcher must.
+                     // arg1 = errno when that failed: the launcher must. With
+                     // kNone: it closed its channel and the kill failed.
   kEventsLost,       // arg0 = how many: the launcher read nothing for so long
                      // that events were dropped. It says kHello again.
 

@@ -196,6 +196,9 @@ void Store::PerformTell(const Action& action) {
     case Action::Stamp::kPromotedAt:
       message.arg1 = promoted_at_;
       break;
+    case Action::Stamp::kIfKillFailed:
+      if (kill_errno_ == 0) return;
+      [[fallthrough]];
     case Action::Stamp::kKillErrno:
       message.arg1 = static_cast<uint64_t>(kill_errno_);
       if (kill_errno_ != 0 && message.type == Type::kOk) {

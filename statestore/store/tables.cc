@@ -1,5 +1,6 @@
 #include "statestore/store/tables.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace holdfast::store {
@@ -129,6 +130,19 @@ int FreeChild(const Instance& instance) {
     if (instance.children[i].id == 0) return static_cast<int>(i);
   }
   return Decision::kNobody;
+}
+
+Handle FenceOf(const Instance& instance, const Child& child) {
+  return instance.seccomp_fence ? child.listener : child.pidfd;
+}
+
+Watch FenceWatch(const Instance& instance) {
+  return instance.seccomp_fence ? Watch::kListener : Watch::kPidfd;
+}
+
+bool AnyDepositing(const Instance& instance) {
+  return std::any_of(instance.children.begin(), instance.children.end(),
+                     [](const Child& c) { return c.id != 0 && c.depositing; });
 }
 
 bool NextInventory(const Tables& tables, Cursor& cursor, Action& action) {

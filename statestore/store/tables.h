@@ -76,6 +76,14 @@ int FindChild(const Instance& instance, ChildId id);
 // Index of a free place, or Decision::kNobody.
 int FreeChild(const Instance& instance);
 
+// The descriptor of `child` whose event proves its death, and how it is
+// watched.
+Handle FenceOf(const Instance& instance, const Child& child);
+Watch FenceWatch(const Instance& instance);
+
+// Whether a re-attached child may still deposit something.
+bool AnyDepositing(const Instance& instance);
+
 // Position of an iteration over everything for kHello.
 struct Cursor {
   uint32_t instance = 0;

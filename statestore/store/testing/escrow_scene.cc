@@ -65,6 +65,7 @@ void Scene::Perform(const Action& action, bool first) {
       PerformSend(action, first);
       break;
     case Action::Kind::kTell: {
+      if (action.stamp == Action::Stamp::kIfKillFailed) break;
       Told told{action.message, {}};
       for (Handle fd : action.fds) {
         if (fd == kNoHandle) continue;
