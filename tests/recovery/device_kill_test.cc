@@ -150,5 +150,58 @@ TEST(HelloDevice, AMalformedMessageEndsTheConnectionNotTheDevice) {
   Greet(*vmm, 1, 3);
 }
 
+ManagedDevice::Options CrashyOptions() {
+  ManagedDevice::Options options = HelloOptions();
+  options.program = "tests/recovery/crashy_device";
+  return options;
+}
+
+std::vector<FrontEndBuffer> Ask(uint8_t first) {
+  return {FrontEndBuffer::Readable({first}), FrontEndBuffer::Writable(1)};
+}
+
+// A request that kills its executor is tried twice; then it is answered with
+// an error and everything else goes on, the requests around it included.
+TEST(PoisonedRequest, IsAnsweredAfterTwoDeaths) {
+  auto device = ManagedDevice::Start(CrashyOptions());
+  ASSERT_OK(device);
+  auto vmm = FrontEnd::Connect((*device)->socket_path(), {});
+  ASSERT_OK(vmm);
+  ASSERT_OK((*vmm)->Start());
+  FakeDriver& driver = (*vmm)->driver(0);
+  for (uint8_t first : {'a', 'X', 'b'}) {
+    ASSERT_TRUE(driver.Post(Ask(first)));
+  }
+  ASSERT_OK((*vmm)->Kick(0));
+  for (int death = 0; death < 2; ++death) {
+    auto recovery = (*device)->AwaitRecovery();
+    ASSERT_OK(recovery);
+    EXPECT_TRUE(WIFEXITED(recovery->wait_status));
+    EXPECT_EQ(WEXITSTATUS(recovery->wait_status), 128 + SIGSEGV);
+    ASSERT_OK((*device)->AddStandby());
+  }
+  auto after = (*vmm)->Transact(0, Ask('c'));
+  ASSERT_OK(after);
+  EXPECT_EQ(after->written, 1u);
+  EXPECT_EQ(driver.outstanding(), 0u);
+  EXPECT_THAT(driver.violations(), ::testing::IsEmpty());
+}
+
+// The control: a request is not blamed for deaths from outside, however many
+// there are while it is in flight.
+TEST(PoisonedRequest, IsNotBlamedForKillsFromOutside) {
+  auto device = ManagedDevice::Start(HelloOptions());
+  ASSERT_OK(device);
+  auto vmm = FrontEnd::Connect((*device)->socket_path(), {});
+  ASSERT_OK(vmm);
+  ASSERT_OK((*vmm)->Start());
+  for (uint64_t kills = 1; kills <= 10; ++kills) {
+    ASSERT_TRUE((*vmm)->driver(0).Post({FrontEndBuffer::Writable(64)}));
+    ASSERT_OK((*device)->Kill(SIGKILL));
+    ASSERT_OK((*device)->AddStandby());
+  }
+  Greet(**vmm, 11, 1);
+}
+
 }  // namespace
 }  // namespace holdfast::testing

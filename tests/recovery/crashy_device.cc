@@ -1,0 +1,31 @@
+#include <cstdint>
+
+#include "devices/bus/virtio_device.h"
+#include "devices/runtime/device_main.h"
+
+namespace {
+
+// Answers every request with one byte, except those that begin with 'X': these
+// it does not survive.
+class Crashy final : public holdfast::VirtioDevice {
+ public:
+  static holdfast::VirtioSpec Spec() {
+    return holdfast::VirtioSpec(holdfast::virtio::kDeviceIdRng)
+        .Queue("requestq", /*max_size=*/256, /*workers=*/3);
+  }
+
+  explicit Crashy(holdfast::VirtioContext&) {}
+
+  absl::Status OnRequest(holdfast::Request& request,
+                         holdfast::Txn& txn) override {
+    uint8_t first = 0;
+    request.Read({&first, 1});
+    if (first == 'X') *reinterpret_cast<volatile int*>(uintptr_t{8}) = 1;
+    txn.Complete(request, request.Write("."));
+    return absl::OkStatus();
+  }
+};
+
+}  // namespace
+
+HOLDFAST_DEVICE_MAIN(Crashy)
