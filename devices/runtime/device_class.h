@@ -16,6 +16,9 @@ struct DeviceClass {
   std::vector<OptionSpec> options;
   absl::StatusOr<VirtioSpec> (*spec)(const DeviceOptions&);
   absl::StatusOr<std::unique_ptr<VirtioDevice>> (*make)(VirtioContext&);
+  // For negative controls: a queue that starts believes used->idx, as front-ends
+  // do that know of no in-flight table. Loses requests; never set it.
+  bool forget_in_flight = false;
 };
 
 namespace internal {

@@ -23,6 +23,7 @@
 #include "devices/runtime/crash_handler_sys.h"
 #include "devices/runtime/device_main.h"
 #include "devices/runtime/device_process_sys.h"
+#include "devices/runtime/prefault.h"
 #include "sandbox/tighten_sys.h"
 
 namespace holdfast {
@@ -32,24 +33,29 @@ constexpr int kExitError = 1;
 constexpr int kExitUsage = 2;
 // How long a socket that holds a part of a message is left alone.
 constexpr timespec kStallPause = {0, 1'000'000};
+constexpr timespec kNoWait = {0, 0};
 
 // The steady state may not ask the kernel for memory: keep what is freed, take
 // from one arena, and have some in stock.
 void StockMemory() {
   constexpr int kStock = 8 << 20;
+  constexpr size_t kTouched = 512 << 10;
   mallopt(M_ARENA_MAX, 1);
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, -1);
   mallopt(M_TOP_PAD, kStock);
-  free(malloc(kStock / 2));
+  void* const stock = malloc(kStock / 2);
+  PrefaultWritable(stock, kTouched);
+  free(stock);
+  PrefaultProgram();
+  PrefaultStack();
 }
 
-// Waits until one of the loop's descriptors is readable. A stalled connection
-// is looked at again after a pause.
-void Wait(std::vector<pollfd>& fds, bool stalled) {
+// Waits until one of the loop's descriptors is readable, at most for `limit`
+// (null: for ever).
+void Wait(std::vector<pollfd>& fds, const timespec* limit) {
   for (pollfd& fd : fds) fd.revents = 0;
-  (void)!ppoll(fds.data(), fds.size(), stalled ? &kStallPause : nullptr,
-               nullptr);
+  (void)!ppoll(fds.data(), fds.size(), limit, nullptr);
 }
 
 // ---- A child of the launcher ----
@@ -96,7 +102,10 @@ class Managed {
       fds[2] = {process_.config_event().get(), POLLIN, 0};
       const bool listen = process_.active() && !process_.stalled();
       fds[3] = {listen ? Connection().get() : -1, POLLIN, 0};
-      Wait(fds, process_.active() && process_.stalled());
+      // A standby that has nothing else to do gets its page tables ready.
+      const bool touch = !process_.active() && process_.TouchSome();
+      const bool stalled = process_.active() && process_.stalled();
+      Wait(fds, touch ? &kNoWait : stalled ? &kStallPause : nullptr);
     }
   }
 
@@ -243,7 +252,7 @@ absl::Status RunStandalone(const CommandLine& line,
                                  : socket.get(),
               POLLIN, 0};
     fds[1] = {process.config_event().get(), POLLIN, 0};
-    Wait(fds, quiet);
+    Wait(fds, quiet ? &kStallPause : nullptr);
     process.TellConfigChange();
     if (!connection.valid() && (fds[0].revents & POLLIN) != 0) {
       UniqueFd accepted(accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC));

@@ -60,6 +60,7 @@ class DeviceProcess final : private VirtioContext {
 
   // While parked.
   void MapAhead();
+  bool TouchSome() { return host_->TouchSome(); }
 
   // Becomes the active process under `epoch`.
   absl::Status Promote(uint64_t epoch);

@@ -20,6 +20,10 @@ using vhost_user::SessionState;
 // a mapping, only the offset must fit the smallest page.
 constexpr uint64_t kPageSize = 4096;
 
+// What one read fault maps when the pages are there (fault_around_bytes).
+constexpr uint64_t kFaultAround = 64 * 1024;
+constexpr int kTouchesInASlice = 32;
+
 bool Same(const RegionState& a, const RegionState& b) {
   return std::memcmp(&a, &b, sizeof(a)) == 0;
 }
@@ -75,7 +79,10 @@ absl::Status MemoryMap::Update(const SessionState& state,
     }
     if (kept[i] != nullptr) {
       host = kept[i]->mapped.inside;
+      next[i].touched = kept[i]->touched;
+      next[i].file = kept[i]->file;
     } else {
+      next[i].file = descriptors.Get(region.slot);
       ASSIGN_OR_RETURN(next[i].mapped,
                        MapUnaligned(descriptors.Get(region.slot),
                                     region.mmap_offset, region.size));
@@ -90,6 +97,32 @@ absl::Status MemoryMap::Update(const SessionState& state,
   }
   entries_ = std::move(next);
   return absl::OkStatus();
+}
+
+bool MemoryMap::TouchSome() {
+  int budget = kTouchesInASlice;
+  for (Entry& entry : entries_) {
+    const RegionState& region = entry.region;
+    while (entry.touched < region.size) {
+      if (budget-- == 0) return true;
+      entry.touched = TouchNext(entry);
+    }
+  }
+  return false;
+}
+
+uint64_t MemoryMap::TouchNext(const Entry& entry) {
+  const RegionState& region = entry.region;
+  // Holes are memory that the guest has never used.
+  const off_t at = lseek(entry.file.get(),
+                         static_cast<off_t>(region.mmap_offset + entry.touched),
+                         SEEK_DATA);
+  if (at < 0) return region.size;  // Only a hole is left, or no such notion.
+  const uint64_t data = static_cast<uint64_t>(at) - region.mmap_offset;
+  if (data >= region.size) return region.size;
+  // The kernel maps the neighbours of a page that is read, too.
+  (void)*const_cast<volatile uint8_t*>(entry.mapped.inside + data);
+  return (data / kFaultAround + 1) * kFaultAround;
 }
 
 void MemoryMap::Clear() {

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "devices/runtime/crash_handler_sys.h"
+#include "devices/runtime/prefault.h"
 #include "devices/virtqueue/chain.h"
 
 namespace holdfast {
@@ -140,6 +141,10 @@ absl::Status QueueRunner::ResolveRecordLocked() {
       });
   if (it != resubmit_.end()) {
     resubmit_.erase(it);
+    // The commit came before the marks in the dirty log, which may be missing.
+    if (ring_->ReadChain(static_cast<uint16_t>(record.head), chain_).ok()) {
+      ring_->MarkDirty(chain_);
+    }
     PublishLocked(static_cast<uint16_t>(record.head), record.written);
   }
   StateTxn txn = state_->Begin();
@@ -218,6 +223,9 @@ void QueueRunner::WaitForKickLocked(std::unique_lock<std::mutex>& lock) {
 
 void QueueRunner::Worker::Run() {
   ObserveCrashes(this);
+  PrefaultStack();
+  PrefaultWritable(&chain_, sizeof(chain_));
+  PrefaultWritable(&buffers_, sizeof(buffers_));
   QueueRunner& r = runner_;
   std::unique_lock<std::mutex> lock(r.mutex_);
   ++r.started_;

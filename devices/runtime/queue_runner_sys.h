@@ -86,6 +86,7 @@ class QueueRunner {
   std::condition_variable work_;  // For followers: there is something to do.
   std::condition_variable idle_;  // Nobody is busy; at the start: all up.
   std::optional<SplitRing> ring_;
+  Chain chain_;  // Of Start.
   StateBank* state_ = nullptr;
   BorrowedFd kick_{-1};
   BorrowedFd call_{-1};

@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <cstddef>
 #include <cstring>
 #include <utility>
 
@@ -330,12 +331,18 @@ absl::StatusOr<QueueRunner::Config> VhostUserHost::ConfigOf(
   const QueueState& state = session.queues[queue];
   ASSIGN_OR_RETURN(const SplitRingConfig ring_config, RingOf(session, queue));
   ASSIGN_OR_RETURN(InflightTable table, TableOf(session, queue));
+  uint16_t base = static_cast<uint16_t>(state.base);
+  if (forget_in_flight_) {
+    table.Forget();
+    std::memcpy(&base, ring_config.used + offsetof(vring::Used, idx),
+                sizeof(base));
+  }
   ASSIGN_OR_RETURN(
       SplitRing ring,
       SplitRing::Create(ring_config, &memory_.memory(), std::move(table)));
   QueueRunner::Config config{std::move(ring), state_};
   config.kick = descriptors_.Get(state.kick);
-  config.base = static_cast<uint16_t>(state.base);
+  config.base = base;
   if ((state.address_flags & vhost_user::kVringFlagLog) != 0) {
     config.used_log = GuestAddress{state.log_address};
   }

@@ -44,6 +44,8 @@ class VhostUserHost final : public LaneHandler,
   // that nothing is left to map at promotion. Reads the lane's bytes without
   // owning it; a torn read is seen and skipped.
   void MapAhead(const vhost_user::SessionState& session);
+  // Faults in a slice of what is mapped; false: nothing is left.
+  bool TouchSome() { return memory_.TouchSome(); }
 
   // Takes over: brings memory and queues in line with the committed session.
   // From here on this object serves; `lane` and `state` outlive its last call.
@@ -54,6 +56,9 @@ class VhostUserHost final : public LaneHandler,
   // the VMM's end or by its mistake; the session is forgotten and the store
   // has been told.
   absl::StatusOr<Served> Serve(Lane& lane);
+
+  // DeviceClass::forget_in_flight.
+  void ForgetInFlight() { forget_in_flight_ = true; }
 
   // Stops all queues; requests in flight are answered.
   void StopQueues();
@@ -119,6 +124,7 @@ class VhostUserHost final : public LaneHandler,
   UnalignedMapping inflight_;  // Of the front-end; else the segment's is used.
   StateBank* state_ = nullptr;  // Since Resume.
   int reply_fd_ = -1;
+  bool forget_in_flight_ = false;
 };
 
 }  // namespace holdfast

@@ -129,6 +129,10 @@ class QsdDevice(Device):
             "addr.type=unix,addr.path=%s,writable=on,num-queues=1" %
             self.socket]
 
+    @property
+    def pid(self):
+        return self._process.pid
+
     def start(self):
         self._process = self._start_process(self._command())
         self._wait_socket(self._process)
@@ -171,6 +175,7 @@ class HoldfastDevice(Device):
 
     name = "Holdfast"
     instance = "disk"
+    program = StandaloneDevice.program
 
     def __init__(self, image, options=()):
         super().__init__(image)
@@ -182,7 +187,7 @@ class HoldfastDevice(Device):
         self._last_event = 0
 
     def start(self):
-        binary = os.path.realpath(parts.built(StandaloneDevice.program))
+        binary = os.path.realpath(parts.built(self.program))
         policy = os.path.realpath(
             parts.built("sandbox/policies/virtio_blk.policy"))
         run_dir = self._directory.name
@@ -190,6 +195,8 @@ class HoldfastDevice(Device):
             parts.built("launcher/holdfastd"), "--run-dir=" + run_dir,
             "--store=" + os.path.realpath(
                 parts.built("statestore/store/holdfast-store")),
+            "--store-policy=" + os.path.realpath(
+                parts.built("statestore/store/store.policy")),
             "--allow-binary-dir=" + os.path.dirname(binary),
             "--allow-resource-dir=" + os.path.dirname(self.image),
             "--policy-dir=" + os.path.dirname(policy)])
@@ -276,3 +283,10 @@ class HoldfastDevice(Device):
             if len(answer["events"]) < 128:
                 break
             answer = self.ask("events", str(self._last_event))
+
+
+class ForgetfulDevice(HoldfastDevice):
+    """The negative control: its successors ignore what was in flight."""
+
+    name = "Holdfast without in-flight tables"
+    program = "tests/recovery/forgetful_blk"

@@ -1,0 +1,32 @@
+#include "devices/runtime/prefault.h"
+
+// Of the linker.
+extern "C" {
+extern char __executable_start;
+extern char etext;
+extern char __data_start;
+extern char end;
+}
+
+namespace holdfast {
+namespace {
+
+constexpr size_t kStackDepth = 64 * 1024;
+
+void ReadPages(const volatile char* from, const volatile char* to) {
+  for (; from < to; from += kPrefaultPage) (void)*from;
+}
+
+}  // namespace
+
+void PrefaultProgram() {
+  ReadPages(&__executable_start, &etext);
+  PrefaultWritable(&__data_start, static_cast<size_t>(&end - &__data_start));
+}
+
+void PrefaultStack() {
+  char depth[kStackDepth];
+  PrefaultWritable(depth, sizeof(depth));
+}
+
+}  // namespace holdfast
