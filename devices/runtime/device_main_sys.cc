@@ -161,12 +161,7 @@ class Managed {
     using Kind = store::ChildEvent::Kind;
     switch (event.kind) {
       case Kind::kForward:
-        if (event.slot == store::kSlotConnection) {
-          process_.descriptors().SetConnection(std::move(event.fd),
-                                               event.connection);
-        } else {
-          process_.descriptors().Set(event.slot, std::move(event.fd));
-        }
+        Take(event);
         return absl::OkStatus();
       case Kind::kForwardDone:
         forwarded_ = true;
@@ -179,6 +174,22 @@ class Managed {
         return process_.Promote(event.epoch);
     }
     return absl::OkStatus();
+  }
+
+  // What the device uses for life stays the descriptor that it is: a new store
+  // forwards resources again, and replacing one would close it under a worker.
+  void Take(store::ChildEvent& event) {
+    DescriptorSlots& descriptors = process_.descriptors();
+    if (event.slot == store::kSlotConnection) {
+      if (!event.fd.valid() ||
+          event.connection != descriptors.connection()) {
+        descriptors.SetConnection(std::move(event.fd), event.connection);
+      }
+      return;
+    }
+    const bool for_life = event.slot < store::kSlotFirstSession;
+    if (for_life && descriptors.Get(event.slot).valid()) return;
+    descriptors.Set(event.slot, std::move(event.fd));
   }
 
   DeviceProcess& process_;
