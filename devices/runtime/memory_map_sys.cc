@@ -83,6 +83,10 @@ absl::Status MemoryMap::Update(const SessionState& state,
       next[i].file = kept[i]->file;
     } else {
       next[i].file = descriptors.Get(region.slot);
+      // The VMM may have cut it since it was accepted: better no memory than
+      // one crash after the other.
+      RETURN_IF_ERROR(CheckFileHolds(next[i].file, region.mmap_offset,
+                                     region.size));
       ASSIGN_OR_RETURN(next[i].mapped,
                        MapUnaligned(descriptors.Get(region.slot),
                                     region.mmap_offset, region.size));

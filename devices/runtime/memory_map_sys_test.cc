@@ -110,6 +110,15 @@ TEST(MemoryMap, TouchesWhatTheGuestUsedAndNothingElse) {
   EXPECT_EQ(Resident(at, kSize), 2u);
 }
 
+TEST(MemoryMap, RefusesAFileThatWasCut) {
+  DescriptorSlots slots;
+  slots.Set(kSlot, Memory(4096));
+  MemoryMap map;
+  EXPECT_THAT(map.Update(WithRegion(0, 8192), slots),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("the file has 4096 bytes")));
+}
+
 TEST(CheckFileHolds, RefusesWhatLiesOutside) {
   const UniqueFd fd = Memory(8192);
   EXPECT_OK(CheckFileHolds(fd, 4096, 4096));

@@ -76,7 +76,12 @@ absl::Status VhostUserHost::Resume(Lane& lane, StateBank& state) {
   const SessionState session = StateOf(lane.bank());
   RETURN_IF_ERROR(vhost_user::CheckInvariants(session));
   applied_ = SessionState{};
-  return Apply(session);
+  // What cannot be applied is the VMM's doing (memory that it has cut, say).
+  // The connection goes on, so that its end is seen and the next VMM served.
+  if (const absl::Status applied = Apply(session); !applied.ok()) {
+    LogError("the VMM's settings cannot be applied: ", applied.message());
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<VhostUserHost::Served> VhostUserHost::Serve(Lane& lane) {

@@ -39,7 +39,7 @@ class KilledUnderLoad(unittest.TestCase):
             stalls.summary([kill.recovery_us for kill in run.kills])))
 
     def test_at_depth_32(self):
-        kills = int(os.environ.get("HOLDFAST_KILLS", "300"))
+        kills = int(os.environ.get("HOLDFAST_KILLS", "5000"))
         self.kill(kills=kills, depth=32, longest_pause=0.02)
 
     def test_the_client_notices_when_the_table_is_ignored(self):

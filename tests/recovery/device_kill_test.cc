@@ -150,6 +150,30 @@ TEST(HelloDevice, AMalformedMessageEndsTheConnectionNotTheDevice) {
   Greet(*vmm, 1, 3);
 }
 
+// SIGBUS is a crash like any other; the successor finds memory that is missing,
+// leaves the queue alone and serves the next VMM.
+TEST(HelloDevice, SurvivesMemoryThatTheVmmCutsAway) {
+  auto device = ManagedDevice::Start(HelloOptions());
+  ASSERT_OK(device);
+  {
+    FrontEnd::Options options;
+    options.sealed_memory = false;
+    auto vmm = FrontEnd::Connect((*device)->socket_path(), options);
+    ASSERT_OK(vmm);
+    ASSERT_OK((*vmm)->Start());
+    Greet(**vmm, 1, 3);
+    ASSERT_EQ(ftruncate((*vmm)->memory_fd().get(), 0), 0);
+    ASSERT_OK((*vmm)->Kick(0));
+    auto recovery = (*device)->AwaitRecovery();
+    ASSERT_OK(recovery);
+    EXPECT_EQ(WEXITSTATUS(recovery->wait_status), 128 + SIGBUS);
+    ASSERT_OK((*device)->AddStandby());
+  }
+  const auto vmm = StartedFrontEnd((*device)->socket_path());
+  ASSERT_NE(vmm, nullptr);
+  Greet(*vmm, 4, 3);
+}
+
 ManagedDevice::Options CrashyOptions() {
   ManagedDevice::Options options = HelloOptions();
   options.program = "tests/recovery/crashy_device";

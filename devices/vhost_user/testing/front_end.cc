@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -78,7 +79,14 @@ absl::StatusOr<std::unique_ptr<FrontEnd>> FrontEnd::Adopt(
     UniqueFd socket, const Options& options) {
   std::unique_ptr<FrontEnd> vmm(new FrontEnd(std::move(socket), options));
   const size_t size = options.queues * options.queue_memory;
-  ASSIGN_OR_RETURN(vmm->memory_fd_, CreateSealedMemfd("guest-memory", size));
+  if (options.sealed_memory) {
+    ASSIGN_OR_RETURN(vmm->memory_fd_, CreateSealedMemfd("guest-memory", size));
+  } else {
+    vmm->memory_fd_.Reset(memfd_create("guest-memory", MFD_CLOEXEC));
+    if (ftruncate(vmm->memory_fd_.get(), static_cast<off_t>(size)) != 0) {
+      return ErrnoStatus("ftruncate of guest memory");
+    }
+  }
   ASSIGN_OR_RETURN(vmm->memory_,
                    MapShared(vmm->memory_fd_, 0, size, MapAccess::kReadWrite));
   return vmm;

@@ -40,6 +40,7 @@ class FrontEnd {
     uint64_t features = ~0ull;           // What is acknowledged of what is
     uint64_t protocol_features = ~0ull;  // ... offered, at most.
     bool inflight = true;  // GET_ and SET_INFLIGHT_FD, if offered: as QEMU.
+    bool sealed_memory = true;     // Else it can be cut, as most VMMs' can.
     bool memory_by_slots = false;  // ADD_MEM_REG instead of SET_MEM_TABLE.
     absl::Duration patience = absl::Seconds(20);
   };
