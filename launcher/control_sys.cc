@@ -1,5 +1,6 @@
 #include "launcher/control_sys.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -105,6 +106,12 @@ void ControlServer::Accept() {
     return;
   }
   clients_[next_client_++] = std::move(fd);
+}
+
+void ControlServer::Adopt(UniqueFd connection) {
+  fcntl(connection.get(), F_SETFL,
+        fcntl(connection.get(), F_GETFL) | O_NONBLOCK);
+  clients_[next_client_++] = std::move(connection);
 }
 
 absl::StatusOr<Request> ControlServer::Read(ClientId client) {

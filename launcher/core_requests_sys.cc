@@ -104,7 +104,9 @@ void Core::DumpState(ControlServer::ClientId client, Answer answer,
 absl::StatusOr<uint32_t> Core::ChooseUid(uint32_t wanted) const {
   // The first one is the store's.
   const uint32_t first = options_.uid_base + 1;
-  const uint32_t end = options_.uid_base + options_.uid_count;
+  // The last one is the api's.
+  const uint32_t end =
+      options_.uid_base + options_.uid_count - (options_.api.empty() ? 0 : 1);
   const auto used = [this](uint32_t uid) {
     return std::any_of(instances_.begin(), instances_.end(),
                        [uid](const auto& i) { return i->uid() == uid; });
@@ -187,7 +189,13 @@ absl::Status Core::Inject(const Request& request) {
       raise_ = signal;
       return absl::OkStatus();
     case FaultTarget::kApi:
-      return absl::UnimplementedError("this launcher runs no api");
+      if (!api_pidfd_.valid()) {
+        return absl::UnavailableError(
+            options_.api.empty() ? "this launcher runs no api: start holdfastd "
+                                   "with --api"
+                                 : "the api is being restarted");
+      }
+      return SendSignal(api_pidfd_, signal);
     case FaultTarget::kActive:
     case FaultTarget::kStandby:
       break;

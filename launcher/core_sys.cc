@@ -19,8 +19,8 @@
 namespace holdfast::launcher {
 namespace {
 
-// The store never gives up its place: no budget, only back-off.
-RestartLimits StoreLimits() {
+// Store and api never give up their places: no budget, only back-off.
+RestartLimits ServantLimits() {
   RestartLimits limits;
   limits.budget = 0;
   limits.backoff_base = absl::Milliseconds(50);
@@ -53,10 +53,11 @@ absl::StatusOr<UniqueFd> WatchSignals() {
 Core::Core(const Options& options, CoreStart start)
     : options_(options),
       start_(std::move(start)),
-      store_policy_(StoreLimits(), SequenceBase()),
+      store_policy_(ServantLimits(), SequenceBase()),
+      api_policy_(ServantLimits(), SequenceBase()),
       events_(SequenceBase()) {}
 
-Core::~Core() = default;
+Core::~Core() { EndApi(); }
 
 CoreEnd Core::Run() {
   prctl(PR_SET_NAME, "holdfastd-core");
@@ -95,6 +96,7 @@ absl::Status Core::Prepare() {
   ASSIGN_OR_RETURN(ControlServer control,
                    ControlServer::Create(options_.run_dir + "/core.sock", {}));
   control_.emplace(std::move(control));
+  PrepareApi();
   return absl::OkStatus();
 }
 
@@ -136,6 +138,8 @@ void Core::Work() {
   for (const auto& instance : instances_) instance->CheckChildren();
   RestartStoreIfDue();
   CheckStoreIfDue();
+  CheckApi();
+  RestartApiIfDue();
   const Uptime now = Now();
   for (const auto& instance : instances_) instance->OnTime(now);
   if (stopping_) {
@@ -144,6 +148,7 @@ void Core::Work() {
   RemoveStopped();
   AnswerWaiting();
   if (stopping_ && instances_.empty()) {
+    EndApi();
     EndStore();
     unlink((options_.run_dir + "/core.sock").c_str());
     ReportOwn("core-stopped", getpid(), "", "");
@@ -168,6 +173,7 @@ void Core::Wait() {
     add(store_->fd());
     add(custody_.store_pidfd);
   }
+  if (api_pidfd_.valid()) add(api_pidfd_);
   for (const auto& instance : instances_) {
     for (BorrowedFd pidfd : instance->Pidfds()) add(pidfd);
   }
@@ -205,6 +211,7 @@ Uptime Core::NextDeadline() const {
   Uptime next = store_ != nullptr
                     ? store_check_
                     : store_restart_.value_or(absl::InfiniteDuration());
+  if (api_restart_.has_value()) next = std::min(next, *api_restart_);
   for (const auto& instance : instances_) {
     next = std::min(next, instance->NextDeadline());
   }

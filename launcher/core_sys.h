@@ -78,6 +78,13 @@ class Core final : public InstanceHost {
   void EndStore();
   void KillLeftBehind();
 
+  // The api, when one is wanted.
+  void PrepareApi();
+  absl::Status StartApi();
+  void CheckApi();
+  void RestartApiIfDue();
+  void EndApi();
+
   // The loop.
   void Wait();
   void Work();
@@ -115,6 +122,13 @@ class Core final : public InstanceHost {
   std::optional<Uptime> store_restart_;
   Uptime store_check_;  // When it is asked next whether it lives.
   store::InstanceId next_instance_ = 1;
+
+  // Open while no api runs: who connects then is served by the next one.
+  UniqueFd api_listener_;
+  int api_pid_ = 0;
+  UniqueFd api_pidfd_;  // Not valid: none runs.
+  RestartPolicy api_policy_;
+  std::optional<Uptime> api_restart_;
 
   std::vector<std::unique_ptr<Instance>> instances_;
   EventLog events_;

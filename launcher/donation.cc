@@ -1,5 +1,7 @@
 #include "launcher/donation.h"
 
+#include <utility>
+
 namespace holdfast::launcher {
 namespace {
 
@@ -24,6 +26,17 @@ std::vector<Donation> StoreDonations() {
   return WithStandardStreams(
       {{Gift::kLauncherLink, kStoreLauncherFd, "launcher"},
        {Gift::kFilter, kHandoffFilterFd, "filter"}});
+}
+
+std::vector<Donation> ApiDonations() {
+  std::vector<Donation> rest = {
+      {Gift::kApiListener, kApiListenerFd, "listener"}};
+  static constexpr absl::string_view kNames[kApiLinks] = {"link 0", "link 1",
+                                                          "link 2", "link 3"};
+  for (int i = 0; i < kApiLinks; ++i) {
+    rest.push_back({Gift::kCoreLink, kApiFirstLinkFd + i, kNames[i]});
+  }
+  return WithStandardStreams(std::move(rest));
 }
 
 }  // namespace holdfast::launcher

@@ -17,6 +17,8 @@ enum class Gift {
   kSegment,       // The instance's state.
   kFilter,        // The steady-state program, sealed.
   kLauncherLink,  // The store's channel to the launcher.
+  kApiListener,   // Where the api's clients connect.
+  kCoreLink,      // The api's connections to the core, one after the other.
 };
 
 struct Donation {
@@ -29,9 +31,15 @@ struct Donation {
 // others. Pure; the executor resolves each gift, the sandbox closes the rest.
 std::vector<Donation> DeviceDonations();
 std::vector<Donation> StoreDonations();
+std::vector<Donation> ApiDonations();
 
 // Where holdfast-store finds its channel to the launcher.
 inline constexpr int kStoreLauncherFd = 3;
+
+// Where holdfast-api finds its listener and its links to the core.
+inline constexpr int kApiListenerFd = 3;
+inline constexpr int kApiFirstLinkFd = 4;
+inline constexpr int kApiLinks = 4;
 
 }  // namespace holdfast::launcher
 

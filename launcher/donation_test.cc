@@ -9,7 +9,8 @@ namespace holdfast::launcher {
 namespace {
 
 TEST(Donation, NumbersAndNamesAreUnique) {
-  for (const auto& plan : {DeviceDonations(), StoreDonations()}) {
+  for (const auto& plan :
+       {DeviceDonations(), StoreDonations(), ApiDonations()}) {
     std::set<int> numbers;
     std::set<absl::string_view> names;
     for (const Donation& donation : plan) {
@@ -35,6 +36,17 @@ TEST(Donation, StoreGetsNoSegmentAndNoControlChannel) {
     EXPECT_NE(donation.gift, Gift::kControl);
     EXPECT_NE(donation.gift, Gift::kStoreChannel);
   }
+}
+
+TEST(Donation, ApiGetsNothingOfAnInstance) {
+  int links = 0;
+  for (const Donation& donation : ApiDonations()) {
+    EXPECT_THAT(donation.gift,
+                ::testing::AnyOf(Gift::kNull, Gift::kLog, Gift::kApiListener,
+                                 Gift::kCoreLink));
+    if (donation.gift == Gift::kCoreLink) ++links;
+  }
+  EXPECT_EQ(links, kApiLinks);
 }
 
 }  // namespace

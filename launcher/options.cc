@@ -29,6 +29,7 @@ absl::Status ParseOne(absl::string_view argument, Options& options) {
       {"--allow-socket-dir", &options.socket_dirs},
       {"--policy-dir", &options.policy_dirs}};
   const std::map<absl::string_view, std::string*> texts = {
+      {"--api", &options.api},
       {"--run-dir", &options.run_dir},
       {"--spec-dir", &options.spec_dir},
       {"--store", &options.store},
@@ -71,7 +72,9 @@ absl::StatusOr<Options> ParseOptions(absl::Span<const std::string> args) {
       return status;
     }
   }
-  if (options.uid_count < 2 ||
+  // One for the store, one for the api, one for an instance.
+  const uint32_t least = options.api.empty() ? 2 : 3;
+  if (options.uid_count < least ||
       uint64_t{options.uid_base} + options.uid_count > 0x7fffffff) {
     return Bad("--uid-count",
                "leaves no user for an instance, or ends above 2147483647");
@@ -94,6 +97,8 @@ const char kHelp[] =
     "  --policy-dir=DIR          sandbox policies may come from DIR (repeat)\n"
     "  --store=FILE              holdfast-store  [beside holdfastd]\n"
     "  --store-policy=FILE       its sandbox policy\n"
+    "  --api=FILE                serve the management API with FILE, the\n"
+    "                            program holdfast-api, on RUNDIR/api.sock\n"
     "  --uid-base=N              first user id of the children  [861000]\n"
     "  --uid-count=N             how many there are  [1000]\n"
     "  --help\n"

@@ -21,8 +21,9 @@ struct Options {
   std::vector<std::string> policy_dirs;
   std::string store;         // Empty: beside holdfastd.
   std::string store_policy;  // Empty: no filter, reported as degraded.
+  std::string api;           // holdfast-api; empty: none is run.
   // Children run as users [uid_base, uid_base + uid_count): the store as the
-  // first, each instance as one of its own.
+  // first, the api as the last, each instance as one of its own.
   uint32_t uid_base = 861000;
   uint32_t uid_count = 1000;
 };

@@ -135,4 +135,35 @@ absl::StatusOr<SpawnedChild> SpawnStore(const std::string& program,
   return Start(jail);
 }
 
+absl::StatusOr<SpawnedChild> SpawnApi(const std::string& program, uint32_t uid,
+                                      BorrowedFd listener,
+                                      const std::vector<UniqueFd>& links) {
+  ASSIGN_OR_RETURN(const UniqueFd null, OpenNull());
+  sandbox::JailSpec jail;
+  jail.program = program;
+  jail.argv = {"holdfast-api", "--managed"};
+  // It is linked to shared libraries.
+  jail.root = sandbox::Root::kHost;
+  jail.uid = uid;
+  jail.gid = uid;
+  jail.limits.threads = 128;
+  jail.want_listener = false;
+  // Unlike a device it is of no use without the core that it was made for.
+  jail.die_with_parent = true;
+  size_t next_link = 0;
+  for (const Donation& donation : ApiDonations()) {
+    BorrowedFd source = null;
+    if (donation.gift == Gift::kLog) source = BorrowedFd(STDERR_FILENO);
+    if (donation.gift == Gift::kApiListener) source = listener;
+    if (donation.gift == Gift::kCoreLink) {
+      if (next_link == links.size()) {
+        return absl::InvalidArgumentError("too few links for the api");
+      }
+      source = links[next_link++];
+    }
+    jail.fds.push_back({source, donation.number});
+  }
+  return Start(jail);
+}
+
 }  // namespace holdfast::launcher

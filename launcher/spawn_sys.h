@@ -33,6 +33,12 @@ absl::StatusOr<SpawnedChild> SpawnStore(const std::string& program,
                                         uint32_t uid, BorrowedFd link,
                                         const PolicyFilters& filters);
 
+// Starts holdfast-api as user `uid`, to die with this process; `links` are its
+// ends of the connections to the core, kApiLinks of them.
+absl::StatusOr<SpawnedChild> SpawnApi(const std::string& program, uint32_t uid,
+                                      BorrowedFd listener,
+                                      const std::vector<UniqueFd>& links);
+
 }  // namespace holdfast::launcher
 
 #endif  // HOLDFAST_LAUNCHER_SPAWN_SYS_H_

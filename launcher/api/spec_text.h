@@ -1,0 +1,21 @@
+#ifndef HOLDFAST_LAUNCHER_API_SPEC_TEXT_H_
+#define HOLDFAST_LAUNCHER_API_SPEC_TEXT_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "protos/launch_spec.pb.h"
+
+namespace holdfast::launcher {
+
+// The text form of v1.LaunchSpec, checked by ValidateSpec(). Errors, one a
+// line, name file, line and field and say what to do:
+//   disk0.textproto:4: resources[0].path: 'a.img' is not absolute: give ...
+// `file` is only named. Pure; `text` may be anything.
+absl::StatusOr<v1::LaunchSpec> ParseSpecText(absl::string_view text,
+                                             const std::string& file);
+
+}  // namespace holdfast::launcher
+
+#endif  // HOLDFAST_LAUNCHER_API_SPEC_TEXT_H_

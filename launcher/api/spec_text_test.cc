@@ -1,0 +1,88 @@
+#include "launcher/api/spec_text.h"
+
+#include <string>
+
+#include "base/testing/matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace holdfast::launcher {
+namespace {
+
+using ::holdfast::testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr char kGood[] = R"(# A disk.
+name: "disk0"
+binary: "/usr/lib/holdfast/holdfast-virtio-blk"
+resources {
+  name: "image"
+  path: "/srv/a.img"
+}
+restart { budget: 3 }
+)";
+
+auto Refused(const std::string& start) {
+  return StatusIs(absl::StatusCode::kInvalidArgument, StartsWith(start));
+}
+
+std::string Replaced(std::string text, const std::string& from,
+                     const std::string& to) {
+  return text.replace(text.find(from), from.size(), to);
+}
+
+TEST(SpecText, GoodTextIsTaken) {
+  const auto spec = ParseSpecText(kGood, "a.textproto");
+  ASSERT_OK(spec);
+  EXPECT_EQ(spec->name(), "disk0");
+  EXPECT_EQ(spec->resources(0).path(), "/srv/a.img");
+  EXPECT_EQ(spec->restart().budget(), 3u);
+}
+
+TEST(SpecText, UnknownFieldIsNamedWithItsPlace) {
+  EXPECT_THAT(
+      ParseSpecText(Replaced(kGood, "binary", "binry"), "a.textproto"),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               AllOf(StartsWith("a.textproto:3:"), HasSubstr("binry"))));
+}
+
+TEST(SpecText, WrongValueIsNamedWithItsPlace) {
+  EXPECT_THAT(ParseSpecText(Replaced(kGood, "budget: 3", "budget: -3"), "a"),
+              Refused("a:8:"));
+  EXPECT_THAT(ParseSpecText("name: \"disk0\nbinary: 3", "a"), Refused("a:1:"));
+}
+
+TEST(SpecText, RefusedFieldIsNamedWithItsLine) {
+  EXPECT_THAT(ParseSpecText(Replaced(kGood, "disk0", "Disk 0"), "a"),
+              Refused("a:2: name: 'Disk 0'"));
+  EXPECT_THAT(ParseSpecText(Replaced(kGood, "/srv/a.img", "a.img"), "a"),
+              Refused("a:6: resources[0].path: 'a.img' is not absolute"));
+}
+
+TEST(SpecText, FieldsWithAUnitInTheirNameAreFoundToo) {
+  EXPECT_THAT(
+      ParseSpecText(Replaced(kGood, "budget: 3", "\nbackoff_max_ms: 100000000"),
+                    "a"),
+      Refused("a:9: restart.backoff_max:"));
+}
+
+TEST(SpecText, AbsentFieldIsBlamedOnTheMessageAroundItOrTheFile) {
+  EXPECT_THAT(ParseSpecText("name: \"disk0\"\n", "a"), Refused("a: binary: "));
+  EXPECT_THAT(
+      ParseSpecText(Replaced(kGood, "  path: \"/srv/a.img\"\n", ""), "a"),
+      Refused("a:4: resources[0].path: "));
+}
+
+TEST(SpecText, AnyBytesGiveAnAnswer) {
+  for (const std::string& text :
+       {std::string(), std::string(3, '\0'), std::string("\xff\xfe{"),
+        std::string("resources { resources { }"), std::string(5000, '{'),
+        std::string("name: ") + std::string(2 << 20, 'x')}) {
+    EXPECT_FALSE(ParseSpecText(text, "a").ok());
+  }
+}
+
+}  // namespace
+}  // namespace holdfast::launcher
