@@ -1,0 +1,201 @@
+// holdfastd with its api, and the command line that people use, with real
+// processes.
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "base/testing/matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "launcher/testing/launcher_process.h"
+
+namespace holdfast::launcher {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+struct Output {
+  int status = -1;
+  std::string text;  // Both streams.
+};
+
+// Runs the program `holdfast` on the run directory of `dir`.
+Output Holdfast(const std::string& run_dir, const std::string& words) {
+  const std::string command = Runfile("launcher/cli/holdfast") +
+                              " --run-dir=" + run_dir + " " + words + " 2>&1";
+  Output output;
+  FILE* const pipe = popen(command.c_str(), "r");
+  if (pipe == nullptr) return output;
+  std::array<char, 4096> buffer;
+  while (const size_t got = fread(buffer.data(), 1, buffer.size(), pipe)) {
+    output.text.append(buffer.data(), got);
+  }
+  const int status = pclose(pipe);
+  if (WIFEXITED(status)) output.status = WEXITSTATUS(status);
+  return output;
+}
+
+class Cli : public ::testing::Test {
+ protected:
+  Cli() : launcher_({"--api=" + Runfile("launcher/api/holdfast-api")}) {}
+
+  std::string RunDir() const {
+    return std::filesystem::path(launcher_.File("x")).parent_path().string();
+  }
+  Output Holdfast(const std::string& words) {
+    return launcher::Holdfast(RunDir(), words);
+  }
+  // A spec file of the fake device.
+  std::string SpecFile(const std::string& name) {
+    const std::string path = launcher_.File(name + ".textproto");
+    std::ofstream(path) << "name: \"" << name << "\"\n"
+                        << "binary: \""
+                        << Runfile("launcher/testing/fake_device") << "\"\n"
+                        << "socket_path: \"" << launcher_.File(name + ".sock")
+                        << "\"\n"
+                        << "segment_bytes: 4096\n"
+                        << "restart { budget: 0 backoff_base_ms: 0 }\n";
+    return path;
+  }
+  // The pid of the api that was started last, after event `after`.
+  LaunchEvent AwaitApi(uint64_t after = 0) {
+    const auto event = launcher_.AwaitEvent("api-started", after);
+    EXPECT_OK(event);
+    return event.value_or(LaunchEvent());
+  }
+
+  LauncherProcess launcher_;
+};
+
+TEST_F(Cli, LifeOfAnInstance) {
+  AwaitApi();
+  const Output run = Holdfast("run " + SpecFile("disk0"));
+  EXPECT_EQ(run.text, "disk0 is started\n");
+  ASSERT_EQ(run.status, 0);
+  ASSERT_OK(launcher_.AwaitWhole("disk0"));
+  EXPECT_THAT(Holdfast("list").text,
+              AllOf(HasSubstr("NAME "), HasSubstr("disk0  RUNNING")));
+  EXPECT_THAT(Holdfast("list --json").text, HasSubstr("\"name\":\"disk0\""));
+  EXPECT_THAT(Holdfast("status disk0").text, HasSubstr("epoch:          1\n"));
+
+  const Output inject = Holdfast("inject disk0 kill");
+  EXPECT_EQ(inject.text, "injected\n");
+  EXPECT_EQ(inject.status, 0);
+  ASSERT_OK(launcher_.Await("disk0", [](const InstanceStatus& s) {
+    return s.epoch == 2 && s.standby_ready && !s.restarts.empty();
+  }));
+  EXPECT_THAT(Holdfast("status disk0").text, HasSubstr("1 x SIGKILL"));
+  EXPECT_THAT(Holdfast("events").text, HasSubstr(" disk0 promoted pid="));
+  EXPECT_THAT(Holdfast("events --json").text,
+              HasSubstr("\"type\":\"promoted\""));
+
+  const Output again = Holdfast("run " + SpecFile("disk0"));
+  EXPECT_EQ(again.status, 1);
+  EXPECT_THAT(again.text, HasSubstr("instance 'disk0' exists"));
+  EXPECT_EQ(Holdfast("stop disk0").status, 0);
+  EXPECT_THAT(Holdfast("list").text, Not(HasSubstr("disk0")));
+  const Output gone = Holdfast("stop disk0");
+  EXPECT_EQ(gone.status, 1);
+  EXPECT_EQ(gone.text, "holdfast: no instance 'disk0'\n");
+}
+
+TEST_F(Cli, KilledApiIsReplacedAndNoDeviceNotices) {
+  uint64_t last = AwaitApi().sequence;
+  ASSERT_EQ(Holdfast("run " + SpecFile("disk0")).status, 0);
+  const auto before = launcher_.AwaitWhole("disk0");
+  ASSERT_OK(before);
+  for (int i = 0; i < 3; ++i) {
+    const int pid = AwaitApi().pid;
+    ASSERT_GT(pid, 0);
+    kill(pid, SIGKILL);
+    // Who comes before the next api is there is served by it.
+    const Output list = Holdfast("list");
+    EXPECT_EQ(list.status, 0) << list.text;
+    const LaunchEvent next = AwaitApi(last);
+    EXPECT_NE(next.pid, pid);
+    last = next.sequence;
+  }
+  const Output inject = Holdfast("inject kill --target=api");
+  EXPECT_EQ(inject.status, 0) << inject.text;
+  AwaitApi(last);
+  const auto lost = launcher_.AwaitEvent("api-lost");
+  ASSERT_OK(lost);
+  EXPECT_EQ(lost->cause, "SIGKILL");
+  const auto after = launcher_.AwaitWhole("disk0");
+  ASSERT_OK(after);
+  EXPECT_EQ(after->active_pid, before->active_pid);
+  EXPECT_EQ(after->epoch, before->epoch);
+}
+
+TEST_F(Cli, KilledCoreComesBackWithAnApi) {
+  const uint64_t first = AwaitApi().sequence;
+  ASSERT_EQ(Holdfast("run " + SpecFile("disk0")).status, 0);
+  ASSERT_OK(launcher_.AwaitWhole("disk0"));
+  const Output inject = Holdfast("inject kill --target=core");
+  EXPECT_EQ(inject.status, 0) << inject.text;
+  AwaitApi(first);
+  const Output status = Holdfast("status disk0");
+  EXPECT_EQ(status.status, 0) << status.text;
+  EXPECT_THAT(status.text, HasSubstr("RUNNING"));
+}
+
+TEST_F(Cli, ApiIsAnUnprivilegedUser) {
+  const int pid = AwaitApi().pid;
+  std::ifstream file("/proc/" + std::to_string(pid) + "/status");
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  EXPECT_THAT(text, AllOf(HasSubstr("Uid:\t861999\t861999"),
+                          HasSubstr("CapEff:\t0000000000000000"),
+                          HasSubstr("NoNewPrivs:\t1")));
+  struct stat socket = {};
+  ASSERT_EQ(stat(launcher_.File("api.sock").c_str(), &socket), 0);
+  EXPECT_EQ(socket.st_mode & 077, 0u);
+  EXPECT_EQ(socket.st_uid, 0u);
+}
+
+TEST_F(Cli, NothingIsLeftAfterTheEnd) {
+  AwaitApi();
+  ASSERT_EQ(Holdfast("run " + SpecFile("disk0")).status, 0);
+  ASSERT_OK(launcher_.AwaitWhole("disk0"));
+  const int status = launcher_.Stop();
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  EXPECT_THAT(launcher_.Processes(), IsEmpty());
+  for (const char* name : {"api.sock", "core.sock", "disk0.sock"}) {
+    EXPECT_FALSE(std::filesystem::exists(launcher_.File(name))) << name;
+  }
+}
+
+TEST_F(Cli, ErrorsOfASpecNameTheLine) {
+  AwaitApi();
+  const std::string path = launcher_.File("bad.textproto");
+  std::ofstream(path) << "name: \"disk0\"\nbinary: \"disk\"\n";
+  const Output run = Holdfast("run " + path);
+  EXPECT_EQ(run.status, 1);
+  EXPECT_THAT(run.text, HasSubstr("bad.textproto:2: binary: 'disk' is not"));
+}
+
+TEST(CliAlone, SaysThatNobodyRuns) {
+  const testing::TempDir dir;
+  const Output list = Holdfast(dir.path(), "list");
+  EXPECT_EQ(list.status, 1);
+  EXPECT_THAT(list.text, AllOf(HasSubstr("holdfastd is not running"),
+                               HasSubstr(dir.path() + "/api.sock")));
+  EXPECT_EQ(Holdfast(dir.path(), "fly").status, 2);
+  EXPECT_EQ(Holdfast(dir.path(), "--help").status, 0);
+  EXPECT_EQ(Holdfast(dir.path(), "completion bash | bash -n").status, 0);
+}
+
+}  // namespace
+}  // namespace holdfast::launcher

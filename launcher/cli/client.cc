@@ -1,0 +1,303 @@
+#include "launcher/cli/client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "launcher/api/spec_text.h"
+#include "launcher/cli/render.h"
+#include "protos/management.grpc.pb.h"
+#include "statestore/dump.h"
+#include "statestore/recover.h"
+
+namespace holdfast::cli {
+namespace {
+
+// An api that was killed is there again long before.
+constexpr std::chrono::seconds kConnectTime(5);
+constexpr std::chrono::seconds kCallTime(60);
+
+absl::Status FromGrpc(const grpc::Status& status) {
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
+                      status.error_message());
+}
+
+void Limit(grpc::ClientContext& context) {
+  context.set_deadline(std::chrono::system_clock::now() + kCallTime);
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
+  }
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+absl::Status NotRunning(const Command& command, absl::string_view what) {
+  return absl::UnavailableError(
+      absl::StrCat("holdfastd is not running: ", what, " ", command.socket(),
+                   ": start it with --run-dir=", command.run_dir,
+                   " --api=PATH/holdfast-api, or say --run-dir"));
+}
+
+class Client {
+ public:
+  Client(const Command& command, std::ostream& out)
+      : command_(command), out_(out) {}
+
+  absl::Status Connect() {
+    std::error_code error;
+    if (!std::filesystem::exists(command_.socket(), error)) {
+      if (error == std::errc::permission_denied) {
+        return absl::PermissionDeniedError(absl::StrCat(
+            command_.socket(), ": not permitted: only root may use it"));
+      }
+      return NotRunning(command_, "there is no");
+    }
+    grpc::ChannelArguments args;
+    args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+    args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
+    args.SetMaxReceiveMessageSize(4 << 20);
+    channel_ = grpc::CreateCustomChannel(
+        "unix:" + command_.socket(), grpc::InsecureChannelCredentials(), args);
+    stub_ = v1::Management::NewStub(channel_);
+    return AwaitConnection();
+  }
+
+  absl::Status Run() {
+    ASSIGN_OR_RETURN(const std::string text, ReadFile(command_.file));
+    v1::RunRequest request;
+    ASSIGN_OR_RETURN(*request.mutable_spec(),
+                     launcher::ParseSpecText(text, command_.file));
+    RETURN_IF_ERROR(Connect());
+    v1::RunResponse response;
+    RETURN_IF_ERROR(Call(&Stub::Run, request, response));
+    Print(response, absl::StrCat(request.spec().name(), " is started\n"));
+    return absl::OkStatus();
+  }
+
+  absl::Status List() {
+    v1::ListResponse list;
+    RETURN_IF_ERROR(Call(&Stub::List, v1::ListRequest(), list));
+    Print(list, RenderList(list));
+    return absl::OkStatus();
+  }
+
+  absl::Status Status() {
+    if (command_.instance.empty()) {
+      v1::ListResponse list;
+      RETURN_IF_ERROR(Call(&Stub::List, v1::ListRequest(), list));
+      std::string text;
+      for (const v1::InstanceStatus& status : list.instances()) {
+        absl::StrAppend(&text, text.empty() ? "" : "\n", RenderStatus(status));
+      }
+      Print(list, text.empty() ? "no instances\n" : text);
+      return absl::OkStatus();
+    }
+    v1::StatusRequest request;
+    request.set_instance(command_.instance);
+    v1::InstanceStatus status;
+    RETURN_IF_ERROR(Call(&Stub::Status, request, status));
+    Print(status, RenderStatus(status));
+    return absl::OkStatus();
+  }
+
+  absl::Status Stop() {
+    v1::StopRequest request;
+    request.set_instance(command_.instance);
+    v1::StopResponse response;
+    RETURN_IF_ERROR(Call(&Stub::Stop, request, response));
+    Print(response, absl::StrCat(command_.instance, " is stopped\n"));
+    return absl::OkStatus();
+  }
+
+  absl::Status Restart() {
+    v1::RestartRequest request;
+    request.set_instance(command_.instance);
+    v1::RestartResponse response;
+    RETURN_IF_ERROR(Call(&Stub::Restart, request, response));
+    Print(response, absl::StrCat(command_.instance, " is restarted\n"));
+    return absl::OkStatus();
+  }
+
+  absl::Status Inject() {
+    v1::InjectRequest request;
+    request.set_instance(command_.instance);
+    request.set_fault(command_.fault);
+    request.set_target(command_.target);
+    v1::InjectResponse response;
+    const absl::Status status = Call(&Stub::Inject, request, response);
+    // It was connected: the answer died with the one who had to give it.
+    const bool hit =
+        absl::IsUnavailable(status) && channel_lost_ &&
+        (command_.target == v1::API || command_.target == v1::CORE);
+    if (!hit) RETURN_IF_ERROR(status);
+    Print(response, "injected\n");
+    return absl::OkStatus();
+  }
+
+  absl::Status Events() {
+    uint64_t since = command_.since;
+    while (true) {
+      const absl::Status status = ReadEvents(since);
+      if (!command_.follow || !absl::IsUnavailable(status)) return status;
+      // The api was killed: the next one knows the same events.
+      RETURN_IF_ERROR(AwaitConnection());
+    }
+  }
+
+  absl::Status StateDump() {
+    ASSIGN_OR_RETURN(const std::string segment, ReadSegment());
+    if (command_.file.empty()) {
+      const RecoveryReport report = Examine(segment);
+      out_ << (command_.json ? DumpJson(report) + "\n" : Dump(report));
+      return absl::OkStatus();
+    }
+    std::ofstream file(command_.file, std::ios::binary);
+    file << segment;
+    file.close();
+    if (!file) {
+      return absl::DataLossError(
+          absl::StrCat(command_.file, ": cannot be written"));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status StateDiff() {
+    ASSIGN_OR_RETURN(const std::string before, ReadFile(command_.file));
+    RETURN_IF_ERROR(Connect());
+    ASSIGN_OR_RETURN(const std::string now, ReadSegment());
+    const RecoveryReport from = Examine(before), to = Examine(now);
+    out_ << (command_.json ? DiffJson(from, to) + "\n" : Diff(from, to));
+    return absl::OkStatus();
+  }
+
+ private:
+  using Stub = v1::Management::Stub;
+
+  absl::Status AwaitConnection() {
+    if (channel_->WaitForConnected(std::chrono::system_clock::now() +
+                                   kConnectTime)) {
+      return absl::OkStatus();
+    }
+    return NotRunning(command_, "nobody answers at");
+  }
+
+  template <typename Request, typename Response>
+  absl::Status Call(grpc::Status (Stub::*method)(grpc::ClientContext*,
+                                                 const Request&, Response*),
+                    const Request& request, Response& response) {
+    grpc::ClientContext context;
+    Limit(context);
+    const grpc::Status status =
+        (stub_.get()->*method)(&context, request, &response);
+    channel_lost_ = status.error_code() == grpc::StatusCode::UNAVAILABLE &&
+                    channel_->GetState(false) != GRPC_CHANNEL_READY;
+    return FromGrpc(status);
+  }
+
+  absl::Status ReadEvents(uint64_t& since) {
+    grpc::ClientContext context;
+    if (!command_.follow) Limit(context);
+    v1::EventsRequest request;
+    request.set_since(since);
+    request.set_follow(command_.follow);
+    const auto reader = stub_->Events(&context, request);
+    v1::EventsResponse events;
+    while (reader->Read(&events)) {
+      since = events.last_sequence();
+      if (command_.json) {
+        for (const v1::Event& event : events.events())
+          out_ << RenderJson(event);
+      } else {
+        out_ << RenderEvents(events);
+      }
+      out_.flush();
+    }
+    return FromGrpc(reader->Finish());
+  }
+
+  absl::StatusOr<std::string> ReadSegment() {
+    grpc::ClientContext context;
+    Limit(context);
+    v1::StateDumpRequest request;
+    request.set_instance(command_.instance);
+    const auto reader = stub_->StateDump(&context, request);
+    std::string segment;
+    v1::StateDumpResponse response;
+    while (reader->Read(&response)) segment += response.piece();
+    RETURN_IF_ERROR(FromGrpc(reader->Finish()));
+    return segment;
+  }
+
+  static RecoveryReport Examine(const std::string& segment) {
+    return Recover(absl::MakeConstSpan(
+        reinterpret_cast<const uint8_t*>(segment.data()), segment.size()));
+  }
+
+  void Print(const google::protobuf::Message& message,
+             const std::string& text) {
+    out_ << (command_.json ? RenderJson(message) : text);
+  }
+
+  const Command& command_;
+  std::ostream& out_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<Stub> stub_;
+  bool channel_lost_ = false;  // By the last call.
+};
+
+}  // namespace
+
+absl::Status Execute(const Command& command, std::ostream& out) {
+  using Verb = Command::Verb;
+  Client client(command, out);
+  switch (command.verb) {
+    case Verb::kHelp:
+      out << HelpText(command.topic);
+      return absl::OkStatus();
+    case Verb::kCompletion:
+      out << kBashCompletion;
+      return absl::OkStatus();
+    // What is wrong with a file is said even when nobody runs.
+    case Verb::kRun:
+      return client.Run();
+    case Verb::kStateDiff:
+      return client.StateDiff();
+    default:
+      break;
+  }
+  RETURN_IF_ERROR(client.Connect());
+  switch (command.verb) {
+    case Verb::kList:
+      return client.List();
+    case Verb::kStatus:
+      return client.Status();
+    case Verb::kEvents:
+      return client.Events();
+    case Verb::kStop:
+      return client.Stop();
+    case Verb::kRestart:
+      return client.Restart();
+    case Verb::kInject:
+      return client.Inject();
+    case Verb::kStateDump:
+      return client.StateDump();
+    default:
+      return absl::InternalError("unknown command");
+  }
+}
+
+}  // namespace holdfast::cli

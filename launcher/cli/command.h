@@ -1,0 +1,57 @@
+#ifndef HOLDFAST_LAUNCHER_CLI_COMMAND_H_
+#define HOLDFAST_LAUNCHER_CLI_COMMAND_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "protos/management.pb.h"
+
+namespace holdfast::cli {
+
+// What the command line of `holdfast` asks for.
+struct Command {
+  enum class Verb {
+    kHelp,
+    kRun,
+    kList,
+    kStatus,
+    kEvents,
+    kStop,
+    kRestart,
+    kStateDump,
+    kStateDiff,
+    kInject,
+    kCompletion,
+  };
+
+  Verb verb = Verb::kHelp;
+  std::string topic;  // kHelp: the command, or empty for all.
+  std::string run_dir = "/run/holdfast";
+  bool json = false;
+  std::string instance;  // kStatus: empty for all.
+  std::string file;      // kRun: the spec. kStateDump, kStateDiff: a segment.
+  bool follow = false;   // kEvents
+  uint64_t since = 0;    // kEvents
+  v1::Fault fault{};
+  v1::FaultTarget target{};
+
+  std::string socket() const { return run_dir + "/api.sock"; }
+};
+
+// Pure. kInvalidArgument says what is wrong and which help to read. `args`
+// without argv[0].
+absl::StatusOr<Command> ParseCommand(absl::Span<const std::string> args);
+
+// The help of one command, or of all when `topic` names none.
+std::string HelpText(absl::string_view topic);
+
+// A script for bash: source <(holdfast completion bash)
+extern const char kBashCompletion[];
+
+}  // namespace holdfast::cli
+
+#endif  // HOLDFAST_LAUNCHER_CLI_COMMAND_H_

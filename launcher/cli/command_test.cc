@@ -1,0 +1,109 @@
+#include "launcher/cli/command.h"
+
+#include "base/testing/matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace holdfast::cli {
+namespace {
+
+using ::holdfast::testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using Verb = Command::Verb;
+
+absl::StatusOr<Command> Parse(std::vector<std::string> args) {
+  return ParseCommand(args);
+}
+
+auto Refused(const std::string& text) {
+  return StatusIs(absl::StatusCode::kInvalidArgument,
+                  AllOf(HasSubstr(text), HasSubstr("--help)")));
+}
+
+TEST(Command, EachCommandIsUnderstood) {
+  EXPECT_EQ(Parse({"run", "a.textproto"})->file, "a.textproto");
+  EXPECT_EQ(Parse({"list"})->verb, Verb::kList);
+  EXPECT_EQ(Parse({"status"})->instance, "");
+  EXPECT_EQ(Parse({"status", "d"})->instance, "d");
+  EXPECT_EQ(Parse({"stop", "d"})->verb, Verb::kStop);
+  EXPECT_EQ(Parse({"restart", "d"})->verb, Verb::kRestart);
+  EXPECT_EQ(Parse({"state", "dump", "d"})->verb, Verb::kStateDump);
+  EXPECT_EQ(Parse({"state", "dump", "d", "--output=f"})->file, "f");
+  EXPECT_EQ(Parse({"state", "diff", "d", "f"})->verb, Verb::kStateDiff);
+  EXPECT_EQ(Parse({"completion", "bash"})->verb, Verb::kCompletion);
+  const auto events = Parse({"events", "--follow", "--since", "7"});
+  ASSERT_OK(events);
+  EXPECT_TRUE(events->follow);
+  EXPECT_EQ(events->since, 7u);
+}
+
+TEST(Command, OptionsOfAllCommandsStandAnywhere) {
+  for (const auto& words :
+       {std::vector<std::string>{"--run-dir=/r", "list", "--json"},
+        {"list", "--json", "--run-dir", "/r"}}) {
+    const auto command = ParseCommand(words);
+    ASSERT_OK(command);
+    EXPECT_TRUE(command->json);
+    EXPECT_EQ(command->socket(), "/r/api.sock");
+  }
+  EXPECT_EQ(Parse({"list"})->socket(), "/run/holdfast/api.sock");
+}
+
+TEST(Command, InjectHitsTheActiveProcessUnlessToldOtherwise) {
+  const auto kill = Parse({"inject", "d", "kill"});
+  ASSERT_OK(kill);
+  EXPECT_EQ(kill->instance, "d");
+  EXPECT_EQ(kill->fault, v1::KILL);
+  EXPECT_EQ(kill->target, v1::ACTIVE);
+  const auto segv = Parse({"inject", "d", "segv", "--target", "standby"});
+  ASSERT_OK(segv);
+  EXPECT_EQ(segv->fault, v1::SEGV);
+  EXPECT_EQ(segv->target, v1::STANDBY);
+  const auto stop = Parse({"inject", "stop", "--target=api"});
+  ASSERT_OK(stop);
+  EXPECT_EQ(stop->fault, v1::STOP);
+  EXPECT_EQ(stop->target, v1::API);
+}
+
+TEST(Command, WrongUsageSaysWhatIsWrongAndWhereToRead) {
+  EXPECT_THAT(Parse({}), Refused("which command?"));
+  EXPECT_THAT(Parse({"fly"}), Refused("no command 'fly'"));
+  EXPECT_THAT(Parse({"state"}), Refused("no command 'state'"));
+  EXPECT_THAT(Parse({"run"}), Refused("run: too few"));
+  EXPECT_THAT(Parse({"list", "x"}), Refused("list: too many"));
+  EXPECT_THAT(Parse({"list", "--follow"}), Refused("unknown option --follow"));
+  EXPECT_THAT(Parse({"list", "--run-dir="}), Refused("unknown option"));
+  EXPECT_THAT(Parse({"events", "--since=x"}), Refused("not a number"));
+  EXPECT_THAT(Parse({"inject", "d"}), Refused("needs INSTANCE"));
+  EXPECT_THAT(Parse({"inject", "d", "KILL"}), Refused("'KILL' is none of"));
+  EXPECT_THAT(Parse({"inject", "d", "hug"}), Refused("'hug' is none of"));
+  EXPECT_THAT(Parse({"inject", "d", "kill", "--target=moon"}),
+              Refused("'moon' is none of"));
+  EXPECT_THAT(Parse({"inject", "d", "kill", "--target=core"}),
+              Refused("no instance"));
+  EXPECT_THAT(Parse({"completion", "fish"}), Refused("only bash"));
+}
+
+TEST(Command, HelpIsThereForAllAndEach) {
+  EXPECT_EQ(Parse({"--help"})->verb, Verb::kHelp);
+  EXPECT_EQ(Parse({"run", "--help"})->topic, "run");
+  EXPECT_EQ(Parse({"state", "diff", "-h"})->topic, "state diff");
+  EXPECT_EQ(Parse({"help", "state", "dump"})->topic, "state dump");
+  const std::string all = HelpText("");
+  for (const char* name :
+       {"run", "list", "status", "events", "stop", "restart", "state dump",
+        "state diff", "inject", "completion"}) {
+    EXPECT_THAT(all, HasSubstr(std::string("\n  ") + name));
+    const std::string one = HelpText(name);
+    EXPECT_THAT(one, AllOf(HasSubstr(std::string("usage: holdfast ") + name),
+                           HasSubstr("examples:\n  "), HasSubstr("--json"),
+                           Not(HasSubstr("commands:"))));
+  }
+  EXPECT_THAT(HelpText("state"),
+              AllOf(HasSubstr("state dump"), HasSubstr("state diff")));
+}
+
+}  // namespace
+}  // namespace holdfast::cli

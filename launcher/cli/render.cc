@@ -1,0 +1,165 @@
+#include "launcher/cli/render.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "absl/time/time.h"
+
+namespace holdfast::cli {
+namespace {
+
+using Row = std::vector<std::string>;
+
+std::string Clean(std::string text) {
+  for (char& c : text) {
+    if ((c >= 0 && c < 0x20) || c == 0x7f) c = '?';
+  }
+  return text;
+}
+
+std::string OrDash(std::string text) {
+  return text.empty() ? "-" : Clean(std::move(text));
+}
+
+std::string Pid(int32_t pid) { return pid == 0 ? "-" : absl::StrCat(pid); }
+
+std::string Microseconds(uint64_t us) {
+  if (us < 10000) return absl::StrCat(us, "us");
+  return absl::StrFormat("%.1fms", static_cast<double>(us) / 1000);
+}
+
+std::string Uptime(uint64_t us) {
+  const uint64_t seconds = us / 1000000;
+  if (seconds < 3600) {
+    return absl::StrFormat("%dm%02ds", seconds / 60, seconds % 60);
+  }
+  if (seconds < 86400) {
+    return absl::StrFormat("%dh%02dm", seconds / 3600, seconds / 60 % 60);
+  }
+  return absl::StrFormat("%dd%02dh", seconds / 86400, seconds / 3600 % 24);
+}
+
+std::string Table(const std::vector<Row>& rows) {
+  std::vector<size_t> widths;
+  for (const Row& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) {
+      widths[i] = std::max(widths[i], row[i].size());
+    }
+  }
+  std::string text;
+  for (const Row& row : rows) {
+    for (size_t i = 0; i + 1 < row.size(); ++i) {
+      absl::StrAppend(&text, row[i],
+                      std::string(widths[i] - row[i].size() + 2, ' '));
+    }
+    absl::StrAppend(&text, row.back(), "\n");
+  }
+  return text;
+}
+
+std::string Standby(const v1::InstanceStatus& status) {
+  if (status.standby_pid() == 0) return "-";
+  return absl::StrCat(status.standby_pid(),
+                      status.standby_ready() ? "" : " (not ready)");
+}
+
+std::string Losses(const v1::InstanceStatus& status) {
+  return absl::StrJoin(
+      status.restarts(), ", ", [](std::string* out, const auto& restart) {
+        absl::StrAppend(out, restart.count(), " x ", Clean(restart.cause()));
+      });
+}
+
+}  // namespace
+
+std::string RenderList(const v1::ListResponse& list) {
+  std::vector<Row> rows = {{"NAME", "STATE", "ACTIVE", "STANDBY", "VMM",
+                            "UPTIME", "RECOVERIES", "LAST"}};
+  for (const v1::InstanceStatus& status : list.instances()) {
+    rows.push_back(
+        {OrDash(status.name()), OrDash(status.state()),
+         Pid(status.active_pid()), Standby(status),
+         status.connected() ? "connected" : "-", Uptime(status.uptime_us()),
+         absl::StrCat(status.recoveries()),
+         status.recoveries() == 0 ? "-"
+                                  : Microseconds(status.last_recovery_us())});
+  }
+  return Table(rows);
+}
+
+std::string RenderStatus(const v1::InstanceStatus& status) {
+  std::vector<Row> rows = {
+      {"name:", OrDash(status.name())},
+      {"state:", OrDash(status.state())},
+      {"binary:", OrDash(status.binary())},
+      {"socket:", OrDash(status.socket_path())},
+      {"VMM:", status.connected() ? "connected" : "not connected"},
+      {"active:", Pid(status.active_pid())},
+      {"standby:", Standby(status)},
+      {"epoch:", absl::StrCat(status.epoch())},
+      {"uptime:", Uptime(status.uptime_us())},
+      {"segment:", absl::StrCat(status.segment_bytes(), " bytes")},
+      {"recoveries:",
+       status.recoveries() == 0
+           ? "0"
+           : absl::StrCat(status.recoveries(), " (last ",
+                          Microseconds(status.last_recovery_us()), ", longest ",
+                          Microseconds(status.max_recovery_us()), ")")},
+      {"lost children:", status.restarts().empty() ? "none" : Losses(status)},
+      {"crash budget:", absl::StrCat(status.crash_budget())}};
+  for (const std::string& degraded : status.degraded()) {
+    rows.push_back({"degraded:", Clean(std::string(absl::StripPrefix(
+                                     degraded, "degraded: ")))});
+  }
+  return Table(rows);
+}
+
+std::string RenderEvents(const v1::EventsResponse& events) {
+  std::string text;
+  if (events.lost() > 0) {
+    absl::StrAppend(&text, "(events before these were overwritten)\n");
+  }
+  for (const v1::Event& event : events.events()) {
+    absl::StrAppend(&text,
+                    absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ",
+                                     absl::FromUnixNanos(event.unix_ns()),
+                                     absl::UTCTimeZone()),
+                    " ",
+                    event.instance().empty() ? "-" : Clean(event.instance()),
+                    " ", Clean(event.type()));
+    if (event.pid() != 0) absl::StrAppend(&text, " pid=", event.pid());
+    if (!event.cause().empty()) {
+      absl::StrAppend(&text, " cause=\"", Clean(event.cause()), "\"");
+    }
+    if (event.microseconds() != 0) {
+      absl::StrAppend(&text, " us=", event.microseconds());
+    }
+    if (!event.detail().empty()) {
+      absl::StrAppend(&text, " ", Clean(event.detail()));
+    }
+    absl::StrAppend(&text, "\n");
+  }
+  return text;
+}
+
+std::string RenderJson(const google::protobuf::Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string text;
+  // Fails only on text that is not UTF-8.
+  if (!google::protobuf::util::MessageToJsonString(message, &text, options)
+           .ok()) {
+    return "{\"error\":\"not printable as JSON\"}\n";
+  }
+  return text + "\n";
+}
+
+}  // namespace holdfast::cli

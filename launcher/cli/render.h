@@ -1,0 +1,27 @@
+#ifndef HOLDFAST_LAUNCHER_CLI_RENDER_H_
+#define HOLDFAST_LAUNCHER_CLI_RENDER_H_
+
+#include <string>
+
+#include "google/protobuf/message.h"
+#include "protos/management.pb.h"
+
+namespace holdfast::cli {
+
+// Messages as text for people: lines that end with a newline. Pure. Control
+// characters are replaced, so that no text can play with the terminal.
+
+// A table, one instance a line.
+std::string RenderList(const v1::ListResponse& list);
+// One fact a line.
+std::string RenderStatus(const v1::InstanceStatus& status);
+// One event a line; the time is UTC.
+std::string RenderEvents(const v1::EventsResponse& events);
+
+// Any message as one line of JSON, with the names of the .proto file and with
+// every field.
+std::string RenderJson(const google::protobuf::Message& message);
+
+}  // namespace holdfast::cli
+
+#endif  // HOLDFAST_LAUNCHER_CLI_RENDER_H_

@@ -1,0 +1,95 @@
+#include "launcher/cli/render.h"
+
+#include <google/protobuf/text_format.h>
+
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace holdfast::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+template <typename Message>
+Message FromText(const std::string& text) {
+  Message message;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message));
+  return message;
+}
+
+constexpr char kDisk[] = R"pb(
+  name: "disk0"
+  state: "RUNNING"
+  binary: "/usr/lib/holdfast/disk"
+  socket_path: "/run/holdfast/disk0.sock"
+  active_pid: 4711
+  standby_pid: 4712
+  standby_ready: true
+  connected: true
+  epoch: 4
+  uptime_us: 7384000000
+  recoveries: 3
+  last_recovery_us: 57
+  max_recovery_us: 12345
+  segment_bytes: 1048576
+  crash_budget: 7
+  restarts { cause: "SIGKILL" count: 2 }
+  restarts { cause: "sandbox violation (SIGSYS)" count: 1 }
+  degraded: "degraded: selinux: this kernel has none"
+)pb";
+
+std::string Golden() {
+  std::ifstream file("launcher/cli/golden/render.txt");
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+std::string RenderAll() {
+  v1::ListResponse list;
+  std::string text = "# list, empty\n" + RenderList(list);
+  *list.add_instances() = FromText<v1::InstanceStatus>(kDisk);
+  *list.add_instances() = FromText<v1::InstanceStatus>(
+      "name: \"a-long-name-of-an-rng\" state: \"QUARANTINED\" "
+      "uptime_us: 59000000");
+  text += "# list\n" + RenderList(list);
+  text += "# status\n" + RenderStatus(list.instances(0));
+  text += "# status, nothing there\n" + RenderStatus(v1::InstanceStatus());
+  text += "# events\n" + RenderEvents(FromText<v1::EventsResponse>(R"pb(
+            lost: 3
+            events { unix_ns: 1700000000123456789 type: "core-started" pid: 9 }
+            events {
+              unix_ns: 1700000001000000000
+              type: "promoted"
+              instance: "disk0"
+              pid: 4712
+              cause: "SIGKILL"
+              microseconds: 57
+              detail: "d"
+            }
+          )pb"));
+  text += "# json\n" + RenderJson(list.instances(1));
+  return text;
+}
+
+TEST(Render, IsAsInTheGoldenFile) { EXPECT_EQ(RenderAll(), Golden()); }
+
+TEST(Render, TextCannotPlayWithTheTerminal) {
+  const auto events = FromText<v1::EventsResponse>(
+      "events { type: \"x\" detail: \"a\\033[2Jb\\nc\" }");
+  EXPECT_THAT(RenderEvents(events), HasSubstr("a?[2Jb?c\n"));
+  EXPECT_THAT(RenderEvents(events), Not(HasSubstr("\033")));
+}
+
+TEST(Render, JsonHasEveryFieldOnOneLine) {
+  const std::string json = RenderJson(v1::InstanceStatus());
+  EXPECT_THAT(json, HasSubstr("\"standby_ready\":false"));
+  EXPECT_THAT(json, HasSubstr("\"degraded\":[]"));
+  EXPECT_EQ(json.find('\n'), json.size() - 1);
+}
+
+}  // namespace
+}  // namespace holdfast::cli
