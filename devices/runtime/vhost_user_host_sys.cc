@@ -328,6 +328,16 @@ absl::Status VhostUserHost::ApplyQueue(const SessionState& session,
   runner.Stop();
   ASSIGN_OR_RETURN(QueueRunner::Config config, ConfigOf(session, queue));
   config.call = call;
+  const absl::Status started = runner.Start(std::move(config));
+  if (!absl::IsDataLoss(started)) return started;
+  // The table and the ring contradict each other: the guest has laid the ring
+  // out anew, or written over it. A new life of the queue serves it again.
+  LogError("queue ", queue, ": what was in flight is given up: ",
+           started.message());
+  ASSIGN_OR_RETURN(InflightTable table, TableOf(session, queue));
+  table.Forget();
+  ASSIGN_OR_RETURN(config, ConfigOf(session, queue));
+  config.call = call;
   return runner.Start(std::move(config));
 }
 
