@@ -42,8 +42,8 @@ absl::StatusOr<UniqueFd> CreateSealedMemfd(const char* name, size_t size) {
   if (ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
     return ErrnoStatus("ftruncate of a new memfd");
   }
-  if (fcntl(fd.get(), F_ADD_SEALS,
-            F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+  if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) !=
+      0) {
     return ErrnoStatus("sealing a new memfd");
   }
   return fd;

@@ -7,12 +7,11 @@
 #include "absl/status/statusor.h"
 
 // Returns from the enclosing function when `expr`, an absl::Status, is not OK.
-#define RETURN_IF_ERROR(expr)                                   \
-  do {                                                          \
-    if (absl::Status holdfast_status = (expr);                  \
-        !holdfast_status.ok()) {                                \
-      return holdfast_status;                                   \
-    }                                                           \
+#define RETURN_IF_ERROR(expr)                                           \
+  do {                                                                  \
+    if (absl::Status holdfast_status = (expr); !holdfast_status.ok()) { \
+      return holdfast_status;                                           \
+    }                                                                   \
   } while (false)
 
 #define HOLDFAST_CONCAT_INNER(a, b) a##b

@@ -124,9 +124,8 @@ absl::StatusOr<ReceivedMessage> ReceiveWithFds(BorrowedFd fd,
     return ErrnoStatus("recvmsg");
   }
   TakeFds(header, fds);
-  return ReceivedMessage{
-      static_cast<size_t>(got),
-      (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0};
+  return ReceivedMessage{static_cast<size_t>(got),
+                         (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0};
 }
 
 absl::StatusOr<UniqueFd> ConnectTo(const std::string& path) {
@@ -142,8 +141,7 @@ absl::StatusOr<UniqueFd> ConnectTo(const std::string& path) {
 
 absl::StatusOr<UniqueFd> ListenAt(const std::string& path) {
   ASSIGN_OR_RETURN(const sockaddr_un address, AddressOf(path));
-  UniqueFd fd(
-      socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.valid()) return ErrnoStatus("socket");
   const auto* raw = reinterpret_cast<const sockaddr*>(&address);
   if (bind(fd.get(), raw, sizeof(address)) != 0) {

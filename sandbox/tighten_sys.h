@@ -19,9 +19,9 @@ namespace holdfast::sandbox {
 //
 // Every thread must have reached a line of its own first: one that is still
 // being started by the C library makes calls (rseq, set_robust_list) that no
-// steady filter allows, and dies. Errors: kInvalidArgument for bytes that are no filter;
-// kNotFound (ESRCH) when a thread has a filter of its own. After an error
-// nothing is in force and the device must not serve.
+// steady filter allows, and dies. Errors: kInvalidArgument for bytes that are
+// no filter; kNotFound (ESRCH) when a thread has a filter of its own. After an
+// error nothing is in force and the device must not serve.
 absl::Status ApplySteadyFilter(absl::Span<const uint8_t> program_bytes);
 
 // The same with the filter in `filter`, the memfd at kHandoffFilterFd, after

@@ -13,9 +13,9 @@ absl::StatusOr<uint64_t> DeviceOptions::Number(absl::string_view name,
   if (it == values_.end()) return fallback;
   uint64_t value;
   if (!absl::SimpleAtoi(it->second, &value) || value < least || value > most) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--", name, "=", it->second, ": give a number from ",
-                     least, " to ", most));
+    return absl::InvalidArgumentError(absl::StrCat("--", name, "=", it->second,
+                                                   ": give a number from ",
+                                                   least, " to ", most));
   }
   return value;
 }

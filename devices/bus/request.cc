@@ -45,11 +45,11 @@ Request::Request(uint16_t queue, uint16_t head,
       writable_size_(TotalSize(writable)) {}
 
 size_t Request::Read(absl::Span<uint8_t> out) {
-  const size_t n = ForEachPiece(
-      readable_, read_position_, out.size(),
-      [&](const uint8_t* guest, size_t at, size_t size) {
-        std::memcpy(out.data() + at, guest, size);
-      });
+  const size_t n =
+      ForEachPiece(readable_, read_position_, out.size(),
+                   [&](const uint8_t* guest, size_t at, size_t size) {
+                     std::memcpy(out.data() + at, guest, size);
+                   });
   read_position_ += n;
   return n;
 }

@@ -37,8 +37,8 @@ class Txn {
   // device-writable part being new. Once a request; a request for which
   // OnRequest does not call it is completed with nothing written.
   void Complete(Request& request, size_t written) {
-    written_ = written < request.writable_size() ? written
-                                                 : request.writable_size();
+    written_ =
+        written < request.writable_size() ? written : request.writable_size();
   }
 
   // For the framework: what Complete said.

@@ -46,8 +46,7 @@ class VirtioSpec {
   // `device_id` is one of virtio::kDeviceId….
   explicit VirtioSpec(uint32_t device_id) : device_id_(device_id) {}
 
-  VirtioSpec& Queue(std::string name, uint16_t max_size,
-                    uint16_t workers = 1) {
+  VirtioSpec& Queue(std::string name, uint16_t max_size, uint16_t workers = 1) {
     queues_.push_back({std::move(name), max_size, workers});
     return *this;
   }

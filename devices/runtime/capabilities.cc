@@ -44,12 +44,11 @@ std::string CapabilitiesJson(const VirtioSpec& spec,
     queues.push_back(absl::StrCat("{\"name\":", Quoted(queue.name),
                                   ",\"max-size\":", queue.max_size, "}"));
   }
-  return absl::StrCat(
-      "{\"type\":", Quoted(TypeName(spec.device_id())), ",\"features\":[",
-      absl::StrJoin(features, ","),
-      "],\"holdfast\":{\"device-id\":", spec.device_id(),
-      ",\"compat-version\":", spec.compat_version(), ",\"queues\":[",
-      absl::StrJoin(queues, ","), "]}}\n");
+  return absl::StrCat("{\"type\":", Quoted(TypeName(spec.device_id())),
+                      ",\"features\":[", absl::StrJoin(features, ","),
+                      "],\"holdfast\":{\"device-id\":", spec.device_id(),
+                      ",\"compat-version\":", spec.compat_version(),
+                      ",\"queues\":[", absl::StrJoin(queues, ","), "]}}\n");
 }
 
 }  // namespace holdfast

@@ -71,8 +71,8 @@ absl::StatusOr<CommandLine> ParseCommandLine(
   for (size_t i = 0; i < arguments.size(); ++i) {
     absl::string_view argument = arguments[i];
     if (!absl::ConsumePrefix(&argument, "--")) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "unexpected argument '", arguments[i], "': see --help"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("unexpected argument '", arguments[i], "': see --help"));
     }
     const size_t equals = argument.find('=');
     const std::string name(argument.substr(0, equals));

@@ -14,12 +14,12 @@ namespace holdfast {
 // The standard command line of a device program, after QEMU's "Backend program
 // conventions" (docs/interop/vhost-user.rst).
 struct CommandLine {
-  std::string socket_path;         // --socket-path: listen there.
-  int fd = -1;                     // --fd: a listening or connected socket.
+  std::string socket_path;  // --socket-path: listen there.
+  int fd = -1;              // --fd: a listening or connected socket.
   bool print_capabilities = false;
   bool help = false;
-  uint32_t compat_version = 0;     // --compat-version; 0: the newest.
-  DeviceOptions options;           // The device's own options...
+  uint32_t compat_version = 0;  // --compat-version; 0: the newest.
+  DeviceOptions options;        // The device's own options...
   std::map<std::string, std::string> resources;  // ... and --NAME=PATH.
 };
 

@@ -64,9 +64,9 @@ TEST(CommandLine, SwitchesTakeOnAndOff) {
 
 TEST(CommandLine, HelpNamesEveryOption) {
   const std::string help = HelpText("dev", kOptions, {"image"});
-  for (const char* name : {"--socket-path=PATH", "--fd=N", "--image=PATH",
-                           "--num-queues=N", "--read-only",
-                           "--print-capabilities", "--compat-version=N"}) {
+  for (const char* name :
+       {"--socket-path=PATH", "--fd=N", "--image=PATH", "--num-queues=N",
+        "--read-only", "--print-capabilities", "--compat-version=N"}) {
     EXPECT_THAT(help, HasSubstr(name));
   }
 }

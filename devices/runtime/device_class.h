@@ -16,8 +16,9 @@ struct DeviceClass {
   std::vector<OptionSpec> options;
   absl::StatusOr<VirtioSpec> (*spec)(const DeviceOptions&);
   absl::StatusOr<std::unique_ptr<VirtioDevice>> (*make)(VirtioContext&);
-  // For negative controls: a queue that starts believes used->idx, as front-ends
-  // do that know of no in-flight table. Loses requests; never set it.
+  // For negative controls: a queue that starts believes used->idx, as
+  // front-ends do that know of no in-flight table. Loses requests; never set
+  // it.
   bool forget_in_flight = false;
 };
 
@@ -31,8 +32,8 @@ struct HasOptions<D, std::void_t<decltype(D::Options())>> : std::true_type {};
 template <typename D, typename = void>
 struct HasMake : std::false_type {};
 template <typename D>
-struct HasMake<
-    D, std::void_t<decltype(D::Make(std::declval<VirtioContext&>()))>>
+struct HasMake<D,
+               std::void_t<decltype(D::Make(std::declval<VirtioContext&>()))>>
     : std::true_type {};
 
 template <typename D>

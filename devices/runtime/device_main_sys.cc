@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <sys/prctl.h>
@@ -7,7 +8,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <fcntl.h>
 #include <filesystem>
 #include <string>
 #include <utility>
@@ -82,8 +82,7 @@ class Managed {
     RETURN_IF_ERROR(AwaitFirstForwards());
     RETURN_IF_ERROR(process_.Build());
     process_.MapAhead();
-    RETURN_IF_ERROR(sandbox::Tighten(
-        BorrowedFd(kHandoffFilterFd)));
+    RETURN_IF_ERROR(sandbox::Tighten(BorrowedFd(kHandoffFilterFd)));
     return keeper_.channel().Ready();
   }
 
@@ -181,8 +180,7 @@ class Managed {
   void Take(store::ChildEvent& event) {
     DescriptorSlots& descriptors = process_.descriptors();
     if (event.slot == store::kSlotConnection) {
-      if (!event.fd.valid() ||
-          event.connection != descriptors.connection()) {
+      if (!event.fd.valid() || event.connection != descriptors.connection()) {
         descriptors.SetConnection(std::move(event.fd), event.connection);
       }
       return;
@@ -259,17 +257,16 @@ absl::Status RunStandalone(const CommandLine& line,
         process.descriptors().Get(store::kSlotConnection);
     if (!connection.valid() && !listening) return absl::OkStatus();
     const bool quiet = connection.valid() && process.stalled();
-    fds[0] = {connection.valid() ? (quiet ? -1 : connection.get())
-                                 : socket.get(),
-              POLLIN, 0};
+    fds[0] = {
+        connection.valid() ? (quiet ? -1 : connection.get()) : socket.get(),
+        POLLIN, 0};
     fds[1] = {process.config_event().get(), POLLIN, 0};
     Wait(fds, quiet ? &kStallPause : nullptr);
     process.TellConfigChange();
     if (!connection.valid() && (fds[0].revents & POLLIN) != 0) {
       UniqueFd accepted(accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (accepted.valid()) {
-        process.descriptors().SetConnection(std::move(accepted),
-                                            ++connections);
+        process.descriptors().SetConnection(std::move(accepted), ++connections);
       }
     }
     RETURN_IF_ERROR(process.Serve());
@@ -298,22 +295,19 @@ int DeviceMain(int argc, char** argv, const DeviceClass& device_class) {
   const absl::StatusOr<VirtioSpec> plain = device_class.spec(DeviceOptions());
   if (!plain.ok()) return Usage(plain.status());
   const std::vector<std::string> resource_names = NamesOf(plain->resources());
-  const absl::StatusOr<CommandLine> line =
-      ParseCommandLine({argv + 1, argv + argc}, device_class.options,
-                       resource_names);
+  const absl::StatusOr<CommandLine> line = ParseCommandLine(
+      {argv + 1, argv + argc}, device_class.options, resource_names);
   if (!line.ok()) return Usage(line.status());
   if (line->help) {
-    std::fputs(
-        HelpText(*program, device_class.options, resource_names).c_str(),
-        stdout);
+    std::fputs(HelpText(*program, device_class.options, resource_names).c_str(),
+               stdout);
     return 0;
   }
   absl::StatusOr<VirtioSpec> spec = device_class.spec(line->options);
   if (!spec.ok()) return Usage(spec.status());
   if (line->compat_version > spec->compat_version()) {
-    return Usage(absl::InvalidArgumentError(
-        absl::StrCat("--compat-version: this binary serves 1 to ",
-                     spec->compat_version())));
+    return Usage(absl::InvalidArgumentError(absl::StrCat(
+        "--compat-version: this binary serves 1 to ", spec->compat_version())));
   }
   if (line->print_capabilities) {
     std::fputs(CapabilitiesJson(*spec, device_class.options).c_str(), stdout);

@@ -83,8 +83,7 @@ absl::Status DeviceProcess::AttachSegment(BorrowedFd segment) {
         absl::StrCat("the segment has ", size, " bytes, the device needs ",
                      needed, ": raise segment_bytes in the launch spec"));
   }
-  ASSIGN_OR_RETURN(memory_,
-                   MapShared(segment, 0, size, MapAccess::kReadWrite));
+  ASSIGN_OR_RETURN(memory_, MapShared(segment, 0, size, MapAccess::kReadWrite));
   // What is used of it must never be missing when the kernel writes a journal
   // entry: see the lane's first condition.
   if (mlock(memory_.data(), needed) != 0) {
@@ -115,10 +114,10 @@ absl::Status DeviceProcess::CheckSegment() const {
   }
   if (segment_->queue_count() != spec.queue_count ||
       segment_->max_queue_size() < spec.max_queue_size) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the segment has ", segment_->queue_count(), " queues of ",
-        segment_->max_queue_size(), " entries, this process has ",
-        spec.queue_count, " of ", spec.max_queue_size));
+    return absl::FailedPreconditionError(
+        absl::StrCat("the segment has ", segment_->queue_count(), " queues of ",
+                     segment_->max_queue_size(), " entries, this process has ",
+                     spec.queue_count, " of ", spec.max_queue_size));
   }
   return CheckCompatible(segment_->schema(), *spec_.schema());
 }
@@ -138,16 +137,16 @@ vhost_user::BackendInfo DeviceProcess::MakeBackendInfo() const {
   info.max_queue_size = MakeSegmentSpec().max_queue_size;
   info.config_size = spec_.config_size();
   info.inflight_slot = kInflightSlot;
-  info.inflight_size = vhost_user::InflightSize(
-      info.queue_count, info.max_queue_size);
+  info.inflight_size =
+      vhost_user::InflightSize(info.queue_count, info.max_queue_size);
   return info;
 }
 
 absl::Status DeviceProcess::DepositInflight() {
   if (descriptors_.Get(kInflightSlot).valid()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(UniqueFd region,
-                   CreateSealedMemfd("holdfast-inflight",
-                                     MakeBackendInfo().inflight_size));
+  ASSIGN_OR_RETURN(
+      UniqueFd region,
+      CreateSealedMemfd("holdfast-inflight", MakeBackendInfo().inflight_size));
   RETURN_IF_ERROR(keeper_->Escrow(kInflightSlot, region));
   descriptors_.Set(kInflightSlot, std::move(region));
   return absl::OkStatus();
@@ -160,13 +159,12 @@ absl::Status DeviceProcess::Build() {
       segment_->section(SectionType::kStats).data());
   static_assert(VirtioSpec::kMaxQueues * sizeof(QueueStats) <= kStatsSize);
   for (size_t i = 0; i < spec_.queues().size(); ++i) {
-    runners_.push_back(std::make_unique<QueueRunner>(
-        static_cast<uint16_t>(i), spec_.queues()[i].workers, *device_,
-        stats[i]));
+    runners_.push_back(std::make_unique<QueueRunner>(static_cast<uint16_t>(i),
+                                                     spec_.queues()[i].workers,
+                                                     *device_, stats[i]));
   }
-  host_ = std::make_unique<VhostUserHost>(MakeBackendInfo(), *device_,
-                                          *segment_, descriptors_, *keeper_,
-                                          runners_);
+  host_ = std::make_unique<VhostUserHost>(
+      MakeBackendInfo(), *device_, *segment_, descriptors_, *keeper_, runners_);
   if (device_class_.forget_in_flight) host_->ForgetInFlight();
   return absl::OkStatus();
 }
@@ -195,8 +193,8 @@ absl::Status DeviceProcess::Promote(uint64_t epoch) {
 absl::Status DeviceProcess::Serve() {
   const uint64_t before = lane_->sequence();
   ASSIGN_OR_RETURN(const VhostUserHost::Served served, host_->Serve(*lane_));
-  stalled_ = served == VhostUserHost::Served::kIdle &&
-             lane_->sequence() == before;
+  stalled_ =
+      served == VhostUserHost::Served::kIdle && lane_->sequence() == before;
   return absl::OkStatus();
 }
 
@@ -204,8 +202,7 @@ void DeviceProcess::Quiesce() { host_->StopQueues(); }
 
 BorrowedFd DeviceProcess::Resource(absl::string_view name) const {
   const auto it = resources_.find(std::string(name));
-  return it == resources_.end() ? BorrowedFd(-1)
-                                : descriptors_.Get(it->second);
+  return it == resources_.end() ? BorrowedFd(-1) : descriptors_.Get(it->second);
 }
 
 void DeviceProcess::NotifyConfigChange() {

@@ -85,8 +85,8 @@ absl::Status MemoryMap::Update(const SessionState& state,
       next[i].file = descriptors.Get(region.slot);
       // The VMM may have cut it since it was accepted: better no memory than
       // one crash after the other.
-      RETURN_IF_ERROR(CheckFileHolds(next[i].file, region.mmap_offset,
-                                     region.size));
+      RETURN_IF_ERROR(
+          CheckFileHolds(next[i].file, region.mmap_offset, region.size));
       ASSIGN_OR_RETURN(next[i].mapped,
                        MapUnaligned(descriptors.Get(region.slot),
                                     region.mmap_offset, region.size));
@@ -118,9 +118,9 @@ bool MemoryMap::TouchSome() {
 uint64_t MemoryMap::TouchNext(const Entry& entry) {
   const RegionState& region = entry.region;
   // Holes are memory that the guest has never used.
-  const off_t at = lseek(entry.file.get(),
-                         static_cast<off_t>(region.mmap_offset + entry.touched),
-                         SEEK_DATA);
+  const off_t at =
+      lseek(entry.file.get(),
+            static_cast<off_t>(region.mmap_offset + entry.touched), SEEK_DATA);
   if (at < 0) return region.size;  // Only a hole is left, or no such notion.
   const uint64_t data = static_cast<uint64_t>(at) - region.mmap_offset;
   if (data >= region.size) return region.size;

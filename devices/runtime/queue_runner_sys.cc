@@ -78,8 +78,8 @@ class QueueRunner::Worker final : public CrashObserver {
   std::thread thread_;  // Last: it uses the others.
 };
 
-QueueRunner::QueueRunner(uint16_t queue, uint16_t workers,
-                         VirtioDevice& device, QueueStats& stats)
+QueueRunner::QueueRunner(uint16_t queue, uint16_t workers, VirtioDevice& device,
+                         QueueStats& stats)
     : queue_(queue),
       device_(device),
       stats_(stats),
@@ -116,8 +116,8 @@ absl::Status QueueRunner::Start(Config config) {
   resubmit_.clear();
   resubmitted_ = 0;
   for (const InflightRequest& request : left) {
-    resubmit_.push_back({request.head, request.counter,
-                         request.deaths >= kDeathsOfPoison});
+    resubmit_.push_back(
+        {request.head, request.counter, request.deaths >= kDeathsOfPoison});
   }
   Count(stats_.resubmitted, left.size());
   RETURN_IF_ERROR(ResolveRecordLocked());
@@ -135,8 +135,8 @@ absl::Status QueueRunner::Start(Config config) {
 absl::Status QueueRunner::ResolveRecordLocked() {
   const CompletionRecord record = state_->completion(queue_);
   if (record.counter == 0) return absl::OkStatus();
-  const auto it = std::find_if(
-      resubmit_.begin(), resubmit_.end(), [&](const Work& work) {
+  const auto it =
+      std::find_if(resubmit_.begin(), resubmit_.end(), [&](const Work& work) {
         return work.head == record.head && work.counter == record.counter;
       });
   if (it != resubmit_.end()) {
@@ -300,9 +300,8 @@ size_t QueueRunner::Worker::Execute(const Work& work, Request& request) {
   absl::Status status = r.device_.OnRequest(request, txn);
   serving_ = false;
   if (status.ok() && state.dirty()) {
-    state.RecordCompletion(
-        r.queue_, {work.counter, work.head,
-                   static_cast<uint32_t>(txn.written())});
+    state.RecordCompletion(r.queue_, {work.counter, work.head,
+                                      static_cast<uint32_t>(txn.written())});
     // Going on without the commit would tell the driver of what is not true.
     // A successor decides what becomes of the state.
     if (const absl::Status committed = r.state_->Commit(state);

@@ -31,7 +31,7 @@ namespace holdfast {
 class QueueRunner {
  public:
   struct Config {
-    SplitRing ring;  // Recover() has not been called.
+    SplitRing ring;              // Recover() has not been called.
     StateBank* state = nullptr;  // May be shared by queues; outlives Stop.
     BorrowedFd kick{-1};
     BorrowedFd call{-1};  // May be invalid: the driver polls.

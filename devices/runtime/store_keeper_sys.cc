@@ -67,10 +67,9 @@ void StoreKeeper::Reattach(UniqueFd store) {
   for (store::Slot slot = 0; slot < store::kSlotCount; ++slot) {
     const BorrowedFd fd = descriptors_.Get(slot);
     if (!fd.valid()) continue;
-    deposits[count++] = {slot, fd,
-                         slot == store::kSlotConnection
-                             ? descriptors_.connection()
-                             : 0};
+    deposits[count++] = {
+        slot, fd,
+        slot == store::kSlotConnection ? descriptors_.connection() : 0};
   }
   const absl::Status status = channel_.Reattach(
       std::move(store), absl::MakeConstSpan(deposits).first(count));

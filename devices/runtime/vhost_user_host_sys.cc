@@ -51,11 +51,11 @@ LaneSizes VhostUserHost::Sizes() {
           vhost_user::kMaxReplySize};
 }
 
-VhostUserHost::VhostUserHost(
-    const vhost_user::BackendInfo& info, VirtioDevice& device,
-    const Segment& segment, DescriptorSlots& descriptors,
-    DescriptorKeeper& keeper,
-    std::vector<std::unique_ptr<QueueRunner>>& runners)
+VhostUserHost::VhostUserHost(const vhost_user::BackendInfo& info,
+                             VirtioDevice& device, const Segment& segment,
+                             DescriptorSlots& descriptors,
+                             DescriptorKeeper& keeper,
+                             std::vector<std::unique_ptr<QueueRunner>>& runners)
     : info_(info),
       device_(device),
       segment_(segment),
@@ -177,9 +177,9 @@ absl::StatusOr<LaneHandler::Outcome> VhostUserHost::Execute(
                    vhost_user::Parse(message));
   ASSIGN_OR_RETURN(const vhost_user::SlotList slots,
                    vhost_user::SlotsFor(old_state, request, fd_count));
-  ASSIGN_OR_RETURN(const Decision decision,
-                   vhost_user::Decide(old_state, request, slots, info_, *this,
-                                      reply));
+  ASSIGN_OR_RETURN(
+      const Decision decision,
+      vhost_user::Decide(old_state, request, slots, info_, *this, reply));
   if (!decision.refusal.ok()) {
     LogWarning("refused ", vhost_user::RequestName(request.type), ": ",
                decision.refusal.message());
@@ -265,10 +265,10 @@ void VhostUserHost::ResetDevice() {
 // What fails stays undone and is reported; `applied_` is the committed session
 // all the same, since the next message is judged by that.
 absl::Status VhostUserHost::Apply(const SessionState& session) {
-  const bool shared_changes =
-      !memory_.IsCurrent(session) || session.features != applied_.features ||
-      !SameBytes(session.log, applied_.log) ||
-      !SameBytes(session.inflight, applied_.inflight);
+  const bool shared_changes = !memory_.IsCurrent(session) ||
+                              session.features != applied_.features ||
+                              !SameBytes(session.log, applied_.log) ||
+                              !SameBytes(session.inflight, applied_.inflight);
   absl::Status result;
   if (shared_changes) {
     QuiesceAll();
@@ -302,9 +302,8 @@ absl::Status VhostUserHost::ApplyInflight(const SessionState& session) {
   inflight_ = UnalignedMapping();
   if (session.inflight.slot == 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(
-      inflight_,
-      MapUnaligned(descriptors_.Get(session.inflight.slot),
-                   session.inflight.offset, session.inflight.size));
+      inflight_, MapUnaligned(descriptors_.Get(session.inflight.slot),
+                              session.inflight.offset, session.inflight.size));
   return absl::OkStatus();
 }
 
@@ -332,8 +331,8 @@ absl::Status VhostUserHost::ApplyQueue(const SessionState& session,
   if (!absl::IsDataLoss(started)) return started;
   // The table and the ring contradict each other: the guest has laid the ring
   // out anew, or written over it. A new life of the queue serves it again.
-  LogError("queue ", queue, ": what was in flight is given up: ",
-           started.message());
+  LogError("queue ", queue,
+           ": what was in flight is given up: ", started.message());
   ASSIGN_OR_RETURN(InflightTable table, TableOf(session, queue));
   table.Forget();
   ASSIGN_OR_RETURN(config, ConfigOf(session, queue));
@@ -369,26 +368,23 @@ absl::StatusOr<SplitRingConfig> VhostUserHost::RingOf(
   const QueueState& state = session.queues[queue];
   SplitRingConfig config;
   config.size = static_cast<uint16_t>(state.num);
-  config.event_idx =
-      (session.features & virtio::kFeatureRingEventIdx) != 0;
-  config.indirect =
-      (session.features & virtio::kFeatureRingIndirectDesc) != 0;
+  config.event_idx = (session.features & virtio::kFeatureRingEventIdx) != 0;
+  config.indirect = (session.features & virtio::kFeatureRingIndirectDesc) != 0;
   const GuestMemory& memory = memory_.memory();
-  config.descriptors =
-      memory
-          .TranslateUser(UserAddress{state.descriptor},
-                         vring::DescriptorBytes(config.size))
-          .host;
+  config.descriptors = memory
+                           .TranslateUser(UserAddress{state.descriptor},
+                                          vring::DescriptorBytes(config.size))
+                           .host;
   config.available =
       memory
           .TranslateUser(UserAddress{state.available},
                          vring::AvailableBytes(config.size, config.event_idx))
           .host;
-  config.used = memory
-                    .TranslateUser(
-                        UserAddress{state.used},
-                        vring::UsedBytes(config.size, config.event_idx))
-                    .host;
+  config.used =
+      memory
+          .TranslateUser(UserAddress{state.used},
+                         vring::UsedBytes(config.size, config.event_idx))
+          .host;
   if (config.descriptors == nullptr || config.available == nullptr ||
       config.used == nullptr) {
     return absl::InvalidArgumentError(

@@ -121,7 +121,7 @@ class VhostUserHost final : public LaneHandler,
   SessionState applied_ = {};
   MemoryMap memory_;
   UnalignedMapping log_;
-  UnalignedMapping inflight_;  // Of the front-end; else the segment's is used.
+  UnalignedMapping inflight_;   // Of the front-end; else the segment's is used.
   StateBank* state_ = nullptr;  // Since Resume.
   int reply_fd_ = -1;
   bool forget_in_flight_ = false;

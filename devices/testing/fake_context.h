@@ -58,9 +58,8 @@ class FakeContext final : public VirtioContext {
     segment.state = *spec.schema();
     segment.queue_count = static_cast<uint16_t>(spec.queues().size());
     memory_.resize(*SegmentSize(segment) / sizeof(uint64_t));
-    const absl::Span<uint8_t> bytes(
-        reinterpret_cast<uint8_t*>(memory_.data()),
-        memory_.size() * sizeof(uint64_t));
+    const absl::Span<uint8_t> bytes(reinterpret_cast<uint8_t*>(memory_.data()),
+                                    memory_.size() * sizeof(uint64_t));
     (void)FormatSegment(bytes, segment);
     segment_.emplace(*Segment::Attach(bytes));
     NewEpoch();
@@ -68,8 +67,8 @@ class FakeContext final : public VirtioContext {
 
   // What a crash does: whatever was not committed is gone.
   void NewEpoch() {
-    state_.emplace(*StateBank::Attach(segment_->section(SectionType::kState),
-                                      ++epoch_));
+    state_.emplace(
+        *StateBank::Attach(segment_->section(SectionType::kState), ++epoch_));
   }
 
   void SetResource(const std::string& name, BorrowedFd fd) {

@@ -160,10 +160,9 @@ class FileEngine final : public BlockEngine {
                uint64_t offset) {
     const off_t at = static_cast<off_t>(offset);
     for (;;) {
-      const ssize_t n =
-          direction == Direction::kRead
-              ? preadv2(image_.get(), vector, count, at, 0)
-              : pwritev2(image_.get(), vector, count, at, 0);
+      const ssize_t n = direction == Direction::kRead
+                            ? preadv2(image_.get(), vector, count, at, 0)
+                            : pwritev2(image_.get(), vector, count, at, 0);
       if (n >= 0 || errno != EINTR) return n;
     }
   }
@@ -235,8 +234,7 @@ class FileEngine final : public BlockEngine {
   bool direct_;
 };
 
-alignas(kDirectAlignment) thread_local uint8_t
-    FileEngine::bounce_[kBounceSize];
+alignas(kDirectAlignment) thread_local uint8_t FileEngine::bounce_[kBounceSize];
 
 }  // namespace
 

@@ -120,15 +120,14 @@ VirtioBlk::VirtioBlk(VirtioContext& context,
 
 absl::Status VirtioBlk::OnRequest(Request& request, Txn& txn) {
   RequestHeader header;
-  const size_t n = request.Read(
-      {reinterpret_cast<uint8_t*>(&header), sizeof(header)});
+  const size_t n =
+      request.Read({reinterpret_cast<uint8_t*>(&header), sizeof(header)});
   if (n != sizeof(header) || request.writable_size() == 0) {
     return absl::InvalidArgumentError(
         "a block request has 16 bytes of header and a byte for the status");
   }
   size_t written = 0;
-  const auto status =
-      static_cast<uint8_t>(Execute(header, request, &written));
+  const auto status = static_cast<uint8_t>(Execute(header, request, &written));
   request.WriteAt(request.writable_size() - 1, {&status, 1});
   txn.Complete(request, written + 1);
   return absl::OkStatus();
@@ -182,8 +181,8 @@ RequestStatus VirtioBlk::ReadOrWrite(bool write, uint64_t sector,
     }
     return Report(status, "write");
   }
-  const RequestStatus status = Report(
-      engine_->Read(offset, Part(request.writable(), 0, size)), "read");
+  const RequestStatus status =
+      Report(engine_->Read(offset, Part(request.writable(), 0, size)), "read");
   if (status == RequestStatus::kOk) *written = size;
   return status;
 }
@@ -238,8 +237,8 @@ RequestStatus VirtioBlk::Report(const absl::Status& status, const char* what) {
   if (status.ok()) return RequestStatus::kOk;
   const uint64_t n = errors_.fetch_add(1, std::memory_order_relaxed);
   if (n < kErrorsLogged) {
-    LogWarning(what, " failed, the guest gets an I/O error: ",
-               status.message());
+    LogWarning(what,
+               " failed, the guest gets an I/O error: ", status.message());
   }
   return RequestStatus::kIoError;
 }

@@ -64,8 +64,8 @@ class VirtioBlkTest : public ::testing::Test {
 
   Config ReadConfig() {
     Config config;
-    device_->ReadConfig(
-        0, {reinterpret_cast<uint8_t*>(&config), sizeof(config)});
+    device_->ReadConfig(0,
+                        {reinterpret_cast<uint8_t*>(&config), sizeof(config)});
     return config;
   }
 
@@ -93,14 +93,13 @@ TEST_F(VirtioBlkTest, ReadsBackWhatWasWritten) {
 
 // VIRTIO 1.2, 2.7.4.1: no assumption on framing.
 TEST_F(VirtioBlkTest, ServesAnySplitOfTheBuffers) {
-  const std::string all =
-      Header(RequestType::kOut, 1) + std::string(512, 'a') +
-      std::string(512, 'b');
+  const std::string all = Header(RequestType::kOut, 1) + std::string(512, 'a') +
+                          std::string(512, 'b');
   EXPECT_EQ(Run({all.substr(0, 3), all.substr(3, 500), all.substr(503)}, {1}),
             std::string(1, kOk));
-  EXPECT_EQ(Run({Header(RequestType::kIn, 1)}, {100, 412, 513}),
-            std::string(512, 'a') + std::string(512, 'b') +
-                std::string(1, kOk));
+  EXPECT_EQ(
+      Run({Header(RequestType::kIn, 1)}, {100, 412, 513}),
+      std::string(512, 'a') + std::string(512, 'b') + std::string(1, kOk));
 }
 
 TEST_F(VirtioBlkTest, RefusesWhatLiesOutsideTheDisk) {
@@ -109,10 +108,10 @@ TEST_F(VirtioBlkTest, RefusesWhatLiesOutsideTheDisk) {
   EXPECT_EQ(Run({Header(RequestType::kIn, end - 1)}, {1024, 1}).back(),
             kIoError);
   EXPECT_EQ(Run({Header(RequestType::kIn, ~0ull)}, {512, 1}).back(), kIoError);
-  EXPECT_EQ(Run({Header(RequestType::kOut, ~0ull / 512), std::string(512, 0)},
-                {1})
-                .back(),
-            kIoError);
+  EXPECT_EQ(
+      Run({Header(RequestType::kOut, ~0ull / 512), std::string(512, 0)}, {1})
+          .back(),
+      kIoError);
   EXPECT_EQ(Run({Header(RequestType::kIn, end - 1)}, {512, 1}).back(), kOk);
 }
 
@@ -196,9 +195,9 @@ TEST_F(VirtioBlkTest, AnImageThatWasCutGivesIoErrors) {
 }
 
 TEST_F(ReadOnlyTest, RefusesWrites) {
-  EXPECT_EQ(Run({Header(RequestType::kOut, 0), std::string(512, 'x')}, {1})
-                .back(),
-            kIoError);
+  EXPECT_EQ(
+      Run({Header(RequestType::kOut, 0), std::string(512, 'x')}, {1}).back(),
+      kIoError);
   EXPECT_EQ(Run({Header(RequestType::kDiscard, 0), Range(0, 1, 0)}, {1}).back(),
             kIoError);
   EXPECT_EQ(Run({Header(RequestType::kIn, 0)}, {512, 1}).back(), kOk);
@@ -232,9 +231,9 @@ TEST(VirtioBlkEngine, ErrorsReachTheGuestAsIoErrors) {
   VirtioBlk device(context, std::make_unique<OddEngine>(), kDiskSize, false,
                    "s", 1, 256);
   const auto run = [&](RequestType type, std::string payload, size_t room) {
-    FakeRequest request({Header(type, 0), std::move(payload)},
-                        room > 0 ? std::vector<size_t>{room, 1}
-                                 : std::vector<size_t>{1});
+    FakeRequest request(
+        {Header(type, 0), std::move(payload)},
+        room > 0 ? std::vector<size_t>{room, 1} : std::vector<size_t>{1});
     context.Run(device, request.request());
     return request.written().back();
   };
@@ -250,8 +249,8 @@ TEST(VirtioBlkEngine, WritesThroughUntilTheDriverCanFlush) {
   OddEngine& counter = *engine;
   VirtioBlk device(context, std::move(engine), kDiskSize, false, "s", 1, 256);
   const auto write = [&] {
-    FakeRequest request(
-        {Header(RequestType::kOut, 0), std::string(512, 'x')}, {1});
+    FakeRequest request({Header(RequestType::kOut, 0), std::string(512, 'x')},
+                        {1});
     context.Run(device, request.request());
   };
   device.OnFeatures(0);
@@ -264,19 +263,19 @@ TEST(VirtioBlkEngine, WritesThroughUntilTheDriverCanFlush) {
 
 TEST(VirtioBlkSpec, OptionsSayWhatIsWrong) {
   const auto spec = [](const char* name, const char* value) {
-    return VirtioBlk::Spec(DeviceOptions(std::map<std::string, std::string>{
-                               {name, value}}))
+    return VirtioBlk::Spec(
+               DeviceOptions(std::map<std::string, std::string>{{name, value}}))
         .status();
   };
   EXPECT_THAT(spec("num-queues", "99"),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("--num-queues=99: give a number from 1")));
-  EXPECT_THAT(spec("queue-size", "100"),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("power of 2")));
-  EXPECT_THAT(spec("serial", "123456789012345678901"),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("20 bytes")));
+  EXPECT_THAT(
+      spec("queue-size", "100"),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("power of 2")));
+  EXPECT_THAT(
+      spec("serial", "123456789012345678901"),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("20 bytes")));
   EXPECT_OK(spec("num-queues", "4"));
 }
 

@@ -54,6 +54,15 @@ class House(unittest.TestCase):
                 too_long.append("%s: %d" % (path, len(lines(path))))
         self.assertEqual(too_long, [], "split by concept")
 
+    def test_cpp_is_formatted(self):
+        wrong = subprocess.run(
+            ["clang-format-14", "--dry-run", "-Werror", "--style=file"] +
+            tracked(".h", ".cc"), cwd=ROOT, capture_output=True, text=True,
+            check=False)
+        files = sorted({line.split(":")[0]
+                        for line in wrong.stderr.split("\n") if ": error" in line})
+        self.assertEqual(files, [], "run tools/fix --all")
+
     def test_system_calls_are_in_sys_files(self):
         wrong = [path for path in tracked(".h", ".cc")
                  if calls_where_it_must_not(path, "\n".join(lines(path)))]

@@ -58,9 +58,9 @@ absl::Status ManagedDevice::Setup() {
       (std::filesystem::temp_directory_path() / "hfmXXXXXX").string();
   directory_ = mkdtemp(name.data());
   socket_path_ = directory_ + "/vmm.sock";
-  ASSIGN_OR_RETURN(const sandbox::Policy policy,
-                   sandbox::LoadPolicy(options_.policy,
-                                       options_.policy_includes));
+  ASSIGN_OR_RETURN(
+      const sandbox::Policy policy,
+      sandbox::LoadPolicy(options_.policy, options_.policy_includes));
   ASSIGN_OR_RETURN(const auto steady, sandbox::Compile(policy.SteadyRules()));
   ASSIGN_OR_RETURN(startup_filter_, sandbox::Compile(policy.StartupRules()));
   ASSIGN_OR_RETURN(filter_, sandbox::SealFilter(steady));
@@ -140,8 +140,7 @@ pid_t ManagedDevice::active_pid() const {
 
 absl::Status ManagedDevice::AddStandby() {
   RETURN_IF_ERROR(Spawn());
-  const auto ready =
-      WaitForEvent(store_->client(), store::Type::kChildReady);
+  const auto ready = WaitForEvent(store_->client(), store::Type::kChildReady);
   return ready.has_value()
              ? absl::OkStatus()
              : absl::DeadlineExceededError("the standby was never ready");
@@ -153,8 +152,7 @@ absl::StatusOr<ManagedDevice::Recovery> ManagedDevice::Kill(int signal) {
 }
 
 absl::StatusOr<ManagedDevice::Recovery> ManagedDevice::AwaitRecovery() {
-  const auto promoted =
-      WaitForEvent(store_->client(), store::Type::kPromoted);
+  const auto promoted = WaitForEvent(store_->client(), store::Type::kPromoted);
   if (!promoted.has_value()) {
     return absl::DeadlineExceededError("nobody was promoted");
   }
