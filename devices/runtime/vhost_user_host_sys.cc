@@ -37,6 +37,11 @@ bool Logs(const SessionState& state) {
          state.log.slot != 0;
 }
 
+// Executions of one message that end in a death before the connection is given
+// up. Deaths from outside count, too, and a VMM that loses its device cannot go
+// on: so many, but fewer than the launcher's crash budget.
+constexpr uint32_t kMaxAttempts = 8;
+
 // What a running queue depends on. Signals may change while it runs.
 QueueState WithoutSignals(QueueState queue) {
   queue.call = 0;
@@ -166,7 +171,7 @@ absl::StatusOr<LaneHandler::Outcome> VhostUserHost::Execute(
     absl::Span<const uint8_t> message, size_t fd_count,
     absl::Span<const uint8_t> old_bank, absl::Span<uint8_t> new_bank,
     absl::Span<uint8_t> reply, uint32_t attempts) {
-  if (attempts > 2) {
+  if (attempts > kMaxAttempts) {
     return absl::InternalError(
         absl::StrCat("a request of the VMM was executed ", attempts,
                      " times without success"));
