@@ -185,7 +185,9 @@ class Managed {
       }
       return;
     }
-    const bool for_life = event.slot < store::kSlotFirstSession;
+    // The session's descriptors come from the active child itself.
+    const bool for_life =
+        event.slot < store::kSlotFirstSession || process_.active();
     if (for_life && descriptors.Get(event.slot).valid()) return;
     descriptors.Set(event.slot, std::move(event.fd));
   }

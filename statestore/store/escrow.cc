@@ -367,8 +367,12 @@ Error Escrow::Deposit(Place from, Request& request) {
       return Error::kNotActive;
     }
   }
-  // Of two re-attached children the active one knows better.
-  if (owner) {
+  // Of two re-attached children the active one knows better. But it may die
+  // before it has said what it knows: until then the other's word stands.
+  const bool fills = !owner && from.child().depositing &&
+                     instance.children[active].depositing &&
+                     instance.slots[message.slot] == kNoHandle;
+  if (owner || fills) {
     if (message.slot == kSlotConnection) instance.connection = message.arg0;
     Put(instance, message.slot, Take(request.incoming, 0),
         static_cast<int>(from.index), request.actions);
