@@ -46,6 +46,8 @@ using testing::RunToEnd;
 using testing::SpecFor;
 
 constexpr char kEvil[] = "sandbox/testing/evil_child";
+constexpr char kBlkPolicy[] = "devices/virtio_blk/virtio_blk.policy";
+constexpr char kRngPolicy[] = "devices/virtio_rng/virtio_rng.policy";
 constexpr int kScratchFd = 8;
 
 enum class Jail { kNone, kFull };
@@ -57,9 +59,9 @@ struct Compiled {
   UniqueFd steady;
 };
 
-absl::StatusOr<Compiled> CompileShipped(const std::string& policy_name) {
+absl::StatusOr<Compiled> CompileShipped(const std::string& policy_path) {
   const absl::StatusOr<Policy> policy =
-      LoadPolicy(absl::StrCat("sandbox/policies/", policy_name), {});
+      LoadPolicy(policy_path, {"sandbox/policies"});
   if (!policy.ok()) return policy.status();
   Compiled compiled;
   const auto startup = Compile(policy->StartupRules());
@@ -138,7 +140,7 @@ class Targets {
 
 absl::StatusOr<Ending> Try(const std::string& attempt, Jail jail,
                            Filters filters,
-                           const std::string& policy = "virtio_blk.policy") {
+                           const std::string& policy = kBlkPolicy) {
   const absl::StatusOr<Compiled> compiled = CompileShipped(policy);
   if (!compiled.ok()) return compiled.status();
   const absl::StatusOr<UniqueFd> scratch = CreateSealedMemfd("scratch", 4096);
@@ -226,7 +228,7 @@ TEST_P(Battery, IsKilledByTheSteadyFilterAlone) {
 }
 
 TEST_P(Battery, IsKilledUnderBoth) {
-  for (const char* policy : {"virtio_blk.policy", "virtio_rng.policy"}) {
+  for (const char* policy : {kBlkPolicy, kRngPolicy}) {
     EXPECT_EQ(
         Outcome(Try(GetParam().name, Jail::kFull, Filters::kSteady, policy)),
         kKilled)
@@ -298,9 +300,9 @@ TEST_F(Jailed, WorkOfADeviceIsDoneUnderBoth) {
 }
 
 TEST_F(Jailed, CallsOfAnotherDevicesPolicyAreKilled) {
-  EXPECT_EQ(Outcome(Try("steady_work", Jail::kFull, Filters::kSteady,
-                        "virtio_rng.policy")),
-            kKilled);
+  EXPECT_EQ(
+      Outcome(Try("steady_work", Jail::kFull, Filters::kSteady, kRngPolicy)),
+      kKilled);
 }
 
 // Process 1 of a pid namespace has its own rules of dying; whoever reads

@@ -257,8 +257,8 @@ class Confined : public ::testing::Test {
 
 constexpr char kBlk[] = "devices/virtio_blk/holdfast-virtio-blk";
 constexpr char kRng[] = "devices/virtio_rng/holdfast-virtio-rng";
-constexpr char kBlkPolicy[] = "sandbox/policies/virtio_blk.policy";
-constexpr char kRngPolicy[] = "sandbox/policies/virtio_rng.policy";
+constexpr char kBlkPolicy[] = "devices/virtio_blk/virtio_blk.policy";
+constexpr char kRngPolicy[] = "devices/virtio_rng/virtio_rng.policy";
 
 TEST_F(Confined, BlockDeviceDoesAllItsWork) {
   const auto device = ConfinedDevice::Start(kBlk, kBlkPolicy);

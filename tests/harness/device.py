@@ -189,7 +189,9 @@ class HoldfastDevice(Device):
     def start(self):
         binary = os.path.realpath(parts.built(self.program))
         policy = os.path.realpath(
-            parts.built("sandbox/policies/virtio_blk.policy"))
+            parts.built("devices/virtio_blk/virtio_blk.policy"))
+        fragments = os.path.dirname(os.path.realpath(
+            parts.built("sandbox/policies/common.policy")))
         run_dir = self._directory.name
         self._daemon = self._start_process([
             parts.built("launcher/holdfastd"), "--run-dir=" + run_dir,
@@ -199,7 +201,8 @@ class HoldfastDevice(Device):
                 parts.built("statestore/store/store.policy")),
             "--allow-binary-dir=" + os.path.dirname(binary),
             "--allow-resource-dir=" + os.path.dirname(self.image),
-            "--policy-dir=" + os.path.dirname(policy)])
+            "--policy-dir=" + os.path.dirname(policy),
+            "--policy-dir=" + fragments])
         core = os.path.join(run_dir, "core.sock")
         processes.wait_for(lambda: self._check_daemon() and
                            os.path.exists(core), START_SECONDS, core)

@@ -26,7 +26,7 @@ using FrontEndBuffer = FrontEnd::Buffer;
 ManagedDevice::Options HelloOptions() {
   ManagedDevice::Options options;
   options.program = "examples/hello_virtio/hello_virtio";
-  options.policy = "sandbox/policies/virtio_rng.policy";
+  options.policy = "examples/hello_virtio/hello_virtio.policy";
   options.policy_includes = {"sandbox/policies"};
   options.store_program = "statestore/store/holdfast-store";
   return options;
