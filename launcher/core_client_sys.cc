@@ -88,6 +88,10 @@ absl::Status CoreClient::Restart(const std::string& instance) {
   return Call(Of(Op::kRestart, instance)).status();
 }
 
+absl::Status CoreClient::Resize(const std::string& instance) {
+  return Call(Of(Op::kResize, instance)).status();
+}
+
 absl::Status CoreClient::Inject(const std::string& instance, Fault fault,
                                 FaultTarget target) {
   Request request = Of(Op::kInject, instance);

@@ -32,6 +32,8 @@ class CoreClient {
   // Returns when nothing of the instance is left.
   absl::Status Stop(const std::string& instance);
   absl::Status Restart(const std::string& instance);
+  // Returns when its processes are told to look at their resources again.
+  absl::Status Resize(const std::string& instance);
   // `instance` is ignored for store, api and core.
   absl::Status Inject(const std::string& instance, Fault fault,
                       FaultTarget target);

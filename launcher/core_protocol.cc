@@ -151,7 +151,7 @@ absl::StatusOr<Request> DecodeRequest(absl::Span<const uint8_t> bytes) {
   request.wait = reader.Bool();
   if (!reader.Finished()) return Malformed("request");
   if (op < static_cast<uint16_t>(Op::kRun) ||
-      op > static_cast<uint16_t>(Op::kStateDump) ||
+      op > static_cast<uint16_t>(Op::kResize) ||
       fault > static_cast<uint8_t>(Fault::kSegv) ||
       target > static_cast<uint8_t>(FaultTarget::kCore)) {
     return Malformed("request");

@@ -36,6 +36,7 @@ enum class Op : uint16_t {
   kInject = 6,     // instance, fault, target -> nothing
   kEvents = 7,     // since, wait -> events
   kStateDump = 8,  // instance -> nothing; 1 descriptor: the segment, read-only
+  kResize = 9,     // instance -> nothing, as soon as its processes are told
 };
 
 enum class Fault : uint8_t { kKill = 0, kStop = 1, kSegv = 2 };

@@ -72,6 +72,7 @@ void Core::Serve(ControlServer::ClientId client, const Request& request) {
     case Op::kStatus:
     case Op::kStop:
     case Op::kRestart:
+    case Op::kResize:
     case Op::kStateDump:
       if (instance == nullptr) {
         answer.status = NoInstance(request.instance);
@@ -83,6 +84,8 @@ void Core::Serve(ControlServer::ClientId client, const Request& request) {
         return;
       } else if (request.op == Op::kRestart) {
         instance->Handle(RestartRequested{});
+      } else if (request.op == Op::kResize) {
+        answer.status = instance->Resize();
       } else {
         return DumpState(client, std::move(answer), *instance);
       }

@@ -112,6 +112,24 @@ void Instance::Perform(const StopChild& action) {
   if (!status.ok()) LogWarning("stop ", spec_.name, ": ", status.message());
 }
 
+absl::Status Instance::Resize() {
+  Child* const active = Find(supervision_.active);
+  if (active == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        spec_.name, " has no active process (", StateName(supervision_.state),
+        "): say it again when it runs"));
+  }
+  // The standby first: it answers for what the active one does not live to do.
+  constexpr auto kType = ControlMessage::Type::kResourceChanged;
+  if (const Child* spare = Find(supervision_.spare); spare != nullptr) {
+    const absl::Status status = SendControl(spare->control, kType, {});
+    if (!status.ok()) LogWarning("resize ", spec_.name, ": ", status.message());
+  }
+  RETURN_IF_ERROR(SendControl(active->control, kType, {}));
+  Report("resource-changed", active->pid, "", 0, "");
+  return absl::OkStatus();
+}
+
 void Instance::Perform(const KillChild& action) {
   Child* child = Find(action.child);
   if (child == nullptr) return;

@@ -88,6 +88,10 @@ class Instance {
   BorrowedFd segment() const { return segment_; }
 
   InstanceStatus Status() const;
+  // Tells its processes that a resource may have another size. The active one
+  // tells the VMM; a standby that is promoted first does it in its place.
+  // kFailedPrecondition when none is active: the VMM would not be told.
+  absl::Status Resize();
   // kFailedPrecondition when there is no such child.
   absl::Status Inject(Fault fault, FaultTarget target);
 

@@ -210,12 +210,23 @@ void DeviceProcess::NotifyConfigChange() {
   (void)!write(config_event_.get(), &one, sizeof(one));
 }
 
+void DeviceProcess::ResourceChanged() {
+  device_->OnResourceChanged();
+  // Also what this device has known all along: its predecessor may have died
+  // between seeing the change and telling of it.
+  NotifyConfigChange();
+}
+
 void DeviceProcess::TellConfigChange() {
   uint64_t count;
   const iovec part = {&count, sizeof(count)};
   // A change that nobody asked to tell is a line in the guest's kernel log.
-  if (preadv2(config_event_.get(), &part, 1, -1, 0) != sizeof(count)) return;
-  if (active()) host_->SendConfigChange();
+  if (preadv2(config_event_.get(), &part, 1, -1, 0) == sizeof(count)) {
+    config_untold_ = true;
+  }
+  if (active() && std::exchange(config_untold_, false)) {
+    host_->SendConfigChange();
+  }
 }
 
 }  // namespace holdfast

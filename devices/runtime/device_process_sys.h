@@ -75,7 +75,8 @@ class DeviceProcess final : private VirtioContext {
   // Becomes readable when the device wants its configuration change told.
   BorrowedFd config_event() const { return config_event_; }
   void TellConfigChange();
-  void ResourceChanged() { device_->OnResourceChanged(); }
+  // Parked, it tells when it is promoted.
+  void ResourceChanged();
 
   // Answers what is in flight and takes no more.
   void Quiesce();
@@ -110,6 +111,7 @@ class DeviceProcess final : private VirtioContext {
   std::optional<StateBank> state_;  // Since Promote.
   std::optional<Lane> lane_;        // Since Promote.
   bool stalled_ = false;
+  bool config_untold_ = false;
 };
 
 }  // namespace holdfast

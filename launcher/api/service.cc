@@ -72,6 +72,13 @@ grpc::Status ManagementService::Restart(grpc::ServerContext*,
       [&](CoreClient& core) { return core.Restart(request->instance()); }));
 }
 
+grpc::Status ManagementService::Resize(grpc::ServerContext*,
+                                       const v1::ResizeRequest* request,
+                                       v1::ResizeResponse*) {
+  return ToGrpc(links_.Call(
+      [&](CoreClient& core) { return core.Resize(request->instance()); }));
+}
+
 grpc::Status ManagementService::Inject(grpc::ServerContext*,
                                        const v1::InjectRequest* request,
                                        v1::InjectResponse*) {

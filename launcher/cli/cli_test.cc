@@ -112,6 +112,36 @@ TEST_F(Cli, LifeOfAnInstance) {
   EXPECT_EQ(gone.text, "holdfast: no instance 'disk0'\n");
 }
 
+TEST_F(Cli, ResizeReachesActiveAndStandby) {
+  AwaitApi();
+  ASSERT_EQ(Holdfast("run " + SpecFile("disk0")).status, 0);
+  ASSERT_OK(launcher_.AwaitWhole("disk0"));
+  const Output resize = Holdfast("resize disk0");
+  EXPECT_EQ(resize.text, "disk0 looks at its resources again\n");
+  EXPECT_EQ(resize.status, 0);
+  absl::StatusOr<FakeSegment> segment;
+  for (int i = 0; i < 1000; ++i) {
+    segment = launcher_.Segment("disk0");
+    ASSERT_OK(segment);
+    if (segment->resized != 0 && segment->standby_resized != 0) break;
+    usleep(10000);
+  }
+  EXPECT_EQ(segment->resized, 1u);
+  EXPECT_EQ(segment->standby_resized, 1u);
+  EXPECT_THAT(Holdfast("events").text, HasSubstr("disk0 resource-changed"));
+  EXPECT_EQ(Holdfast("resize nobody").text, "holdfast: no instance 'nobody'\n");
+}
+
+TEST_F(Cli, ResizeOfAnInstanceThatServesNobodySaysSo) {
+  AwaitApi();
+  LaunchSpec spec = launcher_.Spec("disk0", {"--never-ready"});
+  ASSERT_OK(launcher_.Ask([&](CoreClient& core) { return core.Run(spec); }));
+  const Output resize = Holdfast("resize disk0");
+  EXPECT_EQ(resize.status, 1);
+  EXPECT_THAT(resize.text, AllOf(HasSubstr("no active process (STARTING)"),
+                                 HasSubstr("say it again when it runs")));
+}
+
 TEST_F(Cli, KilledApiIsReplacedAndNoDeviceNotices) {
   uint64_t last = AwaitApi().sequence;
   ASSERT_EQ(Holdfast("run " + SpecFile("disk0")).status, 0);

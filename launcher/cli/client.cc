@@ -132,6 +132,16 @@ class Client {
     return absl::OkStatus();
   }
 
+  absl::Status Resize() {
+    v1::ResizeRequest request;
+    request.set_instance(command_.instance);
+    v1::ResizeResponse response;
+    RETURN_IF_ERROR(Call(&Stub::Resize, request, response));
+    Print(response,
+          absl::StrCat(command_.instance, " looks at its resources again\n"));
+    return absl::OkStatus();
+  }
+
   absl::Status Inject() {
     v1::InjectRequest request;
     request.set_instance(command_.instance);
@@ -291,6 +301,8 @@ absl::Status Execute(const Command& command, std::ostream& out) {
       return client.Stop();
     case Verb::kRestart:
       return client.Restart();
+    case Verb::kResize:
+      return client.Resize();
     case Verb::kInject:
       return client.Inject();
     case Verb::kStateDump:

@@ -31,6 +31,7 @@ const std::map<std::string, Form>& Forms() {
       {"events", {Verb::kEvents, 0, 0}},
       {"stop", {Verb::kStop, 1, 1}},
       {"restart", {Verb::kRestart, 1, 1}},
+      {"resize", {Verb::kResize, 1, 1}},
       {"state dump", {Verb::kStateDump, 1, 1}},
       {"state diff", {Verb::kStateDiff, 2, 2}},
       {"inject", {Verb::kInject, 1, 2}},
@@ -130,6 +131,7 @@ absl::Status TakeWords(const Words& words, Command& command) {
       break;
     case Verb::kStop:
     case Verb::kRestart:
+    case Verb::kResize:
     case Verb::kStateDump:
       command.instance = words[0];
       break;

@@ -22,6 +22,7 @@ struct Command {
     kEvents,
     kStop,
     kRestart,
+    kResize,
     kStateDump,
     kStateDiff,
     kInject,

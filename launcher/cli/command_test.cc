@@ -29,6 +29,7 @@ TEST(Command, EachCommandIsUnderstood) {
   EXPECT_EQ(Parse({"status", "d"})->instance, "d");
   EXPECT_EQ(Parse({"stop", "d"})->verb, Verb::kStop);
   EXPECT_EQ(Parse({"restart", "d"})->verb, Verb::kRestart);
+  EXPECT_EQ(Parse({"resize", "d"})->verb, Verb::kResize);
   EXPECT_EQ(Parse({"state", "dump", "d"})->verb, Verb::kStateDump);
   EXPECT_EQ(Parse({"state", "dump", "d", "--output=f"})->file, "f");
   EXPECT_EQ(Parse({"state", "diff", "d", "f"})->verb, Verb::kStateDiff);
@@ -93,8 +94,8 @@ TEST(Command, HelpIsThereForAllAndEach) {
   EXPECT_EQ(Parse({"help", "state", "dump"})->topic, "state dump");
   const std::string all = HelpText("");
   for (const char* name :
-       {"run", "list", "status", "events", "stop", "restart", "state dump",
-        "state diff", "inject", "completion"}) {
+       {"run", "list", "status", "events", "stop", "restart", "resize",
+        "state dump", "state diff", "inject", "completion"}) {
     EXPECT_THAT(all, HasSubstr(std::string("\n  ") + name));
     const std::string one = HelpText(name);
     EXPECT_THAT(one, AllOf(HasSubstr(std::string("usage: holdfast ") + name),

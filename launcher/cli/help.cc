@@ -38,6 +38,11 @@ constexpr Topic kTopics[] = {
      "Replaces the instance's processes and forgets its losses: also the\n"
      "way out of quarantine.\n",
      "  holdfast restart disk0\n"},
+    {"resize", "resize INSTANCE",
+     "Makes the device look at its resources again and tell the guest: after\n"
+     "a disk image or block device has got another size. The guest sees it\n"
+     "without a reboot.\n",
+     "  truncate -s 20G /srv/images/disk0.img && holdfast resize disk0\n"},
     {"state dump", "state dump INSTANCE [--output=FILE]",
      "What the instance has stored in its segment. With --output the\n"
      "segment itself is written to FILE instead, for state diff.\n",
@@ -110,10 +115,10 @@ _holdfast() {
     run) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
   esac
   if [ "$COMP_CWORD" = 1 ]; then
-    words='run list status events stop restart state inject completion help'
+    words='run list status events stop restart resize state inject completion help'
   else
     case ${COMP_WORDS[1]} in
-      status | stop | restart | inject | state)
+      status | stop | restart | resize | inject | state)
         words+=" $(holdfast list 2>/dev/null | tail -n +2 | cut -d' ' -f1)" ;;
     esac
   fi

@@ -138,6 +138,8 @@ class FakeDevice {
     }
     if (message.type == ControlMessage::Type::kStop) {
       stop_ = !Told("--ignore-stop");
+    } else if (message.type == ControlMessage::Type::kResourceChanged) {
+      ++(active_ ? segment_->resized : segment_->standby_resized);
     } else if (message.type == ControlMessage::Type::kStoreChannel &&
                fds.count == 1) {
       Reattach(std::move(fds.fds[0]));

@@ -15,7 +15,9 @@ struct FakeSegment {
   uint64_t reattached;   // New store channels that were accepted.
   uint64_t descriptors;  // Bit n: descriptor n was open at the start.
   uint64_t slots;        // Bit n: slot n (below 64) is held by the active one.
-  uint64_t resource_slot;  // HOLDFAST_RESOURCE_image, 0: not set.
+  uint64_t resized;      // Told so often that a resource has changed:
+  uint64_t standby_resized;  // active and parked ones.
+  uint64_t resource_slot;    // HOLDFAST_RESOURCE_image, 0: not set.
 };
 
 }  // namespace holdfast::launcher

@@ -124,6 +124,19 @@ absl::Status ManagedDevice::Spawn() {
   return status;
 }
 
+absl::Status ManagedDevice::TellResourceChanged() {
+  ControlMessage message;
+  message.type = ControlMessage::Type::kResourceChanged;
+  for (const Child& child : children_) {
+    RETURN_IF_ERROR(SendWithFds(
+        child.control,
+        absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(&message),
+                            sizeof(message)),
+        {}));
+  }
+  return absl::OkStatus();
+}
+
 ManagedDevice::Child* ManagedDevice::Find(store::ChildId id) {
   for (Child& child : children_) {
     if (child.id == id) return &child;
