@@ -92,6 +92,7 @@ class Managed {
     for (;;) {
       ASSIGN_OR_RETURN(const bool stop, Turn());
       if (stop) return absl::OkStatus();
+      config_changed_ = false;
       // What came while Turn waited for an acknowledgement makes no descriptor
       // readable any more.
       if (handled_) continue;
@@ -105,6 +106,7 @@ class Managed {
       const bool touch = !process_.active() && process_.TouchSome();
       const bool stalled = process_.active() && process_.stalled();
       Wait(fds, touch ? &kNoWait : stalled ? &kStallPause : nullptr);
+      config_changed_ = (fds[2].revents & POLLIN) != 0;
     }
   }
 
@@ -151,7 +153,7 @@ class Managed {
       case StoreKeeper::Control::kNone:
         break;
     }
-    process_.TellConfigChange();
+    if (config_changed_) process_.TellConfigChange();
     if (process_.active()) RETURN_IF_ERROR(process_.Serve());
     return false;
   }
@@ -195,7 +197,8 @@ class Managed {
   DeviceProcess& process_;
   StoreKeeper keeper_;
   bool forwarded_ = false;
-  bool handled_ = false;  // The last Turn handled an event of the store.
+  bool handled_ = false;         // The last Turn handled an event of the store.
+  bool config_changed_ = false;  // The last Wait saw the event.
 };
 
 // ---- A program of its own ----
@@ -264,7 +267,7 @@ absl::Status RunStandalone(const CommandLine& line,
         POLLIN, 0};
     fds[1] = {process.config_event().get(), POLLIN, 0};
     Wait(fds, quiet ? &kStallPause : nullptr);
-    process.TellConfigChange();
+    if ((fds[1].revents & POLLIN) != 0) process.TellConfigChange();
     if (!connection.valid() && (fds[0].revents & POLLIN) != 0) {
       UniqueFd accepted(accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (accepted.valid()) {

@@ -14,6 +14,7 @@
 #include "base/errno_status.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "devices/runtime/config_notice.h"
 #include "devices/vhost_user/message.h"
 #include "statestore/inflight.h"
 #include "statestore/lane_peek.h"
@@ -67,6 +68,7 @@ SegmentSpec DeviceProcess::MakeSegmentSpec() const {
       static_cast<uint32_t>(InflightRegionSize(spec.max_queue_size));
   spec.lane_count = 1;
   spec.lane_size = static_cast<uint32_t>(LaneSize(VhostUserHost::Sizes()));
+  spec.session_size = sizeof(SessionRecord);
   return spec;
 }
 
@@ -187,7 +189,10 @@ absl::Status DeviceProcess::Promote(uint64_t epoch) {
   ASSIGN_OR_RETURN(lane_, Lane::Attach(segment_->section(SectionType::kLane),
                                        VhostUserHost::Sizes(), epoch));
   RETURN_IF_ERROR(host_->Resume(*lane_, *state_));
-  return Serve();
+  RETURN_IF_ERROR(Serve());
+  // A standby is not told of changes, and may have looked long ago.
+  device_->OnResourceChanged();
+  return absl::OkStatus();
 }
 
 absl::Status DeviceProcess::Serve() {
@@ -212,8 +217,7 @@ void DeviceProcess::NotifyConfigChange() {
 
 void DeviceProcess::ResourceChanged() {
   device_->OnResourceChanged();
-  // Also what this device has known all along: its predecessor may have died
-  // between seeing the change and telling of it.
+  // Whoever says so may repeat it, and is to see that it arrives.
   NotifyConfigChange();
 }
 
@@ -221,12 +225,8 @@ void DeviceProcess::TellConfigChange() {
   uint64_t count;
   const iovec part = {&count, sizeof(count)};
   // A change that nobody asked to tell is a line in the guest's kernel log.
-  if (preadv2(config_event_.get(), &part, 1, -1, 0) == sizeof(count)) {
-    config_untold_ = true;
-  }
-  if (active() && std::exchange(config_untold_, false)) {
-    host_->SendConfigChange();
-  }
+  if (preadv2(config_event_.get(), &part, 1, -1, 0) != sizeof(count)) return;
+  if (active()) host_->TellConfig(/*asked=*/true);
 }
 
 }  // namespace holdfast

@@ -72,10 +72,12 @@ class DeviceProcess final : private VirtioContext {
   // the socket is to be looked at again after a moment, not at once.
   bool stalled() const { return stalled_; }
 
-  // Becomes readable when the device wants its configuration change told.
+  // Becomes readable when the device wants its configuration change told: then
+  // call TellConfigChange.
   BorrowedFd config_event() const { return config_event_; }
   void TellConfigChange();
-  // Parked, it tells when it is promoted.
+  // Looks again. The active process tells the driver; what it does not come to
+  // tell is found in Promote.
   void ResourceChanged();
 
   // Answers what is in flight and takes no more.
@@ -111,7 +113,6 @@ class DeviceProcess final : private VirtioContext {
   std::optional<StateBank> state_;  // Since Promote.
   std::optional<Lane> lane_;        // Since Promote.
   bool stalled_ = false;
-  bool config_untold_ = false;
 };
 
 }  // namespace holdfast

@@ -66,7 +66,9 @@ VhostUserHost::VhostUserHost(const vhost_user::BackendInfo& info,
       segment_(segment),
       descriptors_(descriptors),
       keeper_(keeper),
-      runners_(runners) {}
+      runners_(runners),
+      config_notice_(segment.section(SectionType::kSession), device,
+                     info.config_size) {}
 
 void VhostUserHost::MapAhead(const SessionState& session) {
   if (!vhost_user::CheckInvariants(session).ok()) return;
@@ -86,6 +88,7 @@ absl::Status VhostUserHost::Resume(Lane& lane, StateBank& state) {
   if (const absl::Status applied = Apply(session); !applied.ok()) {
     LogError("the VMM's settings cannot be applied: ", applied.message());
   }
+  TellConfig(/*asked=*/false);
   return absl::OkStatus();
 }
 
@@ -123,13 +126,23 @@ void VhostUserHost::Disconnect(Lane& lane) {
   descriptors_.SetConnection(UniqueFd(), 0);
   descriptors_.RetainSession(vhost_user::SlotBitmap{});
   keeper_.VmmClosed(connection);
+  TellConfig(/*asked=*/false);
 }
 
 void VhostUserHost::StopQueues() { QuiesceAll(); }
 
-void VhostUserHost::SendConfigChange() {
-  const BorrowedFd channel = descriptors_.Get(applied_.backend_request);
-  if (applied_.backend_request == 0 || !channel.valid()) return;
+void VhostUserHost::TellConfig(bool asked) {
+  const uint64_t fingerprint = config_notice_.Fingerprint();
+  // Without a connection there is nobody who could have read the old one.
+  if (descriptors_.Get(store::kSlotConnection).valid() &&
+      (asked || config_notice_.Differs(fingerprint))) {
+    if (applied_.backend_request == 0) return;
+    SendConfigChange(descriptors_.Get(applied_.backend_request));
+  }
+  config_notice_.Remember(fingerprint);
+}
+
+void VhostUserHost::SendConfigChange(BorrowedFd channel) {
   uint8_t bytes[sizeof(vhost_user::MessageHeader)];
   const absl::StatusOr<size_t> size = vhost_user::EncodeBackendRequest(
       vhost_user::BackendRequestType::kConfigChange, /*need_reply=*/false,
@@ -139,7 +152,8 @@ void VhostUserHost::SendConfigChange() {
   msghdr message = {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  // Not waited for: a front-end that does not read must not stop the device.
+  // Not waited for: a front-end that does not read must not stop the device. A
+  // full channel holds a notice that has not been read yet, which will do.
   (void)SendOne(channel, message, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
@@ -196,9 +210,11 @@ absl::StatusOr<LaneHandler::Outcome> VhostUserHost::Execute(
 void VhostUserHost::Committed(absl::Span<const uint8_t> bank) {
   const SessionState session = StateOf(bank);
   const vhost_user::SlotBitmap before = vhost_user::ReferencedSlots(applied_);
+  const bool has_channel = session.backend_request != applied_.backend_request;
   if (const absl::Status applied = Apply(session); !applied.ok()) {
     LogError("the VMM's settings cannot be applied: ", applied.message());
   }
+  if (has_channel) TellConfig(/*asked=*/false);
   const vhost_user::SlotBitmap after = vhost_user::ReferencedSlots(session);
   if (before != after) {
     keeper_.Retain(after);
@@ -252,7 +268,11 @@ absl::Status VhostUserHost::ReadConfig(uint32_t offset,
 
 absl::Status VhostUserHost::WriteConfig(uint32_t offset, bool,
                                         absl::Span<const uint8_t> bytes) {
-  return device_.WriteConfig(offset, bytes);
+  const bool told = !config_notice_.Differs(config_notice_.Fingerprint());
+  RETURN_IF_ERROR(device_.WriteConfig(offset, bytes));
+  // The driver knows what it wrote itself.
+  if (told) config_notice_.Remember(config_notice_.Fingerprint());
+  return absl::OkStatus();
 }
 
 absl::Status VhostUserHost::CheckRegion(store::Slot slot, uint64_t offset,

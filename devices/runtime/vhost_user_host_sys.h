@@ -13,6 +13,7 @@
 #include "base/shm_sys.h"
 #include "base/unique_fd.h"
 #include "devices/bus/virtio_device.h"
+#include "devices/runtime/config_notice.h"
 #include "devices/runtime/descriptors.h"
 #include "devices/runtime/memory_map_sys.h"
 #include "devices/runtime/queue_runner_sys.h"
@@ -63,8 +64,11 @@ class VhostUserHost final : public LaneHandler,
   // Stops all queues; requests in flight are answered.
   void StopQueues();
 
-  // Sends CONFIG_CHANGE to the front-end if it listens. At least once.
-  void SendConfigChange();
+  // Sees to it that the front-end knows the configuration space: tells it when
+  // the device has `asked` for that, or when it was last told of another one,
+  // by whatever process. A front-end that cannot be told yet is told when it
+  // gives a channel for that (SET_BACKEND_REQ_FD).
+  void TellConfig(bool asked);
 
  private:
   using SessionState = vhost_user::SessionState;
@@ -97,6 +101,8 @@ class VhostUserHost final : public LaneHandler,
                            uint64_t size) override;
   void ResetDevice() override;
 
+  void SendConfigChange(BorrowedFd channel);
+
   // Bringing the process in line with `session`.
   absl::Status Apply(const SessionState& session);
   absl::Status ApplyMemory(const SessionState& session);
@@ -118,6 +124,7 @@ class VhostUserHost final : public LaneHandler,
   DescriptorKeeper& keeper_;
   std::vector<std::unique_ptr<QueueRunner>>& runners_;
 
+  ConfigNotice config_notice_;
   SessionState applied_ = {};
   MemoryMap memory_;
   UnalignedMapping log_;

@@ -138,29 +138,6 @@ TEST(HelloDevice, ServesTheNextVmmWithTheSameState) {
   }
 }
 
-// The standby was told, too: whoever dies between hearing of a change and
-// telling the VMM leaves that to its successor.
-TEST(HelloDevice, TheSuccessorTellsOfAChangedResourceToo) {
-  auto device = ManagedDevice::Start(HelloOptions());
-  ASSERT_OK(device);
-  auto vmm = FrontEnd::Connect((*device)->socket_path(), {});
-  ASSERT_OK(vmm);
-  ASSERT_OK((*vmm)->Start());
-  ASSERT_OK((*device)->TellResourceChanged());
-  for (int teller = 0; teller < 2; ++teller) {
-    const auto told = (*vmm)->ReceiveBackendRequest();
-    ASSERT_OK(told);
-    EXPECT_EQ(
-        told->header.request,
-        static_cast<uint32_t>(vhost_user::BackendRequestType::kConfigChange));
-    if (teller == 0) {
-      ASSERT_OK((*device)->Kill(SIGKILL));
-    }
-  }
-  ASSERT_OK((*device)->AddStandby());
-  Greet(**vmm, 1, 3);
-}
-
 TEST(HelloDevice, AMalformedMessageEndsTheConnectionNotTheDevice) {
   auto device = ManagedDevice::Start(HelloOptions());
   ASSERT_OK(device);

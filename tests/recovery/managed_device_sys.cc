@@ -127,14 +127,9 @@ absl::Status ManagedDevice::Spawn() {
 absl::Status ManagedDevice::TellResourceChanged() {
   ControlMessage message;
   message.type = ControlMessage::Type::kResourceChanged;
-  for (const Child& child : children_) {
-    RETURN_IF_ERROR(SendWithFds(
-        child.control,
-        absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(&message),
-                            sizeof(message)),
-        {}));
-  }
-  return absl::OkStatus();
+  return SendWithFds(
+      Find(active_)->control,
+      {reinterpret_cast<const uint8_t*>(&message), sizeof(message)}, {});
 }
 
 ManagedDevice::Child* ManagedDevice::Find(store::ChildId id) {

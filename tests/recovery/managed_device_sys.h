@@ -52,7 +52,7 @@ class ManagedDevice {
   absl::StatusOr<Recovery> AwaitRecovery();
   // Makes a new standby and waits until it is parked.
   absl::Status AddStandby();
-  // Tells all children what the launcher says after `holdfast resize`.
+  // Tells the active child what the launcher says after `holdfast resize`.
   absl::Status TellResourceChanged();
 
  private:

@@ -122,6 +122,8 @@ class FrontEnd {
   absl::Status WaitForClose();
   // Waits for a request on the back-end channel (SET_BACKEND_REQ_FD).
   absl::StatusOr<Reply> ReceiveBackendRequest();
+  // Where it would come; readable when one is there.
+  BorrowedFd backend_channel() const { return backend_channel_; }
 
   uint64_t features() const { return features_; }
   uint64_t protocol_features() const { return protocol_features_; }
