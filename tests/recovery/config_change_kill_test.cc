@@ -16,10 +16,10 @@
 #include "base/testing/matchers.h"
 #include "base/testing/temp_dir.h"
 #include "devices/runtime/config_notice.h"
+#include "devices/testing/managed_device_sys.h"
 #include "devices/vhost_user/testing/front_end.h"
 #include "gtest/gtest.h"
 #include "statestore/segment.h"
-#include "tests/recovery/managed_device_sys.h"
 
 namespace holdfast::testing {
 namespace {

@@ -16,7 +16,7 @@
 #include "base/testing/temp_dir.h"
 #include "devices/vhost_user/testing/front_end.h"
 #include "gtest/gtest.h"
-#include "tests/recovery/managed_device_sys.h"
+#include "devices/testing/managed_device_sys.h"
 
 namespace holdfast::testing {
 namespace {

@@ -1,4 +1,4 @@
-#include "tests/recovery/managed_device_sys.h"
+#include "devices/testing/managed_device_sys.h"
 
 #include <fcntl.h>
 #include <signal.h>
