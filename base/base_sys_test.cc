@@ -1,6 +1,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -151,6 +153,68 @@ TEST(UnixSocket, ListenReplacesAStaleFileButNotALiveSocket) {
   EXPECT_OK(ConnectTo(path));
   first->Reset();
   EXPECT_OK(ListenAt(path));
+}
+
+TEST(UnixSocket, ListenNeverRemovesAnythingButAStaleSocket) {
+  testing::TempDir dir;
+  const std::string path = dir.File("s");
+  const UniqueFd file(open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+  ASSERT_TRUE(file.valid());
+  EXPECT_THAT(ListenAt(path),
+              StatusIs(absl::StatusCode::kAlreadyExists,
+                       HasSubstr(path + " exists and is not a socket")));
+  const std::string link = dir.File("link");
+  ASSERT_EQ(symlink(dir.File("nowhere").c_str(), link.c_str()), 0);
+  EXPECT_THAT(ListenAt(link),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr(link)));
+  struct stat there = {};
+  EXPECT_EQ(lstat(path.c_str(), &there), 0);
+  EXPECT_EQ(lstat(link.c_str(), &there), 0);
+}
+
+// A server of packets answers a stream with another error than a dead one.
+TEST(UnixSocket, SocketOfAnotherTypeIsAliveToo) {
+  testing::TempDir dir;
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  const std::string path = dir.File("s");
+  path.copy(address.sun_path, path.size());
+  UniqueFd packets(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(bind(packets.get(), reinterpret_cast<const sockaddr*>(&address),
+                 sizeof(address)),
+            0);
+  ASSERT_EQ(listen(packets.get(), 1), 0);
+  EXPECT_THAT(RemoveStaleSocket(path),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr(path)));
+  packets.Reset();
+  EXPECT_OK(RemoveStaleSocket(path));
+  EXPECT_OK(RemoveStaleSocket(path));
+}
+
+// A blocking connection would wait for the living one for ever.
+TEST(UnixSocket, FullBacklogIsALiveSocket) {
+  testing::TempDir dir;
+  const std::string path = dir.File("s");
+  const auto listener = ListenAt(path);
+  ASSERT_OK(listener);
+  ASSERT_EQ(listen(listener->get(), 0), 0);
+  const auto waiting = ConnectTo(path);
+  ASSERT_OK(waiting);
+  EXPECT_THAT(ListenAt(path),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr(path)));
+}
+
+TEST(UnixSocket, FileGetsItsModeWhateverTheUmask) {
+  testing::TempDir dir;
+  SocketAccess access;
+  access.mode = 0660;
+  const mode_t before = umask(077);
+  const auto listener = ListenAt(dir.File("s"), access);
+  umask(before);
+  ASSERT_OK(listener);
+  struct stat there = {};
+  ASSERT_EQ(stat(dir.File("s").c_str(), &there), 0);
+  EXPECT_EQ(there.st_mode & 07777, 0660u);
 }
 
 TEST(UnixSocket, RefusesALongPath) {

@@ -1,6 +1,8 @@
 #include "base/unix_socket_sys.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -27,6 +29,29 @@ absl::StatusOr<sockaddr_un> AddressOf(const std::string& path) {
   if (path.size() >= sizeof(address.sun_path)) return PathTooLong(path);
   std::memcpy(address.sun_path, path.data(), path.size());
   return address;
+}
+
+// By descriptor, and only what is a socket: whoever may write to the directory
+// could put a link to something else in its place.
+absl::Status GiveAccess(const std::string& path, const SocketAccess& access) {
+  const UniqueFd file(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  struct stat found = {};
+  if (!file.valid() || fstat(file.get(), &found) != 0) {
+    return ErrnoStatus(absl::StrCat("open ", path));
+  }
+  if (!S_ISSOCK(found.st_mode) || found.st_nlink != 1) {
+    return absl::AbortedError(
+        absl::StrCat(path, " was replaced while it was made: try again"));
+  }
+  if (fchownat(file.get(), "", access.owner, access.group, AT_EMPTY_PATH) !=
+      0) {
+    return ErrnoStatus(absl::StrCat("chown ", path));
+  }
+  const std::string by_fd = absl::StrCat("/proc/self/fd/", file.get());
+  if (access.mode != 0 && chmod(by_fd.c_str(), access.mode) != 0) {
+    return ErrnoStatus(absl::StrCat("chmod ", path));
+  }
+  return absl::OkStatus();
 }
 
 void TakeFds(msghdr& header, ReceivedFds& fds) {
@@ -139,24 +164,51 @@ absl::StatusOr<UniqueFd> ConnectTo(const std::string& path) {
   return fd;
 }
 
-absl::StatusOr<UniqueFd> ListenAt(const std::string& path) {
+absl::Status RemoveStaleSocket(const std::string& path) {
+  ASSIGN_OR_RETURN(const sockaddr_un address, AddressOf(path));
+  struct stat file = {};
+  if (lstat(path.c_str(), &file) != 0) {
+    if (errno == ENOENT) return absl::OkStatus();
+    return ErrnoStatus(absl::StrCat("stat ", path));
+  }
+  if (!S_ISSOCK(file.st_mode)) {
+    return absl::AlreadyExistsError(absl::StrCat(
+        path, " exists and is not a socket: remove it or use another path"));
+  }
+  // Without blocking: the backlog of a living one may be full.
+  UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!probe.valid()) return ErrnoStatus("socket");
+  const bool dead =
+      connect(probe.get(), reinterpret_cast<const sockaddr*>(&address),
+              sizeof(address)) != 0 &&
+      errno == ECONNREFUSED;
+  if (!dead) {
+    return absl::AlreadyExistsError(absl::StrCat(
+        "another process listens on ", path, ": end it or use another path"));
+  }
+  if (unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return ErrnoStatus(absl::StrCat("unlink ", path));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<UniqueFd> ListenAt(const std::string& path,
+                                  const SocketAccess& access) {
   ASSIGN_OR_RETURN(const sockaddr_un address, AddressOf(path));
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.valid()) return ErrnoStatus("socket");
   const auto* raw = reinterpret_cast<const sockaddr*>(&address);
-  if (bind(fd.get(), raw, sizeof(address)) != 0) {
-    if (errno != EADDRINUSE) return ErrnoStatus(absl::StrCat("bind ", path));
-    if (ConnectTo(path).ok()) {
-      return absl::AlreadyExistsError(
-          absl::StrCat("another process listens on ", path));
-    }
-    if (unlink(path.c_str()) != 0 ||
-        bind(fd.get(), raw, sizeof(address)) != 0) {
-      return ErrnoStatus(absl::StrCat("bind ", path));
-    }
+  int bound = bind(fd.get(), raw, sizeof(address));
+  if (bound != 0 && errno == EADDRINUSE) {
+    RETURN_IF_ERROR(RemoveStaleSocket(path));
+    bound = bind(fd.get(), raw, sizeof(address));
   }
-  if (listen(fd.get(), 8) != 0) return ErrnoStatus("listen");
-  return fd;
+  if (bound != 0) return ErrnoStatus(absl::StrCat("bind ", path));
+  absl::Status status = GiveAccess(path, access);
+  if (status.ok() && listen(fd.get(), 8) != 0) status = ErrnoStatus("listen");
+  if (status.ok()) return fd;
+  unlink(path.c_str());
+  return status;
 }
 
 }  // namespace holdfast

@@ -53,11 +53,25 @@ absl::StatusOr<ReceivedMessage> ReceiveWithFds(BorrowedFd fd,
                                                absl::Span<uint8_t> buffer,
                                                ReceivedFds& fds);
 
+// Who may connect to a socket file. What is left out stays as the kernel makes
+// it: the process's own ids, and 0777 without its umask.
+struct SocketAccess {
+  uid_t owner = static_cast<uid_t>(-1);
+  gid_t group = static_cast<gid_t>(-1);
+  mode_t mode = 0;
+};
+
 // A listening AF_UNIX SOCK_STREAM socket at `path`, close-on-exec and
-// non-blocking. A stale socket file, one that nobody listens on, is replaced;
-// kAlreadyExists when somebody does, kInvalidArgument when the path is longer
-// than 107 bytes.
-absl::StatusOr<UniqueFd> ListenAt(const std::string& path);
+// non-blocking; nobody connects before its file has owner and mode. A stale
+// socket file is replaced as by RemoveStaleSocket(); kInvalidArgument when the
+// path is longer than 107 bytes.
+absl::StatusOr<UniqueFd> ListenAt(const std::string& path,
+                                  const SocketAccess& access = {});
+
+// Removes the socket file at `path` if nobody has it open any more; that there
+// is none is fine. kAlreadyExists, with the path, for anything else that
+// stands there: another kind of file, or a socket of a living process.
+absl::Status RemoveStaleSocket(const std::string& path);
 
 // Connects to `path`; blocking.
 absl::StatusOr<UniqueFd> ConnectTo(const std::string& path);

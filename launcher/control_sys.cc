@@ -4,7 +4,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -37,22 +36,6 @@ absl::StatusOr<UniqueFd> NewSocket(int flags) {
   return fd;
 }
 
-// Removes a socket file that nobody listens on.
-absl::Status RemoveStale(const std::string& path) {
-  struct stat file = {};
-  if (lstat(path.c_str(), &file) != 0) return absl::OkStatus();
-  if (!S_ISSOCK(file.st_mode)) {
-    return absl::AlreadyExistsError(
-        absl::StrCat(path, " is not a socket: remove it"));
-  }
-  if (ConnectSeqpacket(path).ok()) {
-    return absl::AlreadyExistsError(
-        absl::StrCat("another process listens on ", path));
-  }
-  if (unlink(path.c_str()) != 0) return ErrnoStatus("unlink " + path);
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<UniqueFd> ConnectSeqpacket(const std::string& path) {
@@ -68,7 +51,7 @@ absl::StatusOr<UniqueFd> ConnectSeqpacket(const std::string& path) {
 absl::StatusOr<ControlServer> ControlServer::Create(
     const std::string& path, std::vector<uid_t> permitted) {
   ASSIGN_OR_RETURN(const sockaddr_un address, AddressOf(path));
-  RETURN_IF_ERROR(RemoveStale(path));
+  RETURN_IF_ERROR(RemoveStaleSocket(path));
   ASSIGN_OR_RETURN(UniqueFd fd, NewSocket(SOCK_NONBLOCK));
   // Before it is bound: the file is never open to others, even for a moment.
   if (fchmod(fd.get(), 0600) != 0) return ErrnoStatus("fchmod " + path);
