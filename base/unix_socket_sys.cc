@@ -176,7 +176,8 @@ absl::Status RemoveStaleSocket(const std::string& path) {
         path, " exists and is not a socket: remove it or use another path"));
   }
   // Without blocking: the backlog of a living one may be full.
-  UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  UniqueFd probe(
+      socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!probe.valid()) return ErrnoStatus("socket");
   const bool dead =
       connect(probe.get(), reinterpret_cast<const sockaddr*>(&address),

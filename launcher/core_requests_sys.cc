@@ -17,6 +17,7 @@
 #include "base/unix_socket_sys.h"
 #include "launcher/core_sys.h"
 #include "launcher/process_sys.h"
+#include "launcher/vmm_socket_sys.h"
 
 namespace holdfast::launcher {
 namespace {
@@ -164,7 +165,8 @@ absl::Status Core::RunSpec(LaunchSpec spec) {
     absl::StatusOr<std::string> path = sockets_->SocketPath(spec.socket_path);
     if (!path.ok()) return WithField("socket_path", path.status());
     spec.socket_path = *std::move(path);
-    absl::StatusOr<UniqueFd> listener = ListenAt(spec.socket_path);
+    ASSIGN_OR_RETURN(const SocketAccess access, AccessOf(spec));
+    absl::StatusOr<UniqueFd> listener = ListenAt(spec.socket_path, access);
     if (!listener.ok()) return WithField("socket_path", listener.status());
     parts.listener = *std::move(listener);
   }

@@ -14,6 +14,7 @@
 #include "base/unix_socket_sys.h"
 #include "launcher/instance_sys.h"
 #include "launcher/process_sys.h"
+#include "launcher/vmm_socket_sys.h"
 
 namespace holdfast::launcher {
 namespace {
@@ -197,7 +198,7 @@ absl::Status Instance::RedepositAll(bool hold) {
   if (spec_.socket_path.empty()) return absl::OkStatus();
   if (!listener_.valid()) {
     // Adopted from an earlier launcher; the store had the last duplicate.
-    ASSIGN_OR_RETURN(listener_, ListenAt(spec_.socket_path));
+    ASSIGN_OR_RETURN(listener_, MakeVmmSocket(spec_));
   }
   return store->SetListener(id_, listener_);
 }

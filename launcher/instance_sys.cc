@@ -177,6 +177,9 @@ void Instance::OnStoreEvent(const store::Message& message) {
       return Report("vmm-refused", 0, "", 0,
                     "a second VMM was turned away: one instance serves one");
     case store::Type::kChildMisbehaved:
+      if (message.arg0 == static_cast<uint64_t>(store::Error::kNone)) {
+        return OnChannelEnded(message.child);
+      }
       Report("misbehaved", PidOf(message.child), "", 0,
              absl::StrCat("store protocol error ", message.arg0));
       // The store may not have been able to.
@@ -184,6 +187,24 @@ void Instance::OnStoreEvent(const store::Message& message) {
     default:
       return;
   }
+}
+
+// Its fence will tell of its end; that must come, and only a child that lives
+// on without its channel is worth a word.
+void Instance::OnChannelEnded(ChildNumber number) {
+  const Child* child = Find(number);
+  if (child == nullptr || child->lost || child->pid == 0) return;
+  // Asked to end: it may still be at it, and has a deadline.
+  if (IsPlanned(number)) return;
+  if (!HasEnded(child->pidfd) && !IsEnding(child->pid)) {
+    Report("misbehaved", child->pid, "", 0, "closed its channel to the store");
+  }
+  Perform(KillChild{number});
+}
+
+bool Instance::IsPlanned(ChildNumber number) const {
+  return number == supervision_.retiring ||
+         supervision_.state == State::kStopping;
 }
 
 void Instance::OnPromoted(const store::Message& message) {
@@ -212,8 +233,7 @@ void Instance::Lose(ChildNumber number) {
   Child* child = Find(number);
   if (child == nullptr || child->lost) return;
   child->lost = true;
-  child->planned =
-      number == supervision_.retiring || supervision_.state == State::kStopping;
+  child->planned = IsPlanned(number);
   Handle(ChildLost{number});
   // It may have ended before the news of its loss came.
   retry_causes_ = Now();

@@ -132,6 +132,9 @@ class Instance {
   absl::Status RedepositAll(bool hold);
   absl::Status Reattach(store::Client& store, Child& child, bool active);
   void OnPromoted(const store::Message& message);
+  void OnChannelEnded(ChildNumber number);
+  // Whether the child was asked to end.
+  bool IsPlanned(ChildNumber number) const;
   void FinishChild(Child& child);
   void Lose(ChildNumber number);
   void SaveCounters();

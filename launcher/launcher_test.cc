@@ -33,23 +33,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-absl::Status RunSpec(LauncherProcess& launcher, const LaunchSpec& spec) {
-  return launcher.Ask([&spec](CoreClient& core) { return core.Run(spec); });
-}
-
-// The core's answer to one Run, whatever it is.
-absl::Status RunOnce(LauncherProcess& launcher, const LaunchSpec& spec) {
-  absl::Status answer;
-  EXPECT_OK(launcher.Ask([&](CoreClient& core) {
-    answer = core.Run(spec);
-    return absl::IsUnavailable(answer) &&
-                   answer.message().find("core") != std::string::npos
-               ? answer
-               : absl::OkStatus();
-  }));
-  return answer;
-}
-
 absl::Status Inject(LauncherProcess& launcher, const std::string& instance,
                     FaultTarget target, Fault fault = Fault::kKill) {
   return launcher.Ask(
@@ -66,7 +49,7 @@ int AskVmm(BorrowedFd vmm) {
 
 TEST(Launcher, RunsAnActiveChildAndAStandby) {
   LauncherProcess launcher;
-  ASSERT_OK(RunSpec(launcher, launcher.Spec("disk0")));
+  ASSERT_OK(launcher.Run(launcher.Spec("disk0")));
   const auto status = launcher.AwaitWhole("disk0");
   ASSERT_OK(status);
   EXPECT_GT(status->active_pid, 0);
@@ -81,7 +64,7 @@ TEST(Launcher, RunsAnActiveChildAndAStandby) {
 
 TEST(Launcher, ChildIsBornWithExactlyThePlannedDescriptors) {
   LauncherProcess launcher;
-  ASSERT_OK(RunSpec(launcher, launcher.Spec("disk0")));
+  ASSERT_OK(launcher.Run(launcher.Spec("disk0")));
   ASSERT_OK(launcher.AwaitWhole("disk0"));
   uint64_t planned = 0;
   for (const Donation& donation : DeviceDonations()) {
@@ -92,7 +75,7 @@ TEST(Launcher, ChildIsBornWithExactlyThePlannedDescriptors) {
 
 TEST(Launcher, KilledActiveChildIsReplacedByTheStandby) {
   LauncherProcess launcher;
-  ASSERT_OK(RunSpec(launcher, launcher.Spec("disk0")));
+  ASSERT_OK(launcher.Run(launcher.Spec("disk0")));
   const auto before = launcher.AwaitWhole("disk0");
   ASSERT_OK(before);
   ASSERT_OK(Inject(launcher, "disk0", FaultTarget::kActive));
@@ -108,7 +91,7 @@ TEST(Launcher, KilledActiveChildIsReplacedByTheStandby) {
 
 TEST(Launcher, EventsTellTheWholeStoryOfAKill) {
   LauncherProcess launcher;
-  ASSERT_OK(RunSpec(launcher, launcher.Spec("disk0")));
+  ASSERT_OK(launcher.Run(launcher.Spec("disk0")));
   const auto before = launcher.AwaitWhole("disk0");
   ASSERT_OK(before);
   ASSERT_OK(Inject(launcher, "disk0", FaultTarget::kActive));
@@ -124,7 +107,7 @@ TEST(Launcher, EventsTellTheWholeStoryOfAKill) {
 
 TEST(Launcher, KilledStandbyIsReplacedWithoutAPromotion) {
   LauncherProcess launcher;
-  ASSERT_OK(RunSpec(launcher, launcher.Spec("disk0")));
+  ASSERT_OK(launcher.Run(launcher.Spec("disk0")));
   const auto before = launcher.AwaitWhole("disk0");
   ASSERT_OK(before);
   ASSERT_OK(Inject(launcher, "disk0", FaultTarget::kStandby));
@@ -138,7 +121,7 @@ TEST(Launcher, KilledStandbyIsReplacedWithoutAPromotion) {
 
 TEST(Launcher, SegmentationFaultIsNamed) {
   LauncherProcess launcher;
-  ASSERT_OK(RunSpec(launcher, launcher.Spec("disk0")));
+  ASSERT_OK(launcher.Run(launcher.Spec("disk0")));
   ASSERT_OK(launcher.AwaitWhole("disk0"));
   ASSERT_OK(Inject(launcher, "disk0", FaultTarget::kActive, Fault::kSegv));
   const auto exited = launcher.AwaitEvent("exited");
@@ -149,7 +132,7 @@ TEST(Launcher, SegmentationFaultIsNamed) {
 TEST(Launcher, VmmKeepsItsConnectionOverKills) {
   LauncherProcess launcher;
   const LaunchSpec spec = launcher.Spec("disk0");
-  ASSERT_OK(RunSpec(launcher, spec));
+  ASSERT_OK(launcher.Run(spec));
   ASSERT_OK(launcher.AwaitWhole("disk0"));
   const auto vmm = ConnectTo(spec.socket_path);
   ASSERT_OK(vmm);
@@ -167,7 +150,7 @@ TEST(Launcher, VmmKeepsItsConnectionOverKills) {
 TEST(Launcher, VmmThatLeavesMayComeBack) {
   LauncherProcess launcher;
   const LaunchSpec spec = launcher.Spec("disk0");
-  ASSERT_OK(RunSpec(launcher, spec));
+  ASSERT_OK(launcher.Run(spec));
   ASSERT_OK(launcher.AwaitWhole("disk0"));
   for (int i = 1; i <= 3; ++i) {
     const auto vmm = ConnectTo(spec.socket_path);
@@ -185,7 +168,7 @@ TEST(Launcher, CrashLoopEndsInQuarantineAndAnOperatorCanGoOn) {
   LauncherProcess launcher;
   LaunchSpec spec = launcher.Spec("disk0", {"--crash-when-active"});
   spec.restart.budget = 3;
-  ASSERT_OK(RunSpec(launcher, spec));
+  ASSERT_OK(launcher.Run(spec));
   const auto quarantined = launcher.Await("disk0", [](const InstanceStatus& s) {
     return s.state == "QUARANTINED";
   });
@@ -202,7 +185,7 @@ TEST(Launcher, ChildThatCannotStartNeverServes) {
   LauncherProcess launcher;
   LaunchSpec spec = launcher.Spec("disk0", {"--crash-at-start"});
   spec.restart.budget = 2;
-  ASSERT_OK(RunSpec(launcher, spec));
+  ASSERT_OK(launcher.Run(spec));
   const auto status = launcher.Await("disk0", [](const InstanceStatus& s) {
     return s.state == "QUARANTINED";
   });
@@ -214,9 +197,9 @@ TEST(Launcher, QuarantineOfOneLeavesItsNeighbourAlone) {
   LauncherProcess launcher;
   LaunchSpec bad = launcher.Spec("bad", {"--crash-when-active"});
   bad.restart.budget = 1;
-  ASSERT_OK(RunSpec(launcher, launcher.Spec("good")));
+  ASSERT_OK(launcher.Run(launcher.Spec("good")));
   ASSERT_OK(launcher.AwaitWhole("good"));
-  ASSERT_OK(RunSpec(launcher, bad));
+  ASSERT_OK(launcher.Run(bad));
   ASSERT_OK(launcher.Await(
       "bad", [](const InstanceStatus& s) { return s.state == "QUARANTINED"; }));
   const auto good = launcher.AwaitWhole("good");
@@ -227,7 +210,7 @@ TEST(Launcher, QuarantineOfOneLeavesItsNeighbourAlone) {
 
 TEST(Launcher, RestartReplacesTheActiveChildInOrder) {
   LauncherProcess launcher;
-  ASSERT_OK(RunSpec(launcher, launcher.Spec("disk0")));
+  ASSERT_OK(launcher.Run(launcher.Spec("disk0")));
   const auto before = launcher.AwaitWhole("disk0");
   ASSERT_OK(before);
   ASSERT_OK(launcher.Ask([](CoreClient& c) { return c.Restart("disk0"); }));
@@ -242,7 +225,7 @@ TEST(Launcher, RestartReplacesTheActiveChildInOrder) {
 TEST(Launcher, StopLeavesNothingBehind) {
   LauncherProcess launcher;
   const LaunchSpec spec = launcher.Spec("disk0");
-  ASSERT_OK(RunSpec(launcher, spec));
+  ASSERT_OK(launcher.Run(spec));
   const auto status = launcher.AwaitWhole("disk0");
   ASSERT_OK(status);
   ASSERT_OK(launcher.Ask([](CoreClient& c) { return c.Stop("disk0"); }));
@@ -256,12 +239,12 @@ TEST(Launcher, StopLeavesNothingBehind) {
   }));
   EXPECT_THAT(*list, IsEmpty());
   // The name is free again.
-  EXPECT_OK(RunSpec(launcher, spec));
+  EXPECT_OK(launcher.Run(spec));
 }
 
 TEST(Launcher, ChildThatIgnoresAStopIsKilled) {
   LauncherProcess launcher;
-  ASSERT_OK(RunSpec(launcher, launcher.Spec("disk0", {"--ignore-stop"})));
+  ASSERT_OK(launcher.Run(launcher.Spec("disk0", {"--ignore-stop"})));
   const auto status = launcher.AwaitWhole("disk0");
   ASSERT_OK(status);
   ASSERT_OK(launcher.Ask([](CoreClient& c) { return c.Stop("disk0"); }));
@@ -270,8 +253,8 @@ TEST(Launcher, ChildThatIgnoresAStopIsKilled) {
 
 TEST(Launcher, SigtermEndsEverythingInOrder) {
   LauncherProcess launcher;
-  ASSERT_OK(RunSpec(launcher, launcher.Spec("disk0")));
-  ASSERT_OK(RunSpec(launcher, launcher.Spec("disk1")));
+  ASSERT_OK(launcher.Run(launcher.Spec("disk0")));
+  ASSERT_OK(launcher.Run(launcher.Spec("disk1")));
   ASSERT_OK(launcher.AwaitWhole("disk0"));
   ASSERT_OK(launcher.AwaitWhole("disk1"));
   const std::vector<pid_t> all = launcher.Processes();
@@ -287,7 +270,7 @@ TEST(Launcher, ImageReachesTheChildUnderItsSlot) {
   std::ofstream(launcher.File("disk.img")) << "content";
   LaunchSpec spec = launcher.Spec("disk0");
   spec.resources.push_back({"image", launcher.File("disk.img")});
-  ASSERT_OK(RunSpec(launcher, spec));
+  ASSERT_OK(launcher.Run(spec));
   ASSERT_OK(launcher.AwaitWhole("disk0"));
   const auto segment = launcher.Segment("disk0");
   ASSERT_OK(segment);
@@ -300,11 +283,11 @@ TEST(Launcher, ImageInUseIsRefusedWithItsHolder) {
   std::ofstream(launcher.File("disk.img")) << "content";
   LaunchSpec spec = launcher.Spec("disk0");
   spec.resources.push_back({"image", launcher.File("disk.img")});
-  ASSERT_OK(RunSpec(launcher, spec));
+  ASSERT_OK(launcher.Run(spec));
   ASSERT_OK(launcher.AwaitWhole("disk0"));
   spec.name = "disk1";
   spec.socket_path = launcher.File("disk1.sock");
-  EXPECT_THAT(RunOnce(launcher, spec),
+  EXPECT_THAT(launcher.RunOnce(spec),
               StatusIs(absl::StatusCode::kUnavailable,
                        AllOf(HasSubstr("resources[0]"),
                              HasSubstr("is in use by pid"))));
@@ -316,38 +299,38 @@ TEST(Launcher, LockEndsWithTheInstance) {
   std::ofstream(launcher.File("disk.img")) << "content";
   LaunchSpec spec = launcher.Spec("disk0");
   spec.resources.push_back({"image", launcher.File("disk.img")});
-  ASSERT_OK(RunSpec(launcher, spec));
+  ASSERT_OK(launcher.Run(spec));
   ASSERT_OK(launcher.AwaitWhole("disk0"));
   ASSERT_OK(launcher.Ask([](CoreClient& c) { return c.Stop("disk0"); }));
   spec.name = "disk1";
-  EXPECT_OK(RunSpec(launcher, spec));
+  EXPECT_OK(launcher.Run(spec));
 }
 
 TEST(Launcher, SpecOutsideOfItsLimitsIsRefusedWithTheField) {
   LauncherProcess launcher;
   LaunchSpec spec = launcher.Spec("disk0");
-  ASSERT_OK(RunSpec(launcher, spec));
-  EXPECT_THAT(RunOnce(launcher, spec),
+  ASSERT_OK(launcher.Run(spec));
+  EXPECT_THAT(launcher.RunOnce(spec),
               StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("disk0")));
   spec.name = "disk1";
   spec.binary = "/bin/true";
-  EXPECT_THAT(RunOnce(launcher, spec),
+  EXPECT_THAT(launcher.RunOnce(spec),
               StatusIs(absl::StatusCode::kPermissionDenied,
                        HasSubstr("binary: /bin/true is outside of every "
                                  "--allow-binary-dir")));
   spec = launcher.Spec("disk1");
   spec.socket_path = "/etc/disk1.sock";
   EXPECT_THAT(
-      RunOnce(launcher, spec),
+      launcher.RunOnce(spec),
       StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("socket_path")));
   spec = launcher.Spec("disk1");
   spec.resources.push_back({"image", "/etc/passwd"});
-  EXPECT_THAT(RunOnce(launcher, spec),
+  EXPECT_THAT(launcher.RunOnce(spec),
               StatusIs(absl::StatusCode::kPermissionDenied,
                        HasSubstr("resources[0]: /etc/passwd")));
   spec = launcher.Spec("disk1");
   spec.uid = 1;
-  EXPECT_THAT(RunOnce(launcher, spec),
+  EXPECT_THAT(launcher.RunOnce(spec),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("uid")));
 }
 
@@ -367,7 +350,7 @@ TEST(Launcher, UnknownInstanceIsNotFound) {
 
 TEST(Launcher, SecondLauncherInTheSameDirectoryIsRefused) {
   LauncherProcess launcher;
-  ASSERT_OK(RunSpec(launcher, launcher.Spec("disk0")));
+  ASSERT_OK(launcher.Run(launcher.Spec("disk0")));
   LauncherProcess second(
       {"--run-dir=" +
        std::filesystem::path(launcher.File("x")).parent_path().string()});
@@ -394,7 +377,7 @@ TEST(Launcher, SpecDirectoryIsRunAtTheStart) {
 
 TEST(Launcher, StateDumpCannotWriteTheSegment) {
   LauncherProcess launcher;
-  ASSERT_OK(RunSpec(launcher, launcher.Spec("disk0")));
+  ASSERT_OK(launcher.Run(launcher.Spec("disk0")));
   ASSERT_OK(launcher.AwaitWhole("disk0"));
   absl::StatusOr<UniqueFd> segment;
   ASSERT_OK(launcher.Ask([&](CoreClient& core) {

@@ -40,7 +40,11 @@ std::string LockPath(const Options& options) {
 // Holds the run directory for this holdfastd: parent and core share the lock,
 // so it is free only when both are gone.
 absl::StatusOr<UniqueFd> LockRunDirectory(const Options& options) {
-  if (mkdir(options.run_dir.c_str(), 0755) != 0 && errno != EEXIST) {
+  if (mkdir(options.run_dir.c_str(), 0755) == 0) {
+    // Whatever the umask is: VMMs of other users come through here to sockets
+    // that are theirs. What is not theirs has a mode of its own.
+    chmod(options.run_dir.c_str(), 0755);
+  } else if (errno != EEXIST) {
     return ErrnoStatus("mkdir " + options.run_dir);
   }
   const std::string path = LockPath(options);

@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
+#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
@@ -68,6 +69,25 @@ bool AwaitTraceStop(int pid) {
 bool HasEnded(BorrowedFd pidfd) {
   pollfd poll_one = {pidfd.get(), POLLIN, 0};
   return poll(&poll_one, 1, 0) > 0;
+}
+
+bool IsEnding(int pid) {
+  std::ifstream file(absl::StrCat("/proc/", pid, "/stat"));
+  std::string stat;
+  std::getline(file, stat);
+  // "pid (name) state ppid pgrp session tty tpgid flags ...": the name may
+  // hold anything.
+  const size_t name_end = stat.rfind(')');
+  if (name_end == std::string::npos) return true;
+  std::istringstream fields(stat.substr(name_end + 1));
+  char state = 0;
+  int64_t skipped = 0;
+  uint64_t flags = 0;
+  fields >> state;
+  for (int i = 0; i < 5; ++i) fields >> skipped;
+  fields >> flags;
+  constexpr uint64_t kExiting = 0x4;  // PF_EXITING of linux/sched.h.
+  return (flags & kExiting) != 0;
 }
 
 absl::Status SendSignal(BorrowedFd pidfd, int signal) {

@@ -19,6 +19,10 @@ namespace holdfast::launcher {
 // Whether the process behind `pidfd` has ended.
 bool HasEnded(BorrowedFd pidfd);
 
+// Whether `pid`, which was not reaped, has begun to end: by a signal or by
+// itself. Its descriptors are closed after this and before HasEnded().
+bool IsEnding(int pid);
+
 // Sends `signal`; a process that has ended already is not an error.
 absl::Status SendSignal(BorrowedFd pidfd, int signal);
 

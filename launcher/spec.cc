@@ -2,8 +2,10 @@
 
 #include <set>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
@@ -69,6 +71,39 @@ absl::Status CheckArguments(const LaunchSpec& spec) {
     if (absl::StrContains(spec.args[i], '\0')) {
       return Bad(field, "contains a NUL byte: remove it");
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckAccount(absl::string_view field, const std::string& name) {
+  bool ok = name.size() <= kMaxAccountName;
+  for (char c : name) {
+    ok = ok && (absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+                absl::StrContains("_.@$-", c));
+  }
+  if (ok) return absl::OkStatus();
+  return Bad(field, absl::StrCat(Quoted(name),
+                                 " is no name of a user or group: use 1 to ",
+                                 kMaxAccountName, " of a-z A-Z 0-9 _ . @ $ -"));
+}
+
+absl::Status CheckSocket(const LaunchSpec& spec) {
+  if (spec.socket_path.empty()) {
+    const char* const needs = "needs a socket_path: give one, or leave it out";
+    if (!spec.socket_owner.empty()) return Bad("socket_owner", needs);
+    if (!spec.socket_group.empty()) return Bad("socket_group", needs);
+    if (spec.socket_mode != 0) return Bad("socket_mode", needs);
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(CheckPath("socket_path", spec.socket_path, kMaxSocketPath));
+  RETURN_IF_ERROR(CheckAccount("socket_owner", spec.socket_owner));
+  RETURN_IF_ERROR(CheckAccount("socket_group", spec.socket_group));
+  // Permissions to read and write, 6xx, written in decimal land outside.
+  if ((spec.socket_mode & ~0666u) != 0) {
+    return Bad("socket_mode",
+               absl::StrFormat("%d is %#o: write it in octal, with a 0 in "
+                               "front and within 0666, such as 0660",
+                               spec.socket_mode, spec.socket_mode));
   }
   return absl::OkStatus();
 }
@@ -193,9 +228,7 @@ absl::Status ValidateSpec(const LaunchSpec& spec) {
   }
   RETURN_IF_ERROR(CheckPath("binary", spec.binary, kMaxPath));
   RETURN_IF_ERROR(CheckArguments(spec));
-  if (!spec.socket_path.empty()) {
-    RETURN_IF_ERROR(CheckPath("socket_path", spec.socket_path, kMaxSocketPath));
-  }
+  RETURN_IF_ERROR(CheckSocket(spec));
   RETURN_IF_ERROR(CheckResources(spec));
   RETURN_IF_ERROR(CheckLimits(spec));
   if (!spec.policy.empty()) {
@@ -213,6 +246,9 @@ std::vector<uint8_t> EncodeSpec(const LaunchSpec& spec) {
   writer.U16(static_cast<uint16_t>(spec.args.size()));
   for (const std::string& arg : spec.args) writer.String(arg);
   writer.String(spec.socket_path);
+  writer.String(spec.socket_owner);
+  writer.String(spec.socket_group);
+  writer.U32(spec.socket_mode);
   WriteResources(writer, spec);
   writer.U64(spec.segment_bytes);
   writer.U32(spec.uid);
@@ -257,6 +293,9 @@ absl::StatusOr<LaunchSpec> DecodeSpec(absl::Span<const uint8_t> bytes) {
     spec.args.push_back(reader.String(kMaxArgument));
   }
   spec.socket_path = reader.String(kMaxSocketPath);
+  spec.socket_owner = reader.String(kMaxAccountName);
+  spec.socket_group = reader.String(kMaxAccountName);
+  spec.socket_mode = reader.U32();
   if (!ReadResources(reader, spec)) return torn;
   spec.segment_bytes = reader.U64();
   spec.uid = reader.U32();

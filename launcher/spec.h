@@ -18,6 +18,7 @@ namespace holdfast::launcher {
 inline constexpr size_t kMaxInstanceName = 32;  // The store holds 39 bytes.
 inline constexpr size_t kMaxPath = 1024;
 inline constexpr size_t kMaxSocketPath = 107;  // struct sockaddr_un.
+inline constexpr size_t kMaxAccountName = 32;
 inline constexpr size_t kMaxArguments = 64;
 inline constexpr size_t kMaxArgument = 1024;
 inline constexpr size_t kMaxResources = 15;  // The store's resource slots.
@@ -56,6 +57,11 @@ struct LaunchSpec {
   std::vector<std::string> args;  // After argv[0].
   // Where the VMM connects; empty: nowhere.
   std::string socket_path;
+  // Who may: names of /etc/passwd and /etc/group, or numbers; empty: root.
+  std::string socket_owner;
+  std::string socket_group;
+  // Permissions, within 0666; 0: 0600, or 0660 when there is a group.
+  uint32_t socket_mode = 0;
   std::vector<ResourceSpec> resources;
   uint64_t segment_bytes = uint64_t{1} << 20;  // A multiple of 4096.
   // The children's user and group; 0: the launcher takes a free one of its
@@ -82,7 +88,7 @@ absl::Status ValidateSpec(const LaunchSpec& spec);
 // record that the store keeps. Little-endian, with a version; what a version
 // does not know is refused, never skipped.
 inline constexpr uint32_t kSpecMagic = 0x50534648;  // "HFSP"
-inline constexpr uint16_t kSpecVersion = 1;
+inline constexpr uint16_t kSpecVersion = 2;
 
 // Precondition: ValidateSpec(spec) is OK.
 std::vector<uint8_t> EncodeSpec(const LaunchSpec& spec);

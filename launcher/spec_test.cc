@@ -22,6 +22,9 @@ LaunchSpec DiskSpec() {
   spec.binary = "/usr/lib/holdfast/virtio-blk";
   spec.args = {"--queues=4", ""};
   spec.socket_path = "/run/vm/disk0.sock";
+  spec.socket_owner = "libvirt-qemu";
+  spec.socket_group = "104";
+  spec.socket_mode = 0660;
   spec.resources.push_back({"image", "/srv/disk.img"});
   spec.resources.push_back({"base", "/dev/vg/base", ResourceAccess::kReadOnly,
                             ResourceKind::kBlockDevice, ResourceLock::kShared});
@@ -41,6 +44,9 @@ TEST(Spec, ReadsBackWhatWasEncoded) {
   ASSERT_OK(spec);
   EXPECT_EQ(spec->name, "disk-0");
   EXPECT_THAT(spec->args, ElementsAre("--queues=4", ""));
+  EXPECT_EQ(spec->socket_owner, "libvirt-qemu");
+  EXPECT_EQ(spec->socket_group, "104");
+  EXPECT_EQ(spec->socket_mode, 0660u);
   EXPECT_EQ(spec->resources[1].path, "/dev/vg/base");
   EXPECT_EQ(spec->resources[1].kind, ResourceKind::kBlockDevice);
   EXPECT_EQ(spec->resources[1].lock, ResourceLock::kShared);
@@ -49,15 +55,15 @@ TEST(Spec, ReadsBackWhatWasEncoded) {
   EXPECT_EQ(EncodeSpec(*spec), bytes);
 }
 
-// The bytes of version 1 never change; a new field is a new version.
-TEST(Spec, EncodingOfVersion1IsPinned) {
+// The bytes of a version never change; a new field is a new version.
+TEST(Spec, EncodingOfVersion2IsPinned) {
   LaunchSpec spec;
   spec.name = "a";
   spec.binary = "/b";
   const std::vector<uint8_t> bytes = EncodeSpec(spec);
-  ASSERT_EQ(bytes.size(), 107u);
+  ASSERT_EQ(bytes.size(), 115u);
   EXPECT_THAT(std::vector<uint8_t>(bytes.begin(), bytes.begin() + 13),
-              ElementsAre('H', 'F', 'S', 'P', 1, 0, 1, 0, 'a', 2, 0, '/', 'b'));
+              ElementsAre('H', 'F', 'S', 'P', 2, 0, 1, 0, 'a', 2, 0, '/', 'b'));
 }
 
 TEST(Spec, EveryTruncationIsRefused) {
@@ -120,6 +126,24 @@ INSTANTIATE_TEST_SUITE_P(
                 [](LaunchSpec& s) { s.args[0].push_back('\0'); }},
         Mistake{"socket_path: is 108 bytes",
                 [](LaunchSpec& s) { s.socket_path = std::string(108, '/'); }},
+        Mistake{"socket_owner: 'a b' is no name",
+                [](LaunchSpec& s) { s.socket_owner = "a b"; }},
+        Mistake{"socket_group: 'x?y' is no name",
+                [](LaunchSpec& s) { s.socket_group = "x\ny"; }},
+        Mistake{"socket_owner: ",
+                [](LaunchSpec& s) { s.socket_owner.assign(33, 'a'); }},
+        Mistake{"socket_mode: 660 is 01224: write it in octal",
+                [](LaunchSpec& s) { s.socket_mode = 660; }},
+        Mistake{"socket_mode: 511 is 0777",
+                [](LaunchSpec& s) { s.socket_mode = 0777; }},
+        Mistake{"socket_owner: needs a socket_path",
+                [](LaunchSpec& s) { s.socket_path.clear(); }},
+        Mistake{"socket_mode: needs a socket_path",
+                [](LaunchSpec& s) {
+                  s.socket_path.clear();
+                  s.socket_owner.clear();
+                  s.socket_group.clear();
+                }},
         Mistake{"resources: has 16",
                 [](LaunchSpec& s) { s.resources.resize(16); }},
         Mistake{"resources[0].name: 'A=B'",
@@ -149,6 +173,15 @@ INSTANTIATE_TEST_SUITE_P(
                 }},
         Mistake{"restart.budget",
                 [](LaunchSpec& s) { s.restart.budget = 2000000; }}));
+
+// Whoever forgets the 0 in front is told.
+TEST(Spec, NoPermissionsInDecimalAreTakenForOthers) {
+  for (uint32_t digits = 600; digits <= 677; ++digits) {
+    LaunchSpec spec = DiskSpec();
+    spec.socket_mode = digits;
+    EXPECT_FALSE(ValidateSpec(spec).ok()) << digits;
+  }
+}
 
 TEST(Spec, ControlCharactersNeverReachAMessage) {
   LaunchSpec spec = DiskSpec();

@@ -68,7 +68,8 @@ class Stepper {
     if (event.child == 0) return;
     if (event.child != s_.active && event.child != s_.spare) return;
     Do(DemoteChild{event.child});
-    const bool planned = event.child == s_.retiring;
+    const bool planned =
+        event.child == s_.retiring || s_.state == State::kStopping;
     Emit(planned ? "ended" : "lost", event.child,
          event.child == s_.active ? "active" : "standby");
     Forget(event.child);

@@ -61,6 +61,18 @@ TEST(SpecText, RefusedFieldIsNamedWithItsLine) {
               Refused("a:6: resources[0].path: 'a.img' is not absolute"));
 }
 
+TEST(SpecText, PermissionsAreOctalAndSayHowWhenTheyAreNot) {
+  const std::string socket = std::string(kGood) + "socket_path: \"/s\"\n";
+  const auto spec = ParseSpecText(socket + "socket_mode: 0660\n", "a");
+  ASSERT_OK(spec);
+  EXPECT_EQ(spec->socket_mode(), 0660u);
+  EXPECT_THAT(ParseSpecText(socket + "socket_mode: 660\n", "a"),
+              Refused("a:10: socket_mode: 660 is 01224: write it in octal"));
+  EXPECT_THAT(
+      ParseSpecText(std::string(kGood) + "socket_owner: \"kvm\"\n", "a"),
+      Refused("a:9: socket_owner: needs a socket_path"));
+}
+
 TEST(SpecText, FieldsWithAUnitInTheirNameAreFoundToo) {
   EXPECT_THAT(
       ParseSpecText(Replaced(kGood, "budget: 3", "\nbackoff_max_ms: 100000000"),

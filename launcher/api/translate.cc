@@ -81,6 +81,9 @@ absl::StatusOr<LaunchSpec> FromProto(const v1::LaunchSpec& proto) {
   spec.binary = proto.binary();
   spec.args.assign(proto.args().begin(), proto.args().end());
   spec.socket_path = proto.socket_path();
+  spec.socket_owner = proto.socket_owner();
+  spec.socket_group = proto.socket_group();
+  spec.socket_mode = proto.socket_mode();
   for (int i = 0; i < proto.resources_size(); ++i) {
     ASSIGN_OR_RETURN(
         ResourceSpec resource,

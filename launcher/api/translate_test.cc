@@ -29,6 +29,9 @@ TEST(Translate, EveryFieldArrives) {
   proto.set_binary("/bin/disk");
   proto.add_args("--readonly");
   proto.set_socket_path("/run/disk0.sock");
+  proto.set_socket_owner("libvirt-qemu");
+  proto.set_socket_group("kvm");
+  proto.set_socket_mode(0660);
   v1::Resource* const resource = proto.add_resources();
   resource->set_name("image");
   resource->set_path("/srv/a.img");
@@ -56,6 +59,9 @@ TEST(Translate, EveryFieldArrives) {
   wanted.binary = "/bin/disk";
   wanted.args = {"--readonly"};
   wanted.socket_path = "/run/disk0.sock";
+  wanted.socket_owner = "libvirt-qemu";
+  wanted.socket_group = "kvm";
+  wanted.socket_mode = 0660;
   wanted.resources = {{"image", "/srv/a.img", ResourceAccess::kReadOnly,
                        ResourceKind::kBlockDevice, ResourceLock::kShared}};
   wanted.segment_bytes = 8192;

@@ -5,6 +5,8 @@
 //   --crash-when-active dies as soon as it is promoted
 //   --ignore-stop       does not end when asked to
 //   --never-ready       never says that it is parked
+//   --leave-when-active ends its store channel as soon as it is promoted, and
+//                       goes on
 
 #include "launcher/testing/fake_device.h"
 
@@ -89,6 +91,7 @@ class FakeDevice {
     segment_->epoch = epoch;
     ++segment_->promotions;
     if (Told("--crash-when-active")) abort();
+    if (Told("--leave-when-active")) shutdown(kHandoffStoreFd, SHUT_RDWR);
     if (slots_[kOwnSlot].valid()) return;
     slots_[kOwnSlot].Reset(fcntl(kHandoffSegmentFd, F_DUPFD_CLOEXEC, 0));
     channel_.Escrow(kOwnSlot, slots_[kOwnSlot]).IgnoreError();

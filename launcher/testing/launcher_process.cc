@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "absl/strings/match.h"
 #include "base/shm_sys.h"
 #include "base/status_macros.h"
 #include "launcher/process_sys.h"
@@ -130,6 +131,22 @@ absl::Status LauncherProcess::Ask(
   return status;
 }
 
+absl::Status LauncherProcess::Run(const LaunchSpec& spec) {
+  return Ask([&spec](CoreClient& core) { return core.Run(spec); });
+}
+
+absl::Status LauncherProcess::RunOnce(const LaunchSpec& spec) {
+  absl::Status answer;
+  const absl::Status asked = Ask([&](CoreClient& core) {
+    answer = core.Run(spec);
+    // The connection's own errors are worth another try.
+    const bool again = absl::IsUnavailable(answer) &&
+                       absl::StrContains(answer.message(), "core");
+    return again ? answer : absl::OkStatus();
+  });
+  return asked.ok() ? answer : asked;
+}
+
 absl::StatusOr<InstanceStatus> LauncherProcess::Await(
     const std::string& instance,
     const std::function<bool(const InstanceStatus&)>& wanted) {
@@ -162,11 +179,11 @@ absl::StatusOr<FakeSegment> LauncherProcess::Segment(
   return copy;
 }
 
-std::vector<LaunchEvent> LauncherProcess::Events() {
+std::vector<LaunchEvent> LauncherProcess::Events(uint64_t after) {
   std::vector<LaunchEvent> all;
   Ask([&](CoreClient& core) -> absl::Status {
     all.clear();
-    uint64_t since = 0;
+    uint64_t since = after;
     while (true) {
       ASSIGN_OR_RETURN(CoreClient::Events read, core.ReadEvents(since, false));
       if (read.events.empty()) return absl::OkStatus();

@@ -34,6 +34,10 @@ class LauncherProcess {
   // answer is OK or `tries` of 10 ms are over.
   absl::Status Ask(const std::function<absl::Status(CoreClient&)>& question,
                    int tries = 1000);
+  // Run, until the answer is OK.
+  absl::Status Run(const LaunchSpec& spec);
+  // The core's answer to one Run, whatever it is.
+  absl::Status RunOnce(const LaunchSpec& spec);
   // Until `wanted` holds for the status of `instance`: that status.
   absl::StatusOr<InstanceStatus> Await(
       const std::string& instance,
@@ -42,8 +46,8 @@ class LauncherProcess {
   absl::StatusOr<InstanceStatus> AwaitWhole(const std::string& instance);
   // A copy of what the fake device wrote.
   absl::StatusOr<FakeSegment> Segment(const std::string& instance);
-  // All events so far.
-  std::vector<LaunchEvent> Events();
+  // All events after this number so far.
+  std::vector<LaunchEvent> Events(uint64_t after = 0);
   // The last event of this type, waited for.
   absl::StatusOr<LaunchEvent> AwaitEvent(const std::string& type,
                                          uint64_t after = 0);
