@@ -173,9 +173,9 @@ void Instance::OnStoreEvent(const store::Message& message) {
       return Handle(VmmConnected{});
     case store::Type::kVmmGone:
       return Handle(VmmGone{});
-    case store::Type::kVmmRefused:
-      return Report("vmm-refused", 0, "", 0,
-                    "a second VMM was turned away: one instance serves one");
+    case store::Type::kVmmWaiting:
+      return Report("vmm-waiting", 0, "", 0,
+                    "a second VMM waits until the first one has closed");
     case store::Type::kChildMisbehaved:
       if (message.arg0 == static_cast<uint64_t>(store::Error::kNone)) {
         return OnChannelEnded(message.child);

@@ -111,7 +111,7 @@ class Client {
   // is gone; what it had sent can still be taken by NextEvent().
   absl::Status ReadEvents();
   // The oldest event that was not taken: kChildReady, kChildLost, kPromoted,
-  // kVmmConnected, kVmmGone, kVmmRefused, kChildMisbehaved or kEventsLost.
+  // kVmmConnected, kVmmGone, kVmmWaiting, kChildMisbehaved or kEventsLost.
   std::optional<Message> NextEvent();
 
  private:

@@ -37,13 +37,17 @@ class Escrow {
   // readable (Watch::kPidfd).
   void OnFence(Key key, uint64_t now, ActionList& actions);
 
-  // `vmm` was accepted on an instance's listening socket.
+  // A VMM connects to an instance's listening socket. Returns the socket to
+  // accept it from; kNoHandle: it waits in the backlog until the session of the
+  // VMM before it has ended, for one that closes and comes back at once must
+  // not be refused. The launcher is told once a session.
+  Handle OnKnock(Key key, ActionList& actions);
+
+  // `vmm` was accepted from the socket that OnKnock returned.
   void OnAccepted(Key key, Handle vmm, uint64_t now, ActionList& actions);
 
-  // A child's store channel, an instance's listening socket; kNoHandle when
-  // `key` is of something that is gone.
+  // A child's store channel; kNoHandle when `key` is of one that is gone.
   Handle ChannelOf(Key key);
-  Handle ListenerOf(Key key);
 
   const Tables& tables() const { return tables_; }
 
@@ -90,6 +94,13 @@ class Escrow {
   // but `depositor`.
   void Put(Instance& instance, Slot slot, Handle handle, int depositor,
            ActionList& actions);
+  // What a re-attached standby deposits where nobody who knows better has
+  // spoken. It stands until then, so that nothing is lost when the active child
+  // dies first; to that one it is not sent.
+  void Fill(Place from, Slot slot, Handle handle, ActionList& actions);
+  // The active child has deposited all that it holds: what standbys filled
+  // besides is of the past.
+  void DropUnspoken(Place active, ActionList& actions);
   void Forward(const Instance& instance, Slot slot, size_t index,
                ActionList& actions);
   Action& Send(const Instance& instance, size_t index, Type type,

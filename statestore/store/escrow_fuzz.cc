@@ -90,7 +90,11 @@ void Step(Scene& scene, Steps& steps) {
       scene.FenceKey(SomeKey(scene, whom, Watch::kPidfd));
       break;
     case 2:
-      scene.Accept(SomeKey(scene, whom, Watch::kVmmListener));
+      if (what >= 128) {
+        scene.Accept(SomeKey(scene, whom, Watch::kVmmListener));
+      } else {
+        scene.AcceptUnasked(SomeKey(scene, whom, Watch::kVmmListener));
+      }
       break;
     case 3:
       scene.SendFailed(SomeKey(scene, whom, Watch::kChannel), what >= 128);

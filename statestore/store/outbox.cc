@@ -9,7 +9,7 @@ size_t Room(Type type) {
     case Type::kError:
     case Type::kDescriptor:
       return Outbox::kCapacity;
-    case Type::kVmmRefused:
+    case Type::kVmmWaiting:
       return Outbox::kCapacity / 2;
     default:
       return Outbox::kCapacity - 1;

@@ -29,7 +29,7 @@ class Outbox {
   size_t size() const { return size_; }
 
   // False: full, counted; the caller still owns the descriptors. Events that a
-  // stranger can cause at will (kVmmRefused) may only fill half of it. One
+  // stranger can cause at will (kVmmWaiting) may only fill half of it. One
   // place is kept for answers.
   bool Push(const Entry& entry);
 

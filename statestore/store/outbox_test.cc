@@ -46,7 +46,7 @@ TEST_F(OutboxTest, KeepsOnePlaceForAnAnswer) {
 }
 
 TEST_F(OutboxTest, StrangersFillOnlyHalf) {
-  EXPECT_EQ(Fill(Type::kVmmRefused, 2 * Outbox::kCapacity),
+  EXPECT_EQ(Fill(Type::kVmmWaiting, 2 * Outbox::kCapacity),
             Outbox::kCapacity / 2);
   EXPECT_TRUE(outbox_.Push(Of(Type::kChildLost)));
 }

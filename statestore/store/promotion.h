@@ -57,6 +57,12 @@ struct Decision {
   int promote = kNobody;  // This member is active now, under the new epoch.
 };
 
+// Whether the store has not killed or lost it.
+constexpr bool IsPresent(Member member) {
+  return member == Member::kStarting || member == Member::kStandby ||
+         member == Member::kActive;
+}
+
 // Index of the member that is kActive or kActiveDying, or Decision::kNobody.
 int ActiveMember(const PromotionState& state);
 

@@ -48,8 +48,8 @@ enum class Type : uint16_t {
   kCreateInstance,  // instance, name; fds: segment. arg0 = flags (bit 0: the
                     // fence may use the seccomp listener; else pidfd).
   kSetListener,     // instance; fds: listening socket. The store accepts one
-                    // VMM at a time; a second one is closed at once and told
-                    // to the launcher by kVmmRefused.
+                    // VMM at a time; the next one waits in the backlog until
+                    // the session before it has ended: kVmmWaiting.
   kSetConnection,   // instance; fds: connected VMM socket (--fd).
   kSetResource,     // instance, slot (resource range); fds: descriptor.
                     // Forwarded to every child present and to come.
@@ -93,7 +93,8 @@ enum class Type : uint16_t {
                      // that caused it was seen, 0 for a first start.
   kVmmConnected,     // instance; arg0 = connection number, see kForward.
   kVmmGone,          // instance: the active child said that the stream ended.
-  kVmmRefused,       // instance: a second VMM was turned away.
+  kVmmWaiting,       // instance: a second VMM waits for the end of the first
+                     // one's session. Told once a session.
   kChildMisbehaved,  // instance, child; arg0 = Error. The store has killed it;
                      // arg1 = errno when that failed: the launcher must. With
                      // kNone: it closed its channel and the kill failed.
@@ -105,7 +106,9 @@ enum class Type : uint16_t {
                   // Only the active child (session and device range) or a
                   // child of an instance without one (device range). A
                   // re-attached child: any range until its kReady; arg0 =
-                  // connection number for kSlotConnection.
+                  // connection number for kSlotConnection. One that is not
+                  // active is heard where no active one of this store has
+                  // spoken; else it is sent what the slot holds instead.
                   // Answered with kAck when held *and* forwarded.
   kRetain,        // bitmap: every session slot outside it is closed here
                   // and in the standby. Idempotent. No answer.

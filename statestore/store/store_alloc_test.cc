@@ -118,7 +118,7 @@ TEST_F(StoreAlloc, LifeOfAnInstanceAllocatesNothing) {
   auto active = Add(1), standby = Add(2);
   const auto vmm = ConnectTo(dir.File("vmm"));
   const auto refused = ConnectTo(dir.File("vmm"));
-  ASSERT_TRUE(WaitForEvent(*client_, Type::kVmmRefused).has_value());
+  ASSERT_TRUE(WaitForEvent(*client_, Type::kVmmWaiting).has_value());
   for (Slot slot = kSlotFirstDevice; slot < kSlotCount; slot += 5) {
     ASSERT_TRUE(active->Escrow(slot, slot));
   }

@@ -103,7 +103,9 @@ void Store::HandleChannel(Key key) {
 }
 
 void Store::HandleVmm(Key key) {
-  const Handle listener = escrow_.ListenerOf(key);
+  actions_.Clear();
+  const Handle listener = escrow_.OnKnock(key, actions_);
+  Perform();
   if (listener == kNoHandle) return;
   const int vmm = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
   if (vmm < 0) return;

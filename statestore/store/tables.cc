@@ -117,6 +117,13 @@ Key Tables::KeyOf(const Instance& instance, size_t child, Watch watch) const {
           static_cast<uint8_t>(child), instance.children[child].generation};
 }
 
+Action& Tell(Type type, const Instance& instance, ActionList& actions) {
+  Action& action = actions.Add(Action::Kind::kTell);
+  action.message.type = type;
+  action.message.instance = instance.id;
+  return action;
+}
+
 int FindChild(const Instance& instance, ChildId id) {
   if (id == 0) return Decision::kNobody;
   for (size_t i = 0; i < kMaxChildrenPerInstance; ++i) {

@@ -5,6 +5,7 @@
 // arrays of fixed size. Pure: descriptors are numbers here.
 
 #include <array>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 
@@ -30,11 +31,15 @@ struct Instance {
   uint32_t generation = 0;
   bool seccomp_fence = false;  // The listener's HUP is the fence; else pidfd.
   bool listening = false;      // `listener` is being watched.
+  bool vmm_waits = false;      // A VMM waits for the end of another's session.
   char name[kMaxNameSize] = {};
   Handle segment = kNoHandle;
   Handle blob = kNoHandle;
   Handle listener = kNoHandle;
   std::array<Handle, kSlotCount> slots;
+  // Slots of which an active child (of the connection also the store itself)
+  // has said in this store what they hold: no re-attached standby knows better.
+  std::bitset<kSlotCount> spoken;
   uint64_t connection = 0;  // Number of the last connection in slot 0.
   uint64_t death_ns = 0;    // Of the last active child, until it has a heir.
   PromotionState promotion;
@@ -69,6 +74,9 @@ class Tables {
   std::array<Instance, kMaxInstances> instances_;
   uint32_t generation_ = 0;
 };
+
+// An event of `instance` for the launcher, to be filled in.
+Action& Tell(Type type, const Instance& instance, ActionList& actions);
 
 // Index of the child in `instance`, or Decision::kNobody.
 int FindChild(const Instance& instance, ChildId id);

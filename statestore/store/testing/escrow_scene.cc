@@ -131,6 +131,9 @@ void Scene::CheckTables() {
   for (const Instance& instance : escrow_.tables().instances()) {
     if (instance.id == 0) continue;
     CollectHandles(instance, held);
+    if (instance.listening != (watched_.count(instance.listener) != 0)) {
+      Problem("a listening socket is watched when it is not meant to be");
+    }
     CheckViews(instance);
   }
   std::sort(held.begin(), held.end());
@@ -152,9 +155,10 @@ void Scene::CheckViews(const Instance& instance) {
     if ((member == Member::kNone) != (child.id == 0)) {
       Problem("child table and promotion state differ");
     }
-    // An active child has what it deposited itself; a re-attached one too.
+    // An active child has what it deposited itself.
     if (member != Member::kStarting && member != Member::kStandby) continue;
-    if (child.depositing) views_[child.channel] = slots;
+    // One that deposits has more until it has said all.
+    if (child.depositing) continue;
     if (views_[child.channel] != slots) {
       Problem("a standby was not sent what the store holds");
     }
@@ -234,9 +238,7 @@ void Scene::Fence(const ChildHandles& child, Watch watch) {
 }
 
 Handle Scene::Connect(InstanceId id) {
-  const Handle vmm = next_;
-  Accept(escrow_.tables().KeyOf(instance(id)));
-  return vmm;
+  return Accept(escrow_.tables().KeyOf(instance(id)));
 }
 
 void Scene::FailSend(const ChildHandles& child, bool gone) {
@@ -270,10 +272,21 @@ void Scene::FenceKey(Key key) {
   Finish();
 }
 
-void Scene::Accept(Key key) {
+Handle Scene::Accept(Key key) {
   Begin();
-  escrow_.OnAccepted(key, NewHandle(), now_, actions_);
+  const Handle listener = escrow_.OnKnock(key, actions_);
   Finish();
+  if (listener == kNoHandle) return kNoHandle;
+  if (watched_.count(listener) == 0) Problem("accepted without being asked");
+  return AcceptUnasked(key);
+}
+
+Handle Scene::AcceptUnasked(Key key) {
+  Begin();
+  const Handle vmm = NewHandle();
+  escrow_.OnAccepted(key, vmm, now_, actions_);
+  Finish();
+  return vmm;
 }
 
 void Scene::SendFailed(Key key, bool gone) {

@@ -22,7 +22,9 @@ namespace holdfast::store::testing {
 //     while it is watched;
 //   - kPromote is the first action of its list, and goes to one child of an
 //     instance whose former active child has been fenced;
-//   - what every child was sent adds up to exactly what the tables hold.
+//   - what every child deposited and was sent adds up to exactly what the
+//     tables hold;
+//   - a VMM is accepted only from a socket that is watched.
 class Scene {
  public:
   struct Told {
@@ -59,13 +61,15 @@ class Scene {
            size_t fd_count = 0);
   void Hangup(const ChildHandles& child);
   void Fence(const ChildHandles& child, Watch watch = Watch::kListener);
+  // What was accepted; kNoHandle: the VMM waits.
   Handle Connect(InstanceId instance);
   void FailSend(const ChildHandles& child, bool gone);
   // Anything, for the fuzzer.
   void Launcher(Incoming incoming);
   void ChildSays(Key key, Incoming incoming);
   void FenceKey(Key key);
-  void Accept(Key key);
+  Handle Accept(Key key);
+  Handle AcceptUnasked(Key key);
   void SendFailed(Key key, bool gone);
 
   const Instance& instance(InstanceId id) const;

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -126,6 +127,12 @@ size_t StoreProcess::CountDescriptors() const {
   }
   closedir(dir);
   return count;
+}
+
+uint64_t StoreProcess::CpuNs() const {
+  uint64_t ns = 0;
+  std::ifstream(absl::StrCat("/proc/", pid_, "/schedstat")) >> ns;
+  return ns;
 }
 
 int StoreProcess::End() {

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -35,6 +36,8 @@ class StoreProcess {
   pid_t pid() const { return pid_; }
   // Descriptors that it has open, all of them.
   size_t CountDescriptors() const;
+  // Processor time that it has used.
+  uint64_t CpuNs() const;
   // Closes the launcher's end and returns the exit status.
   int End();
   void Kill();
