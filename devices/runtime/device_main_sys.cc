@@ -95,7 +95,7 @@ class Managed {
       config_changed_ = false;
       // What came while Turn waited for an acknowledgement makes no descriptor
       // readable any more.
-      if (handled_) continue;
+      if (handled_ || keeper_.HasControl()) continue;
       const bool gone = keeper_.channel().gone();
       fds[0] = {gone ? -1 : keeper_.channel().fd().get(), POLLIN, 0};
       fds[1] = {keeper_.control().get(), POLLIN, 0};

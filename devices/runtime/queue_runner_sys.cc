@@ -33,16 +33,23 @@ uint64_t Now() {
 }
 
 // Empties an eventfd. preadv2 without an offset, since the steady-state filter
-// has no read.
+// has no read. Never waits: the VMM's end may be blocking, and the VMM may have
+// emptied it meanwhile.
 void Drain(BorrowedFd event) {
   uint64_t count;
   const iovec part = {&count, sizeof(count)};
-  (void)!preadv2(event.get(), &part, 1, -1, 0);
+  (void)!preadv2(event.get(), &part, 1, -1, RWF_NOWAIT);
 }
 
 void Signal(BorrowedFd event) {
   const uint64_t one = 1;
   (void)!write(event.get(), &one, sizeof(one));
+}
+
+bool IsFull(BorrowedFd event) {
+  const timespec no_wait = {0, 0};
+  pollfd poll = {event.get(), POLLOUT, 0};
+  return ppoll(&poll, 1, &no_wait, nullptr) == 0;
 }
 
 absl::Span<const Buffer> Convert(absl::Span<const ChainSegment> from,
@@ -122,8 +129,8 @@ absl::Status QueueRunner::Start(Config config) {
   Count(stats_.resubmitted, left.size());
   RETURN_IF_ERROR(ResolveRecordLocked());
   ring_->DisableKicks();
-  running_ = true;
   SignalLocked();
+  running_ = true;
   lock.unlock();
   work_.notify_one();
   return absl::OkStatus();
@@ -152,15 +159,32 @@ absl::Status QueueRunner::ResolveRecordLocked() {
   return state_->Commit(txn);
 }
 
+// A worker waits with the lock in its hands when it signals a descriptor that
+// is full, which only a VMM can bring about that means to. The control thread,
+// which serves the next VMM, makes room then: a signal is left in any case.
+std::unique_lock<std::mutex> QueueRunner::LockAgainstFullCall() {
+  constexpr timespec kPause = {0, 50'000};
+  std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+  while (!lock.owns_lock()) {
+    if (call_.valid() && IsFull(call_)) {
+      Drain(call_);
+      Signal(call_);
+    }
+    ppoll(nullptr, 0, &kPause, nullptr);
+    (void)lock.try_lock();
+  }
+  return lock;
+}
+
 void QueueRunner::SetCall(BorrowedFd call) {
-  std::lock_guard<std::mutex> lock(mutex_);
+  std::unique_lock<std::mutex> lock = LockAgainstFullCall();
   call_ = call;
   // What was signalled to the old one may not have been seen.
-  if (running_) SignalLocked();
+  if (running_ && call_.valid() && !IsFull(call_)) SignalLocked();
 }
 
 uint16_t QueueRunner::Stop() {
-  std::unique_lock<std::mutex> lock(mutex_);
+  std::unique_lock<std::mutex> lock = LockAgainstFullCall();
   running_ = false;
   if (has_leader_) Signal(wake_);
   idle_.wait(lock, [this] { return busy_ == 0 && !has_leader_; });
@@ -204,6 +228,8 @@ void QueueRunner::PublishLocked(uint16_t head, size_t written) {
 
 void QueueRunner::SignalLocked() {
   if (!call_.valid()) return;
+  // Somebody waits for a queue that does not run: the control thread.
+  if (!running_ && IsFull(call_)) return;
   Count(stats_.interrupts);
   Signal(call_);
 }

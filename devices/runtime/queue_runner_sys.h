@@ -71,6 +71,7 @@ class QueueRunner {
     bool poisoned = false;
   };
 
+  std::unique_lock<std::mutex> LockAgainstFullCall();
   Found TakeLocked(Work* work);
   void WaitForKickLocked(std::unique_lock<std::mutex>& lock);
   void PublishLocked(uint16_t head, size_t written);

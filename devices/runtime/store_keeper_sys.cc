@@ -21,6 +21,7 @@ StoreKeeper::StoreKeeper(UniqueFd store, UniqueFd control,
 
 StoreKeeper::Control StoreKeeper::ReceiveControl() {
   if (std::exchange(stop_seen_, false)) return Control::kStop;
+  if (std::exchange(change_seen_, false)) return Control::kResourceChanged;
   if (!control_.valid()) return Control::kNone;
   ControlMessage message;
   iovec part = {&message, sizeof(message)};
@@ -77,11 +78,19 @@ void StoreKeeper::Reattach(UniqueFd store) {
 }
 
 void StoreKeeper::AwaitStore() {
+  // What is not about the store waits for its turn. Locals, since
+  // ReceiveControl would give it out again and again.
+  bool stop = false;
+  bool change = false;
   while (channel_.gone() && control_.valid()) {
     pollfd poll = {control_.get(), POLLIN, 0};
     (void)!ppoll(&poll, 1, nullptr, nullptr);
-    if (ReceiveControl() == Control::kStop) stop_seen_ = true;
+    const Control said = ReceiveControl();
+    stop |= said == Control::kStop;
+    change |= said == Control::kResourceChanged;
   }
+  stop_seen_ = stop;
+  change_seen_ = change;
 }
 
 absl::Status StoreKeeper::Escrow(store::Slot slot, BorrowedFd fd) {

@@ -24,6 +24,9 @@ class StoreKeeper final : public DescriptorKeeper {
   // dealt with here. Does not block.
   enum class Control { kNone, kStop, kResourceChanged, kLauncherGone };
   Control ReceiveControl();
+  // Whether ReceiveControl() has something that came while this object waited
+  // for a store: the channel is not readable for that any more.
+  bool HasControl() const { return stop_seen_ || change_seen_; }
 
   absl::Status Escrow(store::Slot slot, BorrowedFd fd) override;
   void Retain(absl::Span<const uint64_t> bitmap) override;
@@ -37,7 +40,9 @@ class StoreKeeper final : public DescriptorKeeper {
   store::ChildChannel channel_;
   UniqueFd control_;
   DescriptorSlots& descriptors_;
+  // Heard while it waited for a store.
   bool stop_seen_ = false;
+  bool change_seen_ = false;
 };
 
 // For a device that runs stand-alone: nothing is kept.

@@ -1,0 +1,50 @@
+#include "devices/runtime/capabilities.h"
+
+#include "devices/bus/virtio_ids.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace holdfast {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+// As virtio-blk describes itself.
+VirtioSpec Disk() {
+  VirtioSpec spec(virtio::kDeviceIdBlock);
+  spec.Resource("image", "raw image").CompatVersion(3);
+  spec.Queue("requestq", 256).Queue("requestq", 128);
+  return spec;
+}
+const std::vector<OptionSpec> kDiskOptions = {{"read-only", "", "no writes"},
+                                              {"serial", "TEXT", "name"}};
+
+TEST(Capabilities, AreOneLineAfterQemusSchema) {
+  EXPECT_EQ(CapabilitiesJson(Disk(), kDiskOptions),
+            "{\"type\":\"block\",\"features\":[\"read-only\",\"blk-file\"],"
+            "\"holdfast\":{\"device-id\":2,\"compat-version\":3,\"queues\":["
+            "{\"name\":\"requestq\",\"max-size\":256},"
+            "{\"name\":\"requestq\",\"max-size\":128}]}}\n");
+}
+
+TEST(Capabilities, NameOnlyFeaturesThatTheDeviceHas) {
+  EXPECT_THAT(CapabilitiesJson(Disk(), {}),
+              HasSubstr("\"features\":[\"blk-file\"]"));
+  const VirtioSpec rng = VirtioSpec(virtio::kDeviceIdRng).Queue("requestq", 8);
+  EXPECT_THAT(CapabilitiesJson(rng, {}),
+              StartsWith("{\"type\":\"rng\",\"features\":[],"));
+}
+
+TEST(Capabilities, KnowTheTypesOfTheSchema) {
+  const auto type = [](uint32_t id) {
+    return CapabilitiesJson(VirtioSpec(id), {});
+  };
+  EXPECT_THAT(type(virtio::kDeviceIdNet), HasSubstr("\"type\":\"net\""));
+  EXPECT_THAT(type(virtio::kDeviceIdConsole),
+              HasSubstr("\"type\":\"console\""));
+  EXPECT_THAT(type(9999), HasSubstr("\"device-id\":9999"));
+}
+
+}  // namespace
+}  // namespace holdfast
