@@ -14,9 +14,9 @@
 
 #include "base/testing/matchers.h"
 #include "base/testing/temp_dir.h"
+#include "devices/testing/managed_device_sys.h"
 #include "devices/vhost_user/testing/front_end.h"
 #include "gtest/gtest.h"
-#include "devices/testing/managed_device_sys.h"
 
 namespace holdfast::testing {
 namespace {
