@@ -1,7 +1,8 @@
 // core_ctl: speaks with holdfastd's core for the Python harness. Reads commands
 // from standard input, one a line, and answers each with one line of JSON:
 //
-//   run NAME BINARY SOCKET IMAGE POLICY ARGUMENT...   POLICY "-": none
+//   run NAME BINARY SOCKET IMAGE POLICY ARGUMENT...
+//                   IMAGE and POLICY "-": none; IMAGE PATH[,ro][,block]
 //   status NAME
 //   events SINCE      waits until there is one after number SINCE
 //   stop NAME
@@ -79,16 +80,33 @@ std::string EventJson(const LaunchEvent& event) {
       ",\"detail\":", Quoted(event.detail), "}");
 }
 
+absl::StatusOr<ResourceSpec> Image(const std::string& word) {
+  const Words parts = absl::StrSplit(word, ',');
+  ResourceSpec image;
+  image.name = "image";
+  image.path = parts[0];
+  for (size_t i = 1; i < parts.size(); ++i) {
+    if (parts[i] == "ro") {
+      image.access = ResourceAccess::kReadOnly;
+    } else if (parts[i] == "block") {
+      image.kind = ResourceKind::kBlockDevice;
+    } else {
+      return absl::InvalidArgumentError("run: an image is ro or block");
+    }
+  }
+  return image;
+}
+
 absl::StatusOr<std::string> Run(CoreClient& client, const Words& words) {
   if (words.size() < 6) return absl::InvalidArgumentError("run: too short");
   LaunchSpec spec;
   spec.name = words[1];
   spec.binary = words[2];
   spec.socket_path = words[3];
-  ResourceSpec image;
-  image.name = "image";
-  image.path = words[4];
-  spec.resources.push_back(image);
+  if (words[4] != "-") {
+    ASSIGN_OR_RETURN(const ResourceSpec image, Image(words[4]));
+    spec.resources.push_back(image);
+  }
   if (words[5] != "-") spec.policy = words[5];
   spec.args.assign(words.begin() + 6, words.end());
   // The harness kills far more often than anything that is healthy dies.

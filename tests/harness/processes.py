@@ -17,13 +17,16 @@ def exit_on_sigterm():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
-def start(command, **kwargs):
-    """A child in a session of its own; arguments as of subprocess.Popen."""
+def start(command, death_signal="KILL", **kwargs):
+    """A child in a session of its own; arguments as of subprocess.Popen.
+
+    death_signal: what it gets when the harness dies.
+    """
     kwargs.setdefault("stdin", subprocess.DEVNULL)
     # QEMU waits for its displays, daemons for their children: none of them
     # should get the terminal's SIGINT.
     return subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", "--", *command],
+        ["setpriv", "--pdeathsig", death_signal, "--", *command],
         start_new_session=True, **kwargs)
 
 

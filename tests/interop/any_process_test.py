@@ -26,37 +26,25 @@ def descendants(pid):
 
 def store_of(holdfast):
     """The pid of holdfast-store, wherever in the tree it hangs."""
-    for pid in descendants(holdfast.daemon_pid):
+    for pid in descendants(holdfast.daemon.pid):
         with open("/proc/%d/comm" % pid, encoding="ascii") as f:
             if f.read().strip() == "holdfast-store":
                 return pid
     raise AssertionError("no store")
 
 
-def wait_whole(holdfast):
-    """As HoldfastDevice.wait_whole, over the death of the core that is asked."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            return holdfast.wait_whole()
-        except RuntimeError as error:
-            if "UNAVAILABLE" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-
-
 class AnyProcess(unittest.TestCase):
 
     def kill_one(self, holdfast, victim):
         """One kill; returns when the instance is whole again."""
-        status = wait_whole(holdfast)
+        status = holdfast.wait_whole()
         if victim == "active":
             os.kill(status["active_pid"], signal.SIGKILL)
         else:
-            holdfast.ask("inject", holdfast.instance, "kill", victim)
+            holdfast.daemon.ask("inject", holdfast.instance, "kill", victim)
         # What is dying may still be counted: let its death be noticed.
         time.sleep(0.05)
-        wait_whole(holdfast)
+        holdfast.wait_whole()
 
     def test_in_any_order(self):
         parts.blkio_library()

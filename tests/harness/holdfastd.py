@@ -1,0 +1,180 @@
+"""A whole Holdfast in a test: holdfastd and all that it starts, asked over the
+core's socket, watched from outside, ended without a trace."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+from tests.harness import parts, processes
+
+START_SECONDS = 30
+_EVENTS_IN_ANSWER = 128
+
+
+class Unavailable(RuntimeError):
+    """The core was not there to answer: it may be a moment later."""
+
+
+class Kill:
+    """One kill of a process.
+
+    Attributes:
+      time: of the SIGKILL, time.monotonic().
+      pid: of the killed process.
+      recovery_us: from the death, seen by the supervisor, until it had promoted
+        the standby; None if there is no supervisor, or nothing was promoted.
+      victim: which process it was.
+    """
+
+    def __init__(self, when, pid, recovery_us=None, victim="active"):
+        self.time = when
+        self.pid = pid
+        self.recovery_us = recovery_us
+        self.victim = victim
+
+
+class Holdfastd:
+    """One launcher.
+
+    directory: where its sockets are. resource_directory: where images may be.
+    log: the file that everybody's words go to; it has a name. api: whether it
+    runs holdfast-api as well.
+    """
+
+    def __init__(self, directory, resource_directory, log, api=False):
+        self.directory = directory
+        self._resources = resource_directory
+        self._log = log
+        self._api = api
+        self._daemon = None
+        self._control = None
+        self._last_event = 0
+
+    def log(self):
+        """What holdfastd and its children have printed."""
+        with open(self._log.name, "rb") as f:
+            return f.read().decode("utf8", "replace")
+
+    def start(self, files):
+        """files: the programs and policies that it may use, as label paths."""
+        # The store and the children are users of their own.
+        os.chmod(self.directory, 0o755)
+        command = [
+            parts.built("launcher/holdfastd"),
+            "--run-dir=" + self.directory,
+            "--store=" + _real("statestore/store/holdfast-store"),
+            "--store-policy=" + _real("statestore/store/store.policy"),
+            "--allow-resource-dir=" + self._resources]
+        directories = {os.path.dirname(_real(path)) for path in (
+            "sandbox/policies/common.policy", *files)}
+        for option in ("--allow-binary-dir=", "--policy-dir="):
+            command += [option + directory for directory in directories]
+        if self._api:
+            command.append("--api=" + _real("launcher/api/holdfast-api"))
+        # SIGTERM: killed, it would leave its heir behind.
+        self._daemon = processes.start(
+            command, death_signal="TERM", stdout=self._log, stderr=self._log)
+        core = os.path.join(self.directory, "core.sock")
+        processes.wait_for(lambda: self._check() and os.path.exists(core),
+                           START_SECONDS, core)
+        self._control = processes.start(
+            [parts.built("tests/harness/core_ctl"), "--socket=" + core],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
+            text=True)
+
+    def stop(self):
+        """Ends everything; returns holdfastd's exit status."""
+        if self._control:
+            processes.kill(self._control)
+            self._control.stdin.close()
+            self._control.stdout.close()
+            self._control = None
+        return processes.terminate(self._daemon) if self._daemon else None
+
+    def _check(self):
+        if self._daemon.poll() is not None:
+            raise RuntimeError("holdfastd ended with status %d: %s" % (
+                self._daemon.returncode, self.log()[-2000:]))
+        return True
+
+    @property
+    def pid(self):
+        return self._daemon.pid
+
+    # ---- what it is asked ----
+
+    def ask(self, *words):
+        """One command of core_ctl; raises with the core's words."""
+        self._control.stdin.write(" ".join(words) + "\n")
+        self._control.stdin.flush()
+        line = self._control.stdout.readline()
+        if not line:
+            raise RuntimeError("core_ctl died: " + self.log()[-2000:])
+        answer = json.loads(line)
+        if answer["ok"]:
+            return answer["answer"]
+        kind = Unavailable if answer["error"].startswith(
+            "UNAVAILABLE") else RuntimeError
+        raise kind("%s: %s; log: %s" % (
+            " ".join(words), answer["error"], self.log()[-2000:]))
+
+    def ask_again(self, *words):
+        """The same for a question that may be repeated: over a core's death."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return self.ask(*words)
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def run(self, name, program, socket, image, policy, options=()):
+        """Starts an instance; raises with the core's words."""
+        return self.ask("run", name, _real(program), socket, image,
+                        _real(policy), *options)
+
+    def status(self, name):
+        return self.ask_again("status", name)
+
+    def wait_whole(self, name, timeout=START_SECONDS):
+        """Waits for an active child and a standby that is ready."""
+        def whole():
+            status = self.status(name)
+            return status["active_pid"] and status["standby_ready"] and status
+        return processes.wait_for(whole, timeout, "a whole instance")
+
+    def kill_active(self, name):
+        """kill -9 of the active child, from outside, as anybody would."""
+        status = self.wait_whole(name)
+        self._skip_events()
+        when = time.monotonic()
+        os.kill(status["active_pid"], signal.SIGKILL)
+        event = self._await_event("promoted", name)
+        return Kill(when, status["active_pid"], event["microseconds"])
+
+    def _await_event(self, kind, name):
+        """The next event of this type; those before it are passed over."""
+        while True:
+            answer = self.ask_again("events", str(self._last_event))
+            for event in answer["events"]:
+                self._last_event = event["sequence"]
+                if event["type"] == kind and event["instance"] == name:
+                    return event
+            self._last_event = max(self._last_event, answer["last"])
+
+    def _skip_events(self):
+        """Everything up to here is old: the first promotion among it."""
+        answer = self.ask_again("events", "0")
+        while answer["last"] > self._last_event:
+            self._last_event = answer["last"]
+            if len(answer["events"]) < _EVENTS_IN_ANSWER:
+                break
+            answer = self.ask_again("events", str(self._last_event))
+
+
+def _real(path):
+    # holdfastd allows directories, and a runfile is a link into another one.
+    return os.path.realpath(parts.built(path))
