@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/errno_status.h"
 #include "base/log.h"
@@ -124,6 +125,79 @@ TEST(UnixSocket, CarriesBytesAndDescriptors) {
   char c = 0;
   EXPECT_EQ(read(read_end.get(), &c, 1), 1);
   EXPECT_NE(fcntl(fds.fds[0].get(), F_GETFD) & FD_CLOEXEC, 0);
+}
+
+// How many descriptors this process has open.
+size_t CountOpen() {
+  size_t count = 0;
+  for (int fd = 0; fd < 256; ++fd) {
+    if (fcntl(fd, F_GETFD) >= 0) ++count;
+  }
+  return count;
+}
+
+TEST(UnixSocket, DescriptorsThatFindNoPlaceAreClosed) {
+  auto pair = SeqpacketPair();
+  ASSERT_OK(pair);
+  const std::vector<int> sixteen(kMaxMessageFds, 0);
+  for (size_t places : {size_t{0}, size_t{1}, size_t{3}, kMaxMessageFds}) {
+    const size_t before = CountOpen();
+    ASSERT_EQ(SendFds(pair->first, Bytes("x"), sixteen, 0), 1);
+    {
+      uint8_t byte;
+      std::vector<UniqueFd> fds(places);
+      const Received got = ReceiveFds(pair->second, absl::MakeSpan(&byte, 1),
+                                      absl::MakeSpan(fds), MSG_DONTWAIT);
+      EXPECT_EQ(got.size, 1);
+      EXPECT_EQ(got.fd_count, places);
+      EXPECT_EQ(got.truncated, places != kMaxMessageFds);
+      EXPECT_EQ(CountOpen(), before + places);
+    }
+    EXPECT_EQ(CountOpen(), before);
+  }
+}
+
+TEST(UnixSocket, MoreDescriptorsThanTheKernelHasRoomForAreTold) {
+  auto pair = SeqpacketPair();
+  ASSERT_OK(pair);
+  EXPECT_EQ(SendFds(pair->first, Bytes("x"),
+                    std::vector<int>(kMaxMessageFds + 1, 0), 0),
+            -1);
+  EXPECT_EQ(errno, EINVAL);
+  // Another program may send as many as the kernel allows.
+  alignas(cmsghdr) char control[CMSG_SPACE(40 * sizeof(int))] = {};
+  iovec part = {control, 1};
+  msghdr header = {};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof(control);
+  cmsghdr* c = CMSG_FIRSTHDR(&header);
+  c->cmsg_level = SOL_SOCKET;
+  c->cmsg_type = SCM_RIGHTS;
+  c->cmsg_len = CMSG_LEN(40 * sizeof(int));
+  const size_t before = CountOpen();
+  ASSERT_EQ(SendOne(pair->first, header, 0), 1);
+  uint8_t byte;
+  ReceivedFds fds;
+  const auto got = ReceiveWithFds(pair->second, absl::MakeSpan(&byte, 1), fds);
+  ASSERT_OK(got);
+  EXPECT_TRUE(got->truncated);
+  EXPECT_EQ(fds.count, kMaxMessageFds);
+  EXPECT_EQ(CountOpen(), before + kMaxMessageFds);
+}
+
+TEST(UnixSocket, NothingThereIsNotTheEnd) {
+  auto pair = SeqpacketPair();
+  ASSERT_OK(pair);
+  uint8_t byte;
+  const auto receive = [&] {
+    return ReceiveFds(pair->second, absl::MakeSpan(&byte, 1), {}, MSG_DONTWAIT);
+  };
+  EXPECT_EQ(receive().size, -1);
+  EXPECT_EQ(errno, EAGAIN);
+  pair->first.Reset();
+  EXPECT_EQ(receive().size, 0);
 }
 
 TEST(UnixSocket, ReportsTruncationAndEndOfStream) {

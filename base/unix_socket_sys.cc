@@ -6,8 +6,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
@@ -54,21 +56,22 @@ absl::Status GiveAccess(const std::string& path, const SocketAccess& access) {
   return absl::OkStatus();
 }
 
-void TakeFds(msghdr& header, ReceivedFds& fds) {
+// Moves the descriptors of `header` to `fds`; returns how many came.
+size_t TakeFds(msghdr& header, absl::Span<UniqueFd> fds) {
+  size_t count = 0;
   for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr;
        c = CMSG_NXTHDR(&header, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
     const size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < n; ++i) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-      if (fds.count < kMaxMessageFds) {
-        fds.fds[fds.count++].Reset(fd);
-      } else {
-        close(fd);
-      }
+      int number;
+      std::memcpy(&number, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+      UniqueFd fd(number);
+      if (count < fds.size()) fds[count] = std::move(fd);
+      ++count;
     }
   }
+  return count;
 }
 
 }  // namespace
@@ -100,10 +103,11 @@ absl::StatusOr<std::pair<UniqueFd, UniqueFd>> SeqpacketPair() {
   return std::make_pair(UniqueFd(pair[0]), UniqueFd(pair[1]));
 }
 
-absl::Status SendWithFds(BorrowedFd fd, absl::Span<const uint8_t> bytes,
-                         absl::Span<const int> fds) {
+ssize_t SendFds(BorrowedFd fd, absl::Span<const uint8_t> bytes,
+                absl::Span<const int> fds, int flags) {
   if (fds.size() > kMaxMessageFds) {
-    return absl::InvalidArgumentError("too many descriptors for one message");
+    errno = EINVAL;
+    return -1;
   }
   iovec iov = {const_cast<uint8_t*>(bytes.data()), bytes.size()};
   msghdr header = {};
@@ -120,7 +124,31 @@ absl::Status SendWithFds(BorrowedFd fd, absl::Span<const uint8_t> bytes,
     c->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
     std::memcpy(CMSG_DATA(c), fds.data(), sizeof(int) * fds.size());
   }
-  const ssize_t sent = SendOne(fd, header, MSG_NOSIGNAL);
+  return SendOne(fd, header, flags | MSG_NOSIGNAL);
+}
+
+Received ReceiveFds(BorrowedFd fd, absl::Span<uint8_t> buffer,
+                    absl::Span<UniqueFd> fds, int flags) {
+  iovec iov = {buffer.data(), buffer.size()};
+  alignas(cmsghdr) char control[kControlSize];
+  msghdr header = {};
+  header.msg_iov = &iov;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof(control);
+  Received received;
+  received.size = ReceiveOne(fd, header, flags | MSG_CMSG_CLOEXEC);
+  if (received.size < 0) return received;
+  const size_t came = TakeFds(header, fds);
+  received.fd_count = std::min(came, fds.size());
+  received.truncated =
+      (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || came > fds.size();
+  return received;
+}
+
+absl::Status SendWithFds(BorrowedFd fd, absl::Span<const uint8_t> bytes,
+                         absl::Span<const int> fds) {
+  const ssize_t sent = SendFds(fd, bytes, fds, 0);
   if (sent < 0) {
     if (errno == EPIPE || errno == ECONNRESET) {
       return absl::FailedPreconditionError("sendmsg: peer is gone");
@@ -136,21 +164,15 @@ absl::Status SendWithFds(BorrowedFd fd, absl::Span<const uint8_t> bytes,
 absl::StatusOr<ReceivedMessage> ReceiveWithFds(BorrowedFd fd,
                                                absl::Span<uint8_t> buffer,
                                                ReceivedFds& fds) {
-  iovec iov = {buffer.data(), buffer.size()};
-  alignas(cmsghdr) char control[kControlSize];
-  msghdr header = {};
-  header.msg_iov = &iov;
-  header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof(control);
-  const ssize_t got = ReceiveOne(fd, header, MSG_CMSG_CLOEXEC);
-  if (got < 0) {
+  const Received received =
+      ReceiveFds(fd, buffer, absl::MakeSpan(fds.fds).subspan(fds.count), 0);
+  if (received.size < 0) {
     if (errno == ECONNRESET) return ReceivedMessage{};
     return ErrnoStatus("recvmsg");
   }
-  TakeFds(header, fds);
-  return ReceivedMessage{static_cast<size_t>(got),
-                         (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0};
+  fds.count += received.fd_count;
+  return ReceivedMessage{static_cast<size_t>(received.size),
+                         received.truncated};
 }
 
 absl::StatusOr<UniqueFd> ConnectTo(const std::string& path) {

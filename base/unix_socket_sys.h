@@ -28,6 +28,22 @@ ssize_t ReceiveOne(BorrowedFd fd, msghdr& message, int flags);
 // below the kernel's 253: no control message needs more than 8.
 inline constexpr size_t kMaxMessageFds = 16;
 
+struct Received {
+  ssize_t size = 0;        // Bytes; 0: the peer has closed; -1: errno says why.
+  size_t fd_count = 0;     // Of `fds`.
+  bool truncated = false;  // There were more bytes or descriptors.
+};
+
+// One message with its descriptors, without allocation: for processes that have
+// none left to make, and whose errors are not text. `fds` are the descriptors
+// to send (at most kMaxMessageFds), or the places for those received,
+// close-on-exec; what finds no place is closed. `flags`: MSG_DONTWAIT or 0.
+// SendFds returns the bytes sent, or -1 and errno, and never raises SIGPIPE.
+ssize_t SendFds(BorrowedFd fd, absl::Span<const uint8_t> bytes,
+                absl::Span<const int> fds, int flags);
+Received ReceiveFds(BorrowedFd fd, absl::Span<uint8_t> buffer,
+                    absl::Span<UniqueFd> fds, int flags);
+
 // Descriptors that came with a message, owned. Fixed memory.
 struct ReceivedFds {
   UniqueFd fds[kMaxMessageFds];

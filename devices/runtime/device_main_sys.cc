@@ -95,7 +95,9 @@ class Managed {
       config_changed_ = false;
       // What came while Turn waited for an acknowledgement makes no descriptor
       // readable any more.
-      if (handled_ || keeper_.HasControl()) continue;
+      if (handled_ || keeper_.HasControl() || keeper_.channel().queued()) {
+        continue;
+      }
       const bool gone = keeper_.channel().gone();
       fds[0] = {gone ? -1 : keeper_.channel().fd().get(), POLLIN, 0};
       fds[1] = {keeper_.control().get(), POLLIN, 0};
@@ -135,19 +137,19 @@ class Managed {
 
   // Handles everything that is there. True: the launcher said stop.
   absl::StatusOr<bool> Turn() {
-    store::ChildEvent event;
     handled_ = false;
-    while (keeper_.channel().Receive(event) ==
-           store::ChildChannel::Received::kEvent) {
-      RETURN_IF_ERROR(Handle(event));
-      handled_ = true;
-    }
+    RETURN_IF_ERROR(HandleEvents());
     switch (keeper_.ReceiveControl()) {
       case StoreKeeper::Control::kStop:
         process_.Quiesce();
         return true;
       case StoreKeeper::Control::kResourceChanged:
         process_.ResourceChanged();
+        break;
+      case StoreKeeper::Control::kNewStore:
+        // The old store's last word came before this.
+        RETURN_IF_ERROR(HandleEvents());
+        RETURN_IF_ERROR(keeper_.Reattach());
         break;
       case StoreKeeper::Control::kLauncherGone:
       case StoreKeeper::Control::kNone:
@@ -156,6 +158,16 @@ class Managed {
     if (config_changed_) process_.TellConfigChange();
     if (process_.active()) RETURN_IF_ERROR(process_.Serve());
     return false;
+  }
+
+  absl::Status HandleEvents() {
+    store::ChildEvent event;
+    while (keeper_.channel().Receive(event) ==
+           store::ChildChannel::Received::kEvent) {
+      RETURN_IF_ERROR(Handle(event));
+      handled_ = true;
+    }
+    return absl::OkStatus();
   }
 
   absl::Status Handle(store::ChildEvent& event) {

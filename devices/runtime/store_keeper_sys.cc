@@ -5,7 +5,6 @@
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "base/log.h"
@@ -24,36 +23,26 @@ StoreKeeper::Control StoreKeeper::ReceiveControl() {
   if (std::exchange(change_seen_, false)) return Control::kResourceChanged;
   if (!control_.valid()) return Control::kNone;
   ControlMessage message;
-  iovec part = {&message, sizeof(message)};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-  msghdr header = {};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof(control);
-  const ssize_t got =
-      ReceiveOne(control_, header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (got < 0 && errno == EAGAIN) return Control::kNone;
   UniqueFd fd;
-  if (const cmsghdr* c = got > 0 ? CMSG_FIRSTHDR(&header) : nullptr;
-      c != nullptr && c->cmsg_type == SCM_RIGHTS) {
-    int number;
-    std::memcpy(&number, CMSG_DATA(c), sizeof(number));
-    fd.Reset(number);
-  }
-  if (got <= 0) {
+  const Received received = ReceiveFds(
+      control_, {reinterpret_cast<uint8_t*>(&message), sizeof(message)},
+      absl::MakeSpan(&fd, 1), MSG_DONTWAIT);
+  if (received.size < 0 && errno == EAGAIN) return Control::kNone;
+  if (received.size <= 0) {
     // Launcher and store are both gone: there is nobody left to ask.
     control_.Reset();
     return Control::kLauncherGone;
   }
-  if (got != sizeof(message) || message.version != ControlMessage().version) {
+  if (received.size != sizeof(message) ||
+      message.version != ControlMessage().version) {
     LogWarning("ignored a control message of another version");
     return Control::kNone;
   }
   switch (message.type) {
     case ControlMessage::Type::kStoreChannel:
-      if (fd.valid()) Reattach(std::move(fd));
-      return Control::kNone;
+      if (!fd.valid()) return Control::kNone;
+      next_store_ = std::move(fd);
+      return Control::kNewStore;
     case ControlMessage::Type::kStop:
       return Control::kStop;
     case ControlMessage::Type::kResourceChanged:
@@ -62,7 +51,8 @@ StoreKeeper::Control StoreKeeper::ReceiveControl() {
   return Control::kNone;
 }
 
-void StoreKeeper::Reattach(UniqueFd store) {
+absl::Status StoreKeeper::Reattach() {
+  if (!next_store_.valid()) return absl::OkStatus();
   std::array<store::Deposit, store::kSlotCount> deposits;
   size_t count = 0;
   for (store::Slot slot = 0; slot < store::kSlotCount; ++slot) {
@@ -73,8 +63,8 @@ void StoreKeeper::Reattach(UniqueFd store) {
         slot == store::kSlotConnection ? descriptors_.connection() : 0};
   }
   const absl::Status status = channel_.Reattach(
-      std::move(store), absl::MakeConstSpan(deposits).first(count));
-  if (!status.ok()) LogWarning("new store: ", status.message());
+      std::move(next_store_), absl::MakeConstSpan(deposits).first(count));
+  return channel_.gone() ? absl::OkStatus() : status;
 }
 
 void StoreKeeper::AwaitStore() {
@@ -83,6 +73,12 @@ void StoreKeeper::AwaitStore() {
   bool stop = false;
   bool change = false;
   while (channel_.gone() && control_.valid()) {
+    // Only an active child waits here: it knows better than the old store.
+    if (next_store_.valid()) {
+      const absl::Status status = Reattach();
+      if (!status.ok()) LogWarning("new store: ", status.message());
+      continue;
+    }
     pollfd poll = {control_.get(), POLLIN, 0};
     (void)!ppoll(&poll, 1, nullptr, nullptr);
     const Control said = ReceiveControl();

@@ -20,13 +20,25 @@ class StoreKeeper final : public DescriptorKeeper {
   store::ChildChannel& channel() { return channel_; }
   BorrowedFd control() const { return control_; }
 
-  // The next message of the launcher, if there is one. A new store channel is
-  // dealt with here. Does not block.
-  enum class Control { kNone, kStop, kResourceChanged, kLauncherGone };
+  // The next message of the launcher, if there is one. Does not block.
+  // kNewStore: the caller reads what the old store had sent to its end, for
+  // that may be newer than `descriptors`, and calls Reattach().
+  enum class Control {
+    kNone,
+    kStop,
+    kResourceChanged,
+    kLauncherGone,
+    kNewStore
+  };
   Control ReceiveControl();
   // Whether ReceiveControl() has something that came while this object waited
   // for a store: the channel is not readable for that any more.
   bool HasControl() const { return stop_seen_ || change_seen_; }
+
+  // Goes on with the new store, if there is one. An error leaves this process
+  // unable to take over or to deposit; OK also when that store is gone again:
+  // there will be another.
+  absl::Status Reattach();
 
   absl::Status Escrow(store::Slot slot, BorrowedFd fd) override;
   void Retain(absl::Span<const uint64_t> bitmap) override;
@@ -35,10 +47,10 @@ class StoreKeeper final : public DescriptorKeeper {
  private:
   // Waits until the launcher has given us a channel to a new store.
   void AwaitStore();
-  void Reattach(UniqueFd store);
 
   store::ChildChannel channel_;
   UniqueFd control_;
+  UniqueFd next_store_;
   DescriptorSlots& descriptors_;
   // Heard while it waited for a store.
   bool stop_seen_ = false;

@@ -44,6 +44,9 @@ class FakeStore {
     EXPECT_OK(got);
     return heard;
   }
+  void Say(const Message& message, BorrowedFd fd) {
+    EXPECT_OK(SendWithFds(channel_, BytesOf(message), {fd.get()}));
+  }
   void Ack(const Heard& heard) {
     Message ack;
     ack.type = Type::kAck;
@@ -200,6 +203,46 @@ TEST_F(StoreKeeperTest, WhatIsSaidWhileItWaitsForAStoreIsHeardLater) {
   EXPECT_EQ(keeper_->ReceiveControl(), Control::kResourceChanged);
   EXPECT_FALSE(keeper_->HasControl());
   EXPECT_EQ(keeper_->ReceiveControl(), Control::kNone);
+}
+
+// The old store's last forward is newer than what this process would deposit.
+TEST_F(StoreKeeperTest, OldStoresLastWordsCanBeHeardBeforeTheNewOneIsTold) {
+  EXPECT_OK(keeper_->Reattach());  // There is none yet: nothing to do.
+  Message forward;
+  forward.type = Type::kForward;
+  forward.slot = 40;
+  const UniqueFd event = Event();
+  store_->Say(forward, event);
+  store_->Die();
+  FakeStore next = NewStore();
+  EXPECT_EQ(keeper_->ReceiveControl(), Control::kNewStore);
+  store::ChildEvent heard;
+  ASSERT_EQ(keeper_->channel().Receive(heard),
+            store::ChildChannel::Received::kEvent);
+  descriptors_.Set(heard.slot, std::move(heard.fd));
+  std::thread world([&] {
+    EXPECT_EQ(next.HearAndAck().message.slot, 40);
+    EXPECT_EQ(next.Hear().message.type, Type::kReady);
+  });
+  EXPECT_OK(keeper_->Reattach());
+  world.join();
+}
+
+// It was promoted by the old store's last word and deposits at once: the new
+// store's channel has come already.
+TEST_F(StoreKeeperTest, DepositFindsTheNewStoreThatHasBeenHeardOf) {
+  store_->Die();
+  FakeStore next = NewStore();
+  EXPECT_EQ(keeper_->ReceiveControl(), Control::kNewStore);
+  std::thread world([&] {
+    EXPECT_EQ(next.Hear().message.type, Type::kReady);
+    EXPECT_EQ(next.HearAndAck().message.slot, 41);
+  });
+  const UniqueFd event = Event();
+  EXPECT_OK(keeper_->Escrow(41, event));
+  world.join();
+  EXPECT_OK(keeper_->Reattach());
+  EXPECT_FALSE(keeper_->channel().gone());
 }
 
 TEST_F(StoreKeeperTest, SaysSoWhenThereIsNobodyLeftToAsk) {

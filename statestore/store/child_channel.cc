@@ -65,14 +65,14 @@ ChildChannel::Step ChildChannel::ReadOne(uint64_t& acked) {
     }
   }
   CloseFds(incoming);
-  if (step == Step::kGone) gone_ = true;
+  if (step == Step::kGone) gone_ = ended_ = true;
   return step;
 }
 
 ChildChannel::Received ChildChannel::Receive(ChildEvent& event) {
   uint64_t late;  // An answer that nobody waits for any more.
   while (queued_ == 0) {
-    if (gone_) return Received::kGone;
+    if (ended_) return Received::kGone;
     const Step step = ReadOne(late);
     if (step == Step::kNothing) return Received::kNothing;
   }
@@ -158,7 +158,7 @@ absl::Status ChildChannel::VmmClosed(uint64_t connection) {
 absl::Status ChildChannel::Reattach(UniqueFd channel,
                                     absl::Span<const Deposit> deposits) {
   channel_ = std::move(channel);
-  gone_ = false;
+  gone_ = ended_ = false;
   while (queued_ != 0) {
     queue_[first_] = ChildEvent();
     first_ = (first_ + 1) % kMaxQueued;

@@ -57,9 +57,11 @@ struct Deposit {
 // Reattach() with all it holds and goes on.
 class ChildChannel {
  public:
-  // Events that may come while Escrow() or VmmClosed() waits for its answer;
-  // beyond, kResourceExhausted: the caller has to Receive() more often.
-  static constexpr size_t kMaxQueued = 64;
+  // Events that may come while a request waits for its answer; beyond,
+  // kResourceExhausted: the caller has to Receive() more often. All slots come
+  // three times at most while Reattach() deposits as many: as the store holds
+  // them, as the active child deposits them, and in answer to ours.
+  static constexpr size_t kMaxQueued = 4 * kSlotCount;
 
   explicit ChildChannel(UniqueFd channel);
 
@@ -69,6 +71,9 @@ class ChildChannel {
   BorrowedFd fd() const { return channel_; }
 
   bool gone() const { return gone_; }
+
+  // Whether Receive() has something that does not make fd() readable.
+  bool queued() const { return queued_ != 0; }
 
   enum class Received : uint8_t { kNothing, kEvent, kGone };
   // The next event, without blocking. kGone once everything that the store had
@@ -111,7 +116,8 @@ class ChildChannel {
   absl::Status Gone();
 
   UniqueFd channel_;
-  bool gone_ = false;
+  bool gone_ = false;   // Nothing reaches the store any more.
+  bool ended_ = false;  // Nothing more comes from it either.
   uint64_t last_tag_ = 0;
   std::array<ChildEvent, kMaxQueued> queue_;
   size_t first_ = 0;

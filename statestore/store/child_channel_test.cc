@@ -125,9 +125,15 @@ TEST_F(ChildChannelTest, LateAnswerToAnotherRequestIsNotOurs) {
 }
 
 TEST_F(ChildChannelTest, TooManyUnreadEventsAreAnError) {
-  for (size_t i = 0; i <= ChildChannel::kMaxQueued; ++i) {
-    Say(Type::kForwardDone);
+  // More than a socket holds, so they come along with several answers.
+  constexpr size_t kRound = ChildChannel::kMaxQueued / 8;
+  for (uint64_t tag = 1; tag <= 8; ++tag) {
+    for (size_t i = 0; i < kRound; ++i) Say(Type::kForwardDone);
+    Ack(tag);
+    if (tag == 8) continue;
+    ASSERT_OK(channel_->Escrow(40, MakeToken(5)));
   }
+  Say(Type::kForwardDone);
   EXPECT_THAT(channel_->Escrow(40, MakeToken(5)),
               StatusIs(absl::StatusCode::kResourceExhausted, _));
   size_t received = 0;
@@ -147,6 +153,24 @@ TEST_F(ChildChannelTest, WhatADeadStoreHadSentIsStillGivenOut) {
               StatusIs(absl::StatusCode::kUnavailable, _));
   EXPECT_THAT(channel_->Retain(SlotSet()),
               StatusIs(absl::StatusCode::kUnavailable, _));
+}
+
+// The kernel reports the reset connection before what is still to be read.
+TEST_F(ChildChannelTest, UnreadWordsOfOursDoNotCostTheStoresLastOnes) {
+  ASSERT_OK(channel_->Ready());
+  Say(Type::kPromote, 8);
+  store_.Reset();
+  ASSERT_EQ(channel_->Receive(event_), ChildChannel::Received::kEvent);
+  EXPECT_EQ(event_.epoch, 8u);
+  EXPECT_EQ(channel_->Receive(event_), ChildChannel::Received::kGone);
+}
+
+TEST_F(ChildChannelTest, FailedSendDoesNotCostTheStoresLastWords) {
+  Say(Type::kPromote, 8);
+  store_.Reset();
+  EXPECT_THAT(channel_->Ready(), StatusIs(absl::StatusCode::kUnavailable, _));
+  ASSERT_EQ(channel_->Receive(event_), ChildChannel::Received::kEvent);
+  EXPECT_EQ(event_.epoch, 8u);
 }
 
 TEST_F(ChildChannelTest, DeathOfTheStoreEndsTheWaitForItsAnswer) {

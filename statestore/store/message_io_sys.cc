@@ -6,15 +6,12 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "base/unix_socket_sys.h"
 
 namespace holdfast::store {
 namespace {
-
-constexpr size_t kControlSize = CMSG_SPACE(sizeof(int) * kMaxFds);
 
 IoResult FromErrno() {
   switch (errno) {
@@ -29,66 +26,42 @@ IoResult FromErrno() {
   }
 }
 
-void TakeFds(msghdr& header, Incoming& incoming) {
-  for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr;
-       c = CMSG_NXTHDR(&header, c)) {
-    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
-    const size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < n; ++i) {
-      Handle fd;
-      std::memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-      if (incoming.fd_count < kMaxFds) {
-        incoming.fds[incoming.fd_count++] = fd;
-      } else {
-        close(fd);
-      }
-    }
-  }
-}
-
 }  // namespace
 
 IoResult Send(BorrowedFd channel, const Message& message,
               absl::Span<const Handle> fds) {
-  iovec iov = {const_cast<Message*>(&message), sizeof(message)};
-  msghdr header = {};
-  header.msg_iov = &iov;
-  header.msg_iovlen = 1;
-  alignas(cmsghdr) char control[kControlSize] = {};
+  static_assert(kMaxFds <= kMaxMessageFds);
+  Handle present[kMaxFds];
   size_t count = 0;
-  auto* c = reinterpret_cast<cmsghdr*>(control);
   for (Handle fd : fds) {
-    if (fd == kNoHandle || count == kMaxFds) continue;
-    std::memcpy(CMSG_DATA(c) + count * sizeof(fd), &fd, sizeof(fd));
-    ++count;
+    if (fd != kNoHandle && count != kMaxFds) present[count++] = fd;
   }
-  if (count != 0) {
-    header.msg_control = control;
-    header.msg_controllen = CMSG_SPACE(sizeof(int) * count);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int) * count);
-  }
-  const ssize_t sent = SendOne(channel, header, MSG_NOSIGNAL | MSG_DONTWAIT);
+  const ssize_t sent = SendFds(
+      channel, {reinterpret_cast<const uint8_t*>(&message), sizeof(message)},
+      {present, count}, MSG_DONTWAIT);
   return sent < 0 ? FromErrno() : IoResult::kDone;
 }
 
 IoResult Receive(BorrowedFd channel, Incoming& incoming) {
   incoming = Incoming();
-  iovec iov = {&incoming.message, sizeof(incoming.message)};
-  alignas(cmsghdr) char control[kControlSize];
-  msghdr header = {};
-  header.msg_iov = &iov;
-  header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof(control);
-  const ssize_t got =
-      ReceiveOne(channel, header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-  if (got < 0) return FromErrno();
-  TakeFds(header, incoming);
-  incoming.size = static_cast<size_t>(got);
-  incoming.truncated = (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
-  return got == 0 ? IoResult::kGone : IoResult::kDone;
+  UniqueFd fds[kMaxFds];
+  const absl::Span<uint8_t> bytes(reinterpret_cast<uint8_t*>(&incoming.message),
+                                  sizeof(incoming.message));
+  Received received =
+      ReceiveFds(channel, bytes, absl::MakeSpan(fds), MSG_DONTWAIT);
+  // Said once, and before what the peer had sent, when it died with something
+  // of ours unread.
+  if (received.size < 0 && errno == ECONNRESET) {
+    received = ReceiveFds(channel, bytes, absl::MakeSpan(fds), MSG_DONTWAIT);
+  }
+  if (received.size < 0) return FromErrno();
+  incoming.size = static_cast<size_t>(received.size);
+  incoming.truncated = received.truncated;
+  incoming.fd_count = received.fd_count;
+  for (size_t i = 0; i < received.fd_count; ++i) {
+    incoming.fds[i] = fds[i].Release();
+  }
+  return received.size == 0 ? IoResult::kGone : IoResult::kDone;
 }
 
 void CloseFds(Incoming& incoming) {
