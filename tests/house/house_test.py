@@ -1,18 +1,12 @@
-"""The rules of the house that a machine can check, on the sources themselves.
+"""The shape of the house: names, rooms, visibility, and what stays out."""
 
-Runs on the checkout that the test was built from (its data is a link into it),
-so it sees every file, also one that no target names.
-"""
-
+import glob
 import os
 import re
 import subprocess
 import unittest
 
-ROOT = os.path.dirname(os.path.realpath("CONTRIBUTING.md"))
-
-HEADER_LINES = 250
-SOURCE_LINES = 500
+from tests.house import sources
 
 # System calls belong into files that say so in their name.
 SYSTEM_HEADERS = re.compile(
@@ -24,48 +18,86 @@ MAY_CALL = re.compile(
     r'(_sys(_test)?\.(h|cc)|_test\.cc|_bench\.cc|_fuzz\.cc|_main\.cc)$'
     r'|/testing/|^tests/|^bench/|^base/(unique_fd\.h|log\.cc)$')
 
+# What only this or that machine has.
+MACHINE_PATH = re.compile(r"(?<![\w.$}/])/(work|root|home|Users)/\w")
+# Where packages come from is the machine's business.
+HOST = re.compile(r"https?://(?!(www\.)?(apache|gnu|kernel)\.org)[\w-]+\.\w"
+                  r"|\b(deb|security|snapshot)\.debian\.org"
+                  r"|registry\.npmjs|pypi\.org|proxy\.golang")
 
-def tracked(*endings):
-    listed = subprocess.run(
-        ["git", "-C", ROOT, "-c", "safe.directory=*", "ls-files"],
-        capture_output=True, text=True, check=True).stdout.split("\n")
-    return [f for f in listed if f.endswith(endings)
-            and os.path.exists(os.path.join(ROOT, f))]
-
-
-def lines(path):
-    with open(os.path.join(ROOT, path), encoding="utf-8") as f:
-        return f.read().split("\n")
+# What a file may not say, by the rooms that may not say it.
+FORBIDDEN = [
+    (r"\babsl::Mutex|absl/synchronization", r"",
+     "ThreadSanitizer cannot see into Debian's Abseil: std::mutex"),
+    (r"std::string_view\b", r"", "absl::string_view"),
+    (r"#include \"absl/log/", r"", "base/log.h: Debian's Abseil has no log"),
+    (r"\b(throw |catch \()", r"", "absl::Status"),
+    (r"(?<!static_)\b(CHECK|DCHECK|assert|abort|terminate)\s*\(",
+     r"^(base|statestore|sandbox|devices|launcher)/",
+     "guest, peer and child input is absl::Status"),
+    (r"\b(const )?int \w*fd(?=[,)])", r"\.h$",
+     "UniqueFd, BorrowedFd: the type says who owns a descriptor"),
+]
+# What prints a last word, wraps a descriptor, or follows the kernel's headers.
+MAY_SAY = {
+    "base/unique_fd.h": r"int fd",
+}
 
 
 def calls_where_it_must_not(path, text):
     return not MAY_CALL.search(path) and bool(SYSTEM_HEADERS.search(text))
 
 
-class House(unittest.TestCase):
+def guard(path):
+    return "HOLDFAST_%s_" % re.sub(r"\W", "_", path.upper())
 
-    def test_sources_keep_their_size(self):
-        too_long = []
-        for path in tracked(".h", ".cc"):
-            limit = HEADER_LINES if path.endswith(".h") else SOURCE_LINES
-            if re.search(r"_test\.cc$|/testing/", path):
-                continue
-            if len(lines(path)) > limit + limit // 10:
-                too_long.append("%s: %d" % (path, len(lines(path))))
-        self.assertEqual(too_long, [], "split by concept")
+
+def forbidden(path, text):
+    """What `text`, C++ of `path`, says and must not, with what is better."""
+    found = []
+    for pattern, rooms, better in FORBIDDEN:
+        if not re.search(rooms, path):
+            continue
+        for line in sources.without_comments(text).split("\n"):
+            if re.search(pattern, line) and not (
+                    path in MAY_SAY and re.search(MAY_SAY[path], line)):
+                found.append("%s: %s (%s)" % (path, line.strip(), better))
+    return found
+
+
+def buildifier():
+    cache = os.environ.get("HOLDFAST_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME")
+        or os.path.join(os.path.expanduser("~"), ".cache"), "holdfast")
+    found = glob.glob(os.path.join(cache, "npm/node_modules/.bin/buildifier"))
+    return found[0] if found else None
+
+
+class House(unittest.TestCase):
 
     def test_cpp_is_formatted(self):
         wrong = subprocess.run(
             ["clang-format-14", "--dry-run", "-Werror", "--style=file"] +
-            tracked(".h", ".cc"), cwd=ROOT, capture_output=True, text=True,
-            check=False)
-        files = sorted({line.split(":")[0]
-                        for line in wrong.stderr.split("\n") if ": error" in line})
+            sources.tracked(".h", ".cc"), cwd=sources.ROOT,
+            capture_output=True, text=True, check=False)
+        files = sorted({line.split(":")[0] for line in wrong.stderr.split("\n")
+                        if ": error" in line})
         self.assertEqual(files, [], "run tools/fix --all")
 
+    def test_build_files_are_formatted(self):
+        program = buildifier()
+        if program is None:
+            self.skipTest("no buildifier (tools/setup --tools installs it)")
+        wrong = subprocess.run(
+            [program, "-mode=check"] +
+            sources.tracked("BUILD.bazel", ".bzl", "WORKSPACE"),
+            cwd=sources.ROOT, capture_output=True, text=True, check=False)
+        self.assertEqual(wrong.stdout + wrong.stderr, "",
+                         "run tools/fix --all")
+
     def test_system_calls_are_in_sys_files(self):
-        wrong = [path for path in tracked(".h", ".cc")
-                 if calls_where_it_must_not(path, "\n".join(lines(path)))]
+        wrong = [path for path in sources.tracked(".h", ".cc")
+                 if calls_where_it_must_not(path, sources.text(path))]
         self.assertEqual(wrong, [])
 
     def test_the_check_for_system_calls_can_fail(self):
@@ -74,38 +106,73 @@ class House(unittest.TestCase):
         self.assertFalse(calls_where_it_must_not(
             "statestore/lane_sys.cc", "#include <sys/socket.h>\n"))
 
+    def test_nothing_is_said_that_must_not_be(self):
+        wrong = []
+        for path in sources.tracked(".h", ".cc"):
+            if not sources.TEST_CODE.search(path) and "_bench" not in path:
+                wrong += forbidden(path, sources.text(path))
+        self.assertEqual(wrong, [])
+
+    def test_the_check_for_what_must_not_be_said_can_fail(self):
+        for path, text in [("devices/a.cc", "  CHECK(b);"),
+                           ("launcher/a.cc", "std::string_view b;"),
+                           ("sandbox/a.h", "void B(int fd);"),
+                           ("base/a.cc", "absl::Mutex b;")]:
+            self.assertEqual(len(forbidden(path, text)), 1, text)
+        self.assertEqual(forbidden("devices/a.cc", "// CHECK(b)"), [])
+        self.assertEqual(forbidden("base/a.cc", "static_assert(b);"), [])
+
+    def test_headers_are_guarded_by_their_path(self):
+        wrong = [path for path in sources.tracked(".h")
+                 if "#ifndef %s\n#define %s\n" % (guard(path), guard(path))
+                 not in sources.text(path)]
+        self.assertEqual(wrong, [])
+
     def test_nothing_is_left_unfinished(self):
-        mark = re.compile(r"\b(TO" + "DO|FIX" + "ME|XX" + r"X)\b")
-        found = ["%s:%d" % (path, i + 1)
-                 for path in tracked(".h", ".cc", ".py", ".sh", ".bzl", ".md")
-                 for i, line in enumerate(lines(path)) if mark.search(line)
-                 and path != "tests/house/house_test.py"]
-        self.assertEqual(found, [])
+        wrong = sources.find(
+            r"\b(TO" + "DO|FIX" + "ME|XX" + r"X)\b",
+            (".h", ".cc", ".py", ".sh", ".bzl", ".bazel", ".md", ".proto"))
+        self.assertEqual(wrong, [])
+
+    def test_no_machine_is_named(self):
+        wrong = [where for where in sources.find(MACHINE_PATH, ("",))
+                 + sources.find(HOST, ("",))
+                 if not where.startswith("tests/house/")]
+        self.assertEqual(wrong, [])
+
+    def test_the_check_for_machines_can_fail(self):
+        self.assertTrue(MACHINE_PATH.search("cd /home/me/holdfast"))
+        self.assertFalse(MACHINE_PATH.search("$lib/root/usr"))
+        self.assertTrue(HOST.search("deb http://mirror.example.net/debian"))
 
     def test_parsers_of_untrusted_bytes_have_a_fuzzer(self):
-        paths = set(tracked(".cc"))
+        paths = set(sources.tracked(".cc"))
         missing = [path for path in paths if path.endswith("/codec.cc")
                    and path[:-3] + "_fuzz.cc" not in paths]
         self.assertEqual(missing, [])
 
     def test_packages_are_private_by_default(self):
-        public = [path for path in tracked("BUILD.bazel")
-                  if "default_visibility = [\"//visibility:public\"]"
-                  in "\n".join(lines(path)) and path != "tools/bazel/BUILD.bazel"]
-        self.assertEqual(public, [])
+        # Or for their room's group, which the root BUILD.bazel names.
+        wrong = [path for path in sources.tracked("BUILD.bazel")
+                 if not re.search(
+                     r"^package\([^)]*default_visibility = \[\s*\"//(?!visibility:"
+                     r"public)", sources.text(path), re.M | re.S)
+                 and path != "tools/bazel/BUILD.bazel"]
+        self.assertEqual(wrong, [])
 
-    def test_paths_in_the_documents_exist(self):
+    def test_every_source_is_in_a_target(self):
         wrong = []
-        path = re.compile(r"`((?:base|statestore|sandbox|devices|launcher|"
-                          r"tests|examples|tools|docs(?!/interop)|bench)/[\w./-]*\w/?)`")
-        for document in tracked(".md"):
-            for i, line in enumerate(lines(document)):
-                for name in path.findall(line):
-                    here = os.path.join(ROOT, name)
-                    alike = [here, here + ".h", here + ".cc", here + "_sys.h",
-                             here + ".py"]
-                    if not any(os.path.exists(p) for p in alike):
-                        wrong.append("%s:%d: %s" % (document, i + 1, name))
+        for path in sources.tracked(".cc", ".h", ".proto", ".py"):
+            directory, name = os.path.split(path)
+            while directory and not sources.exists(directory + "/BUILD.bazel"):
+                directory, parent = os.path.split(directory)
+                name = parent + "/" + name
+            build = sources.text(os.path.join(directory, "BUILD.bazel"))
+            stem = re.sub(r"(_(test|bench|fuzz))?\.\w+$", "", name)
+            if '"%s"' % name not in build and '"%s"' % stem not in build \
+                    and "glob(" not in build \
+                    and not path.startswith("tools/bazel/"):
+                wrong.append(path)
         self.assertEqual(wrong, [])
 
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/testing/matchers.h"
+#include "base/testing/poll.h"
 #include "base/testing/temp_dir.h"
 #include "devices/testing/managed_device_sys.h"
 #include "devices/vhost_user/testing/front_end.h"
@@ -53,12 +54,11 @@ uint64_t Greet(FrontEnd& vmm, uint64_t first, int count) {
 // A front-end that is served. The store turns a VMM away as long as the device
 // has not yet seen the end of the one before.
 std::unique_ptr<FrontEnd> StartedFrontEnd(const std::string& path) {
-  for (int tries = 0; tries < 1000; ++tries) {
+  return PollUntil([&path]() -> std::unique_ptr<FrontEnd> {
     auto vmm = FrontEnd::Connect(path, {});
     if (vmm.ok() && (*vmm)->Start().ok()) return *std::move(vmm);
-    usleep(10'000);
-  }
-  return nullptr;
+    return nullptr;
+  });
 }
 
 double Median(std::vector<double> values) {
