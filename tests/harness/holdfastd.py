@@ -50,6 +50,7 @@ class Holdfastd:
         self._api = api
         self._daemon = None
         self._control = None
+        self._heir = None
         self._last_event = 0
 
     def log(self):
@@ -91,7 +92,30 @@ class Holdfastd:
             self._control.stdin.close()
             self._control.stdout.close()
             self._control = None
+        if self._heir:
+            return self._end_heir()
         return processes.terminate(self._daemon) if self._daemon else None
+
+    def adopt(self, heir):
+        """After its death: the core `heir`, now our child, has its role."""
+        self._daemon.wait()
+        self._heir = heir
+
+    def reap(self, pid):
+        """Takes the exit status of a dead child that is no Popen's."""
+        if pid != self._daemon.pid:
+            os.waitpid(pid, os.WNOHANG)
+
+    def _end_heir(self):
+        try:
+            os.kill(self._heir, signal.SIGTERM)
+        except ProcessLookupError:
+            return None
+        try:
+            _, status = os.waitpid(self._heir, 0)
+        except ChildProcessError:
+            return None
+        return os.waitstatus_to_exitcode(status)
 
     def _check(self):
         if self._daemon.poll() is not None:
@@ -101,7 +125,7 @@ class Holdfastd:
 
     @property
     def pid(self):
-        return self._daemon.pid
+        return self._heir or self._daemon.pid
 
     # ---- what it is asked ----
 
