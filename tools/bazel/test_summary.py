@@ -5,6 +5,8 @@ import sys
 import urllib.parse
 import xml.etree.ElementTree as ET
 
+SLOWEST = 10
+
 
 def count(path):
     passed = failed = skipped = 0
@@ -22,12 +24,14 @@ def main():
     total = [0, 0, 0]
     with open(sys.argv[1]) as f:
         events = [json.loads(line) for line in f]
-    targets = {}
+    targets, seconds = {}, {}
     for e in events:
         kind = e["id"]
         if "testResult" in kind and "testResult" in e:
             label = kind["testResult"]["label"]
             t = targets.setdefault(label, {"xml": {}, "status": ""})
+            seconds[label] = seconds.get(label, 0) + float(
+                e["testResult"].get("testAttemptDurationMillis", 0)) / 1000
             key = (kind["testResult"].get("run", 0), kind["testResult"].get("shard", 0))
             for out in e["testResult"].get("testActionOutput", []):
                 if out["name"] == "test.xml":
@@ -48,6 +52,10 @@ def main():
             n[1] = 1  # crashed, timed out, did not build, or a sanitizer's exit code
         print("%-44s %-12s %d passed, %d failed, %d skipped" % (label, t["status"], *n))
         total = [a + b for a, b in zip(total, n)]
+    slowest = sorted(seconds, key=seconds.get, reverse=True)[:SLOWEST]
+    print("tests took %.0f s one after the other; the slowest:" % sum(seconds.values()))
+    for label in slowest:
+        print("%7.1f s  %s" % (seconds[label], label))
     print("%d passed, %d failed, %d skipped" % tuple(total))
     return 1 if total[1] or not total[0] else 0
 
