@@ -55,6 +55,10 @@ absl::Status SetStandard(const std::string& name, const std::string& value,
   }
   if (name == "compat-version") {
     ASSIGN_OR_RETURN(const int64_t version, Number(name, value));
+    if (version == 0) {
+      return absl::InvalidArgumentError(
+          "--compat-version=0: versions begin with 1");
+    }
     line.compat_version = static_cast<uint32_t>(version);
   }
   return absl::OkStatus();

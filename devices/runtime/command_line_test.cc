@@ -48,6 +48,9 @@ TEST(CommandLine, SaysWhatIsWrong) {
   EXPECT_THAT(error({"--image"}), HasSubstr("--image needs a value"));
   EXPECT_THAT(error({"--fd=x"}), HasSubstr("--fd=x: give a number"));
   EXPECT_THAT(error({"--fd=-1"}), HasSubstr("give a number"));
+  EXPECT_THAT(error({"--compat-version=0"}), HasSubstr("begin with 1"));
+  EXPECT_THAT(error({"--compat-version=99999999999"}),
+              HasSubstr("give a number"));
   EXPECT_THAT(error({"--fd=3", "--socket-path=/s"}),
               HasSubstr("exclude each other"));
 }

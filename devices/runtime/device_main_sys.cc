@@ -1,11 +1,8 @@
-#include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -14,16 +11,15 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/errno_status.h"
 #include "base/handoff.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "base/unix_socket_sys.h"
 #include "devices/runtime/capabilities.h"
 #include "devices/runtime/crash_handler_sys.h"
 #include "devices/runtime/device_main.h"
 #include "devices/runtime/device_process_sys.h"
 #include "devices/runtime/prefault.h"
+#include "devices/runtime/standalone_sys.h"
 #include "sandbox/tighten_sys.h"
 
 namespace holdfast {
@@ -213,83 +209,6 @@ class Managed {
   bool config_changed_ = false;  // The last Wait saw the event.
 };
 
-// ---- A program of its own ----
-
-absl::StatusOr<UniqueFd> Listen(const CommandLine& line) {
-  if (line.fd >= 0) return UniqueFd(line.fd);
-  if (line.socket_path.empty()) {
-    return absl::InvalidArgumentError(
-        "give --socket-path=PATH or --fd=N (see --help)");
-  }
-  return ListenAt(line.socket_path);
-}
-
-bool IsListening(BorrowedFd fd) {
-  int value = 0;
-  socklen_t size = sizeof(value);
-  return getsockopt(fd.get(), SOL_SOCKET, SO_ACCEPTCONN, &value, &size) == 0 &&
-         value != 0;
-}
-
-absl::Status OpenResources(const CommandLine& line,
-                           const std::vector<ResourceSpec>& resources,
-                           DeviceProcess& process) {
-  store::Slot slot = store::kSlotFirstResource;
-  const absl::StatusOr<bool> read_only =
-      line.options.Switch("read-only", false);
-  for (const ResourceSpec& resource : resources) {
-    const auto it = line.resources.find(resource.name);
-    if (it == line.resources.end()) continue;
-    const int mode = read_only.ok() && *read_only ? O_RDONLY : O_RDWR;
-    UniqueFd fd(open(it->second.c_str(), mode | O_CLOEXEC));
-    if (!fd.valid()) return ErrnoStatus(absl::StrCat("open ", it->second));
-    process.descriptors().Set(slot, std::move(fd));
-    process.NameResource(resource.name, slot++);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status RunStandalone(const CommandLine& line,
-                           const std::vector<ResourceSpec>& resources,
-                           DeviceProcess& process) {
-  LogWarning("runs stand-alone: when it dies, the guest's device dies");
-  NoKeeper keeper;
-  process.SetKeeper(keeper);
-  ASSIGN_OR_RETURN(UniqueFd socket, Listen(line));
-  RETURN_IF_ERROR(OpenResources(line, resources, process));
-  ASSIGN_OR_RETURN(const size_t size, process.SegmentBytes());
-  ASSIGN_OR_RETURN(UniqueFd segment,
-                   CreateSealedMemfd("holdfast-segment", size));
-  RETURN_IF_ERROR(process.AttachSegment(segment));
-  RETURN_IF_ERROR(process.Build());
-  const bool listening = IsListening(socket);
-  uint64_t connections = 0;
-  if (!listening) {
-    process.descriptors().SetConnection(std::move(socket), ++connections);
-  }
-  RETURN_IF_ERROR(process.Promote(/*epoch=*/1));
-  std::vector<pollfd> fds(2);
-  for (;;) {
-    const BorrowedFd connection =
-        process.descriptors().Get(store::kSlotConnection);
-    if (!connection.valid() && !listening) return absl::OkStatus();
-    const bool quiet = connection.valid() && process.stalled();
-    fds[0] = {
-        connection.valid() ? (quiet ? -1 : connection.get()) : socket.get(),
-        POLLIN, 0};
-    fds[1] = {process.config_event().get(), POLLIN, 0};
-    Wait(fds, quiet ? &kStallPause : nullptr);
-    if ((fds[1].revents & POLLIN) != 0) process.TellConfigChange();
-    if (!connection.valid() && (fds[0].revents & POLLIN) != 0) {
-      UniqueFd accepted(accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (accepted.valid()) {
-        process.descriptors().SetConnection(std::move(accepted), ++connections);
-      }
-    }
-    RETURN_IF_ERROR(process.Serve());
-  }
-}
-
 std::vector<std::string> NamesOf(const std::vector<ResourceSpec>& resources) {
   std::vector<std::string> names;
   for (const ResourceSpec& resource : resources) {
@@ -323,8 +242,9 @@ int DeviceMain(int argc, char** argv, const DeviceClass& device_class) {
   absl::StatusOr<VirtioSpec> spec = device_class.spec(line->options);
   if (!spec.ok()) return Usage(spec.status());
   if (line->compat_version > spec->compat_version()) {
-    return Usage(absl::InvalidArgumentError(absl::StrCat(
-        "--compat-version: this binary serves 1 to ", spec->compat_version())));
+    return Usage(absl::InvalidArgumentError(
+        absl::StrCat("--compat-version=", line->compat_version,
+                     ": this binary serves 1 to ", spec->compat_version())));
   }
   if (line->print_capabilities) {
     std::fputs(CapabilitiesJson(*spec, device_class.options).c_str(), stdout);

@@ -42,6 +42,9 @@ bool Logs(const SessionState& state) {
 // on: so many, but fewer than the launcher's crash budget.
 constexpr uint32_t kMaxAttempts = 8;
 
+// A VMM that is told no can go on asking, and must not fill a disk with it.
+constexpr int kRefusalsLogged = 20;
+
 // What a running queue depends on. Signals may change while it runs.
 QueueState WithoutSignals(QueueState queue) {
   queue.call = 0;
@@ -119,6 +122,7 @@ void VhostUserHost::Disconnect(Lane& lane) {
     LogError("forgetting the connection: ", reset.message());
   }
   applied_ = SessionState{};
+  refusals_ = 0;
   memory_.Clear();
   log_ = UnalignedMapping();
   inflight_ = UnalignedMapping();
@@ -199,12 +203,18 @@ absl::StatusOr<LaneHandler::Outcome> VhostUserHost::Execute(
   ASSIGN_OR_RETURN(
       const Decision decision,
       vhost_user::Decide(old_state, request, slots, info_, *this, reply));
-  if (!decision.refusal.ok()) {
-    LogWarning("refused ", vhost_user::RequestName(request.type), ": ",
-               decision.refusal.message());
-  }
+  if (!decision.refusal.ok()) LogRefusal(decision.refusal);
   std::memcpy(new_bank.data(), &decision.next, sizeof(decision.next));
   return Outcome{decision.reply_size, decision.reply_slot != 0};
+}
+
+void VhostUserHost::LogRefusal(const absl::Status& refusal) {
+  if (refusals_ == kRefusalsLogged) return;
+  ++refusals_;
+  LogWarning("refused ", refusal.message(),
+             refusals_ == kRefusalsLogged
+                 ? "; further ones of this connection are not logged"
+                 : "");
 }
 
 void VhostUserHost::Committed(absl::Span<const uint8_t> bank) {

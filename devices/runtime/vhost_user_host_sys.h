@@ -102,6 +102,7 @@ class VhostUserHost final : public LaneHandler,
   void ResetDevice() override;
 
   void SendConfigChange(BorrowedFd channel);
+  void LogRefusal(const absl::Status& refusal);
 
   // Bringing the process in line with `session`.
   absl::Status Apply(const SessionState& session);
@@ -131,6 +132,7 @@ class VhostUserHost final : public LaneHandler,
   UnalignedMapping inflight_;   // Of the front-end; else the segment's is used.
   StateBank* state_ = nullptr;  // Since Resume.
   int reply_fd_ = -1;
+  int refusals_ = 0;  // Logged, of this connection.
   bool forget_in_flight_ = false;
 };
 

@@ -95,8 +95,8 @@ absl::Status ManagedDevice::Spawn() {
     spec.env.push_back(absl::StrCat("HOLDFAST_RESOURCE_", resource, "=", slot));
   }
   spec.fds = {{null, 0},
-              {BorrowedFd(2), 1},
-              {BorrowedFd(2), 2},
+              {options_.log, 1},
+              {options_.log, 2},
               {channel.second, kHandoffStoreFd},
               {control.second, kHandoffControlFd},
               {segment_, kHandoffSegmentFd},

@@ -27,6 +27,7 @@ class ManagedDevice {
     std::vector<std::string> policy_includes;
     std::string store_program;
     std::map<std::string, std::string> resources;  // Name -> path.
+    BorrowedFd log{2};  // Where the children's standard error goes.
     // For negative controls and measurements.
     bool confined = true;
   };

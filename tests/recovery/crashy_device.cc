@@ -1,12 +1,13 @@
 #include <cstdint>
+#include <string>
 
 #include "devices/bus/virtio_device.h"
 #include "devices/runtime/device_main.h"
 
 namespace {
 
-// Answers every request with one byte, except those that begin with 'X': these
-// it does not survive.
+// Answers every request with one byte, except those that begin with 'X' or 'Y':
+// these it does not survive, the latter after it has written all of the answer.
 class Crashy final : public holdfast::VirtioDevice {
  public:
   static holdfast::VirtioSpec Spec() {
@@ -20,7 +21,12 @@ class Crashy final : public holdfast::VirtioDevice {
                          holdfast::Txn& txn) override {
     uint8_t first = 0;
     request.Read({&first, 1});
-    if (first == 'X') *reinterpret_cast<volatile int*>(uintptr_t{8}) = 1;
+    if (first == 'Y') {
+      request.Write(std::string(request.writable_size(), 'Y'));
+    }
+    if (first == 'X' || first == 'Y') {
+      *reinterpret_cast<volatile int*>(uintptr_t{8}) = 1;
+    }
     txn.Complete(request, request.Write("."));
     return absl::OkStatus();
   }

@@ -290,6 +290,11 @@ absl::Status FrontEnd::StartDirtyLog() {
 
 absl::Status FrontEnd::StopDirtyLog() { return LogQueues(false); }
 
+absl::Status FrontEnd::LogUsedRing(uint16_t queue, bool on) {
+  logging_ = on;
+  return SetVringAddress(queue);
+}
+
 absl::Status FrontEnd::LogQueues(bool on) {
   logging_ = on;
   features_ = on ? features_ | kFeatureLogAll : features_ & ~kFeatureLogAll;

@@ -86,6 +86,8 @@ class FrontEnd {
   // queues, too.
   absl::Status StartDirtyLog();
   absl::Status StopDirtyLog();
+  // Only whether the used ring of a started queue is logged.
+  absl::Status LogUsedRing(uint16_t queue, bool on);
   // Guest pages (address / 4096) that were marked since the last call.
   std::vector<uint64_t> TakeDirtyPages();
 

@@ -1,0 +1,141 @@
+#include "devices/runtime/standalone_sys.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/log.h"
+#include "base/shm_sys.h"
+#include "base/status_macros.h"
+#include "base/unix_socket_sys.h"
+
+namespace holdfast {
+namespace {
+
+// How long a socket that holds a part of a message is left alone.
+constexpr timespec kStallPause = {0, 1'000'000};
+
+// -1: `fd` has no such option.
+int SocketOption(int fd, int option) {
+  int value = -1;
+  socklen_t size = sizeof(value);
+  return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
+}
+
+absl::StatusOr<UniqueFd> TakeSocket(const CommandLine& line) {
+  if (line.fd >= 0) {
+    if (SocketOption(line.fd, SO_TYPE) != SOCK_STREAM ||
+        SocketOption(line.fd, SO_DOMAIN) != AF_UNIX) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--fd=", line.fd,
+                       ": not a Unix stream socket: give one that listens or "
+                       "that the VMM is connected to"));
+    }
+    return UniqueFd(line.fd);
+  }
+  if (line.socket_path.empty()) {
+    return absl::InvalidArgumentError(
+        "give --socket-path=PATH or --fd=N (see --help)");
+  }
+  absl::StatusOr<UniqueFd> socket = ListenAt(line.socket_path);
+  if (socket.ok()) return socket;
+  return absl::Status(socket.status().code(),
+                      absl::StrCat("--socket-path=", line.socket_path, ": ",
+                                   socket.status().message()));
+}
+
+// The lock that the launcher takes, too: whoever writes is alone. It belongs to
+// the open file and ends with it.
+absl::Status Lock(BorrowedFd fd, bool read_only, const std::string& argument) {
+  struct flock lock = {};
+  lock.l_type = read_only ? F_RDLCK : F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  if (fcntl(fd.get(), F_OFD_SETLK, &lock) == 0) return absl::OkStatus();
+  if (errno != EAGAIN && errno != EACCES) {
+    return ErrnoStatus(absl::StrCat("locking ", argument));
+  }
+  return absl::UnavailableError(
+      absl::StrCat(argument,
+                   " is in use by another process: stop it, or make all its "
+                   "users read-only"));
+}
+
+absl::Status OpenResources(const CommandLine& line,
+                           const std::vector<ResourceSpec>& resources,
+                           DeviceProcess& process) {
+  store::Slot slot = store::kSlotFirstResource;
+  const absl::StatusOr<bool> switched = line.options.Switch("read-only", false);
+  const bool read_only = switched.ok() && *switched;
+  for (const ResourceSpec& resource : resources) {
+    const auto it = line.resources.find(resource.name);
+    if (it == line.resources.end()) continue;
+    const std::string argument =
+        absl::StrCat("--", resource.name, "=", it->second);
+    UniqueFd fd(
+        open(it->second.c_str(), (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
+    if (!fd.valid()) return ErrnoStatus(absl::StrCat("opening ", argument));
+    RETURN_IF_ERROR(Lock(fd, read_only, argument));
+    process.descriptors().Set(slot, std::move(fd));
+    process.NameResource(resource.name, slot++);
+  }
+  return absl::OkStatus();
+}
+
+// One VMM at a time; the next one waits in the socket's queue.
+absl::Status ServeConnections(UniqueFd socket, DeviceProcess& process) {
+  const bool listening = SocketOption(socket.get(), SO_ACCEPTCONN) > 0;
+  uint64_t connections = 0;
+  if (!listening) {
+    process.descriptors().SetConnection(std::move(socket), ++connections);
+  }
+  RETURN_IF_ERROR(process.Promote(/*epoch=*/1));
+  for (;;) {
+    const BorrowedFd connection =
+        process.descriptors().Get(store::kSlotConnection);
+    if (!connection.valid() && !listening) return absl::OkStatus();
+    const bool stalled = connection.valid() && process.stalled();
+    const int awaited = !connection.valid() ? socket.get()
+                        : stalled           ? -1
+                                            : connection.get();
+    std::array<pollfd, 2> fds = {
+        {{awaited, POLLIN, 0}, {process.config_event().get(), POLLIN, 0}}};
+    (void)!ppoll(fds.data(), fds.size(), stalled ? &kStallPause : nullptr,
+                 nullptr);
+    if ((fds[1].revents & POLLIN) != 0) process.TellConfigChange();
+    if (!connection.valid() && (fds[0].revents & POLLIN) != 0) {
+      UniqueFd accepted(accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (accepted.valid()) {
+        process.descriptors().SetConnection(std::move(accepted), ++connections);
+      }
+    }
+    RETURN_IF_ERROR(process.Serve());
+  }
+}
+
+}  // namespace
+
+absl::Status RunStandalone(const CommandLine& line,
+                           const std::vector<ResourceSpec>& resources,
+                           DeviceProcess& process) {
+  LogWarning(
+      "runs stand-alone, without recovery: when it dies, the guest's device "
+      "dies");
+  NoKeeper keeper;
+  process.SetKeeper(keeper);
+  ASSIGN_OR_RETURN(UniqueFd socket, TakeSocket(line));
+  RETURN_IF_ERROR(OpenResources(line, resources, process));
+  ASSIGN_OR_RETURN(const size_t size, process.SegmentBytes());
+  ASSIGN_OR_RETURN(UniqueFd segment,
+                   CreateSealedMemfd("holdfast-segment", size));
+  RETURN_IF_ERROR(process.AttachSegment(segment));
+  RETURN_IF_ERROR(process.Build());
+  return ServeConnections(std::move(socket), process);
+}
+
+}  // namespace holdfast
