@@ -18,6 +18,9 @@
 namespace holdfast::launcher {
 namespace {
 
+// No instance can be called so.
+constexpr char kStoreGroup[] = "_store";
+
 constexpr absl::Duration kStoreCheckInterval = absl::Seconds(1);
 
 }  // namespace
@@ -26,9 +29,9 @@ absl::Status Core::StartStore() {
   ASSIGN_OR_RETURN(auto channel, SeqpacketPair());
   ASSIGN_OR_RETURN(const PolicyFilters filters,
                    LoadFilters(options_.store_policy, options_.policy_dirs));
-  ASSIGN_OR_RETURN(
-      SpawnedChild child,
-      SpawnStore(options_.store, options_.uid_base, channel.second, filters));
+  ASSIGN_OR_RETURN(SpawnedChild child,
+                   SpawnStore(options_.store, options_.uid_base, channel.second,
+                              filters, start_.cgroups.Make(kStoreGroup, {})));
   Custody custody;
   custody.link = std::move(channel.first);
   custody.store_link = std::move(channel.second);

@@ -67,6 +67,9 @@ CoreEnd Core::Run() {
     return CoreEnd::kFailed;
   }
   ReportOwn("core-started", getpid(), "", "");
+  for (int pid : std::exchange(start_.left_behind, {})) {
+    ReportOwn("killed", pid, "", "left behind by an earlier holdfastd");
+  }
   if (start_.stop) stopping_ = true;
   if (start_.first && !stopping_) RunSpecDirectory();
   while (!end_.has_value()) {

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
+#include "launcher/cgroup_sys.h"
 #include "launcher/control_sys.h"
 #include "launcher/core_protocol.h"
 #include "launcher/custody_sys.h"
@@ -31,6 +32,8 @@ struct CoreStart {
   bool first = true;  // No core ran before: specs of the directory are run.
   bool stop = false;  // Somebody has asked for the end already.
   bool listener_fence = false;  // What sandbox::ProbeFence() found.
+  CgroupTree cgroups;
+  std::vector<int> left_behind;  // Of an earlier holdfastd; killed.
 };
 
 enum class CoreEnd {
@@ -60,6 +63,7 @@ class Core final : public InstanceHost {
   const std::vector<std::string>& policy_dirs() const override {
     return options_.policy_dirs;
   }
+  const CgroupTree& cgroups() const override { return start_.cgroups; }
   void Report(LaunchEvent event) override;
 
  private:

@@ -62,7 +62,7 @@ absl::Status Instance::Spawn(ChildNumber number) {
   ASSIGN_OR_RETURN(const UniqueFd program,
                    host_.binaries().Open(spec_.binary, O_PATH));
   ASSIGN_OR_RETURN(SpawnedChild spawned,
-                   SpawnDevice(spec_, program, segment_, filters_));
+                   SpawnDevice(spec_, program, segment_, filters_, group_));
   degraded_ = std::move(spawned.degraded);
   auto owned = std::make_unique<Child>();
   Child& child = *owned;

@@ -9,7 +9,7 @@ namespace holdfast::launcher {
 namespace {
 
 constexpr uint32_t kMagic = 0x43524648;  // "HFRC"
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 struct RawCause {
   char name[kMaxCauseName + 1];
@@ -26,11 +26,13 @@ struct RawRecord {
   uint64_t recoveries;
   uint64_t last_recovery_us;
   uint64_t max_recovery_us;
+  uint64_t oom_kills;
+  uint64_t forks_refused;
   uint32_t stopping;
   uint32_t reserved;
   RawCause causes[kMaxCauses];
 };
-static_assert(sizeof(RawRecord) == 504, "bump kVersion");
+static_assert(sizeof(RawRecord) == 520, "bump kVersion");
 static_assert(sizeof(RawRecord) + kMaxSpecBytes <= kRecordSize);
 
 RawRecord Load(absl::Span<const uint8_t> memory) {
@@ -60,6 +62,8 @@ void UpdateRecord(absl::Span<uint8_t> memory, const RecordCounters& counters) {
   raw.recoveries = counters.recoveries;
   raw.last_recovery_us = counters.last_recovery_us;
   raw.max_recovery_us = counters.max_recovery_us;
+  raw.oom_kills = counters.oom_kills;
+  raw.forks_refused = counters.forks_refused;
   raw.stopping = counters.stopping ? 1 : 0;
   for (size_t i = 0; i < kMaxCauses; ++i) {
     raw.causes[i] = {};
@@ -90,6 +94,8 @@ absl::StatusOr<ParsedRecord> ReadRecord(absl::Span<const uint8_t> memory) {
   counters.recoveries = raw.recoveries;
   counters.last_recovery_us = raw.last_recovery_us;
   counters.max_recovery_us = raw.max_recovery_us;
+  counters.oom_kills = raw.oom_kills;
+  counters.forks_refused = raw.forks_refused;
   counters.stopping = raw.stopping != 0;
   for (const RawCause& cause : raw.causes) {
     if (cause.count == 0) continue;

@@ -29,6 +29,8 @@ struct RecordCounters {
   uint64_t recoveries = 0;
   uint64_t last_recovery_us = 0;
   uint64_t max_recovery_us = 0;
+  uint64_t oom_kills = 0;            // Of its control group, reported already.
+  uint64_t forks_refused = 0;        // Likewise.
   bool stopping = false;             // An operator has asked for the end.
   std::vector<CauseCount> restarts;  // At most kMaxCauses; then "other".
 };

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +17,9 @@ namespace {
 // exit cause. Beyond these tries, 10 ms apart, it stays unknown.
 constexpr int kCauseTries = 100;
 constexpr absl::Duration kCauseRetry = absl::Milliseconds(10);
+
+// Not every kernel tells that a counter of a group has changed.
+constexpr absl::Duration kLimitsCheck = absl::Seconds(1);
 
 constexpr char kUnknownCause[] = "unknown (launcher restarted)";
 
@@ -42,18 +46,20 @@ absl::StatusOr<std::unique_ptr<Instance>> Instance::Create(InstanceHost& host,
       new Instance(host, id, std::move(parts.spec)));
   instance->resources_ = std::move(parts.resources);
   instance->listener_ = std::move(parts.listener);
-  RETURN_IF_ERROR(instance->MakeSegmentAndRecord());
   store::Client* store = host.store();
   if (store == nullptr) {
     return absl::UnavailableError(
         "holdfast-store is being restarted: try again");
   }
+  RETURN_IF_ERROR(instance->MakeSegmentAndRecord());
+  instance->MakeGroup();
   absl::Status status = instance->Deposit(*store);
   if (status.ok() && instance->listener_.valid()) {
     status = store->SetListener(id, instance->listener_);
   }
   if (!status.ok()) {
     store->RemoveInstance(id).IgnoreError();
+    instance->group_.Remove();
     return status;
   }
   instance->Report("accepted", 0, "", 0, instance->spec_.binary);
@@ -102,6 +108,7 @@ absl::StatusOr<std::unique_ptr<Instance>> Instance::Adopt(
   instance->record_ = std::move(record);
   instance->record_fd_ = std::move(info.blob);
   instance->segment_ = std::move(info.segment);
+  instance->MakeGroup();
   instance->epoch_ = info.epoch;
   instance->resources_.resize(instance->spec_.resources.size());
   Adopted adopted;
@@ -239,6 +246,51 @@ void Instance::Lose(ChildNumber number) {
   retry_causes_ = Now();
 }
 
+void Instance::MakeGroup() {
+  group_ = host_.cgroups().Make(spec_.name, spec_.group_limits);
+  const GroupLimits& limits = spec_.group_limits;
+  if (limits.memory != 0 || limits.tasks != 0) limits_check_ = Now();
+  // A group that was made anew counts from zero.
+  const Cgroup::Costs costs = group_.ReadCosts();
+  counters_.oom_kills = std::min(counters_.oom_kills, costs.oom_kills);
+  counters_.forks_refused =
+      std::min(counters_.forks_refused, costs.forks_refused);
+}
+
+void Instance::CheckLimits() {
+  const Cgroup::Costs costs = group_.ReadCosts();
+  if (const uint64_t refused = costs.forks_refused - counters_.forks_refused;
+      costs.forks_refused > counters_.forks_refused) {
+    Report("limit", 0, "", 0,
+           absl::StrCat("group_limits.tasks is ", spec_.group_limits.tasks,
+                        ": ", refused, " more were refused"));
+  }
+  if (const uint64_t kills = costs.oom_kills - counters_.oom_kills;
+      costs.oom_kills > counters_.oom_kills) {
+    unexplained_oom_kills_ += kills;
+    Report("limit", 0, "", 0,
+           absl::StrCat("group_limits.memory is ", spec_.group_limits.memory,
+                        " bytes: ", kills, " processes were killed"));
+  }
+  counters_.forks_refused = costs.forks_refused;
+  counters_.oom_kills = costs.oom_kills;
+  SaveCounters();
+}
+
+// Once nobody is left; whoever hides there, such as a descendant of a child
+// without a pid namespace, is killed.
+void Instance::RemoveGroup() {
+  if (group_removed_) return;
+  group_removed_ = group_.Remove();
+  if (group_removed_) return;
+  if (++group_tries_ < kCauseTries) {
+    retry_causes_ = Now() + kCauseRetry;
+    return;
+  }
+  group_removed_ = true;
+  Report("group-left", 0, "", 0, "its control group cannot be removed");
+}
+
 void Instance::CheckChildren() {
   for (size_t i = 0; i < children_.size(); ++i) {
     Child& child = *children_[i];
@@ -246,12 +298,32 @@ void Instance::CheckChildren() {
     child.ended = true;
     // With a store, its fence speaks first; it watches the same pidfd.
     if (!child.lost && host_.store() == nullptr) Lose(child.number);
+    // Its fence waits for all of its descendants. Process 1 of a pid namespace
+    // takes them along; one without leaves them to us.
+    if (!child.lost && !spec_.confined) KillStrays();
     FinishChild(child);
   }
   children_.erase(
       std::remove_if(children_.begin(), children_.end(),
                      [](const auto& c) { return c->lost && c->pid == 0; }),
       children_.end());
+  if (stopped_ && children_.empty()) RemoveGroup();
+}
+
+// Kills the descendants of children that have ended: everybody in the group
+// that no living child is an ancestor of.
+void Instance::KillStrays() {
+  std::set<int> kin;
+  for (const auto& child : children_) {
+    if (child->ended || child->pid == 0) continue;
+    kin.insert(child->pid);
+    const std::vector<int> below = DescendantsOf(child->pid);
+    kin.insert(below.begin(), below.end());
+  }
+  for (int pid : group_.Processes()) {
+    if (kin.count(pid) == 0) kill(pid, SIGKILL);
+  }
+  retry_causes_ = Now() + kCauseRetry;  // One may have forked meanwhile.
 }
 
 // Reports why an ended child ended, as soon as that is known and its loss was
@@ -266,6 +338,13 @@ void Instance::FinishChild(Child& child) {
     }
     cause = kUnknownCause;
   }
+  if (*cause == "SIGKILL") {
+    CheckLimits();
+    if (unexplained_oom_kills_ > 0) {
+      --unexplained_oom_kills_;
+      cause = "out of memory (SIGKILL)";
+    }
+  }
   if (!child.planned) CountCause(counters_.restarts, *cause);
   SaveCounters();
   Report("exited", child.pid, *cause, 0, child.planned ? "as asked" : "");
@@ -278,6 +357,10 @@ void Instance::OnTime(Uptime now) {
     timers_[i].reset();
     Handle(TimerFired{static_cast<Timer>(i)});
   }
+  if (limits_check_.has_value() && *limits_check_ <= now) {
+    CheckLimits();
+    limits_check_ = now + kLimitsCheck;
+  }
   if (retry_causes_.has_value() && *retry_causes_ <= now) {
     retry_causes_.reset();
     CheckChildren();
@@ -289,7 +372,9 @@ Uptime Instance::NextDeadline() const {
   for (const std::optional<Uptime>& timer : timers_) {
     if (timer.has_value()) next = std::min(next, *timer);
   }
-  if (retry_causes_.has_value()) next = std::min(next, *retry_causes_);
+  for (const std::optional<Uptime>& due : {retry_causes_, limits_check_}) {
+    if (due.has_value()) next = std::min(next, *due);
+  }
   return next;
 }
 
@@ -321,6 +406,8 @@ InstanceStatus Instance::Status() const {
   status.crash_budget = supervision_.policy.tokens();
   status.restarts = counters_.restarts;
   status.degraded = degraded_;
+  status.degraded.insert(status.degraded.end(), group_.degraded().begin(),
+                         group_.degraded().end());
   if (!host_.listener_fence()) {
     status.degraded.push_back(
         "degraded: death fence: this kernel has no early one, recovery waits "

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "base/shm_sys.h"
 #include "base/unique_fd.h"
+#include "launcher/cgroup_sys.h"
 #include "launcher/core_protocol.h"
 #include "launcher/instance_record.h"
 #include "launcher/policy_filters_sys.h"
@@ -34,6 +35,7 @@ class InstanceHost {
   virtual const AllowedDirectories& binaries() const = 0;
   virtual const AllowedDirectories& policies() const = 0;
   virtual const std::vector<std::string>& policy_dirs() const = 0;
+  virtual const CgroupTree& cgroups() const = 0;
   // Takes the event into the log, with number and time.
   virtual void Report(LaunchEvent event) = 0;
 };
@@ -80,7 +82,9 @@ class Instance {
   std::vector<BorrowedFd> Pidfds() const;
 
   // Everything of it is gone; to be destroyed.
-  bool stopped() const { return stopped_ && children_.empty(); }
+  bool stopped() const {
+    return stopped_ && children_.empty() && group_removed_;
+  }
   const std::string& name() const { return spec_.name; }
   uint32_t uid() const { return spec_.uid; }
   store::InstanceId id() const { return id_; }
@@ -136,7 +140,12 @@ class Instance {
   // Whether the child was asked to end.
   bool IsPlanned(ChildNumber number) const;
   void FinishChild(Child& child);
+  void KillStrays();
   void Lose(ChildNumber number);
+  void MakeGroup();
+  // Reports what the group's limits have cost since it was asked last.
+  void CheckLimits();
+  void RemoveGroup();
   void SaveCounters();
   void Report(std::string type, int pid, std::string cause, uint64_t us,
               std::string detail);
@@ -161,12 +170,18 @@ class Instance {
   PolicyFilters filters_;
   bool filters_loaded_ = false;
 
+  Cgroup group_;
+  bool group_removed_ = false;
+  int group_tries_ = 0;
+  uint64_t unexplained_oom_kills_ = 0;  // Not yet the cause of an exit.
+
   std::vector<std::unique_ptr<Child>> children_;
   uint64_t epoch_ = 0;
   uint64_t promotion_us_ = 0;  // Of the kPromoted being handled.
   std::vector<std::string> degraded_;
   std::array<std::optional<Uptime>, kTimerCount> timers_;
   std::optional<Uptime> retry_causes_;
+  std::optional<Uptime> limits_check_;  // Not set: there are none.
 };
 
 }  // namespace holdfast::launcher

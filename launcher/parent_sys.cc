@@ -18,6 +18,8 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/unix_socket_sys.h"
+#include "launcher/cgroup_plan.h"
+#include "launcher/cgroup_sys.h"
 #include "launcher/core_sys.h"
 #include "launcher/custody_sys.h"
 #include "launcher/exit_cause.h"
@@ -81,10 +83,12 @@ absl::StatusOr<UniqueFd> WatchSignals() {
 
 class Parent {
  public:
-  Parent(const Options& options, bool listener_fence, Custody custody,
+  Parent(const Options& options, const CoreStart& start, Custody custody,
          bool first)
       : options_(options), custody_(std::move(custody)), first_(first) {
-    start_.listener_fence = listener_fence;
+    start_.listener_fence = start.listener_fence;
+    start_.cgroups = start.cgroups;
+    start_.left_behind = start.left_behind;
     // The core comes back at once, then ever slower, but always.
     RestartLimits limits;
     limits.budget = 0;
@@ -113,6 +117,7 @@ class Parent {
       LogWarning("core pid ", last_core_, " ended: ", ExitCause(status));
       Pause(policy_.OnLoss(Now()).delay);
       first_ = false;
+      start_.left_behind.clear();
     }
   }
 
@@ -249,13 +254,20 @@ int RunParent(const Options& options) {
     return kFailedStatus;
   }
   LogInfo("death fence: ", fence->explanation);
+  CoreStart start;
+  start.listener_fence = fence->listener_first;
+  // While the lock is ours nobody else uses this name.
+  start.cgroups = CgroupTree::Create(CgroupNameOf(options.run_dir));
+  start.left_behind = start.cgroups.EndLeftBehind();
   Custody custody;
   for (bool first = true;; first = false) {
-    Parent parent(options, fence->listener_first, std::move(custody), first);
+    Parent parent(options, start, std::move(custody), first);
     custody = Custody();
+    start.left_behind.clear();
     const absl::StatusOr<int> status = parent.Run(custody);
     if (!status.ok() && absl::IsCancelled(status.status())) continue;
     if (!status.ok()) LogError(status.status().message());
+    start.cgroups.Remove();
     unlink(LockPath(options).c_str());
     return status.value_or(kFailedStatus);
   }

@@ -175,6 +175,15 @@ std::vector<int> ChildrenOf(int pid) {
   return children;
 }
 
+std::vector<int> DescendantsOf(int pid) {
+  std::vector<int> all = ChildrenOf(pid);
+  // Grows while it is walked.
+  for (size_t i = 0; i < all.size(); ++i) {
+    for (int child : ChildrenOf(all[i])) all.push_back(child);
+  }
+  return all;
+}
+
 Uptime Now() {
   timespec now = {};
   clock_gettime(CLOCK_MONOTONIC, &now);

@@ -49,6 +49,9 @@ absl::Status InjectSegmentationFault(int pid);
 // Children of `pid`, all threads of it.
 std::vector<int> ChildrenOf(int pid);
 
+// They, their children, and so on.
+std::vector<int> DescendantsOf(int pid);
+
 // CLOCK_MONOTONIC, and the wall clock.
 Uptime Now();
 int64_t UnixNs();

@@ -35,7 +35,10 @@ absl::StatusOr<std::vector<sandbox::InheritedFd>> Resolve(
   return fds;
 }
 
-absl::StatusOr<SpawnedChild> Start(const sandbox::JailSpec& jail) {
+absl::StatusOr<SpawnedChild> Start(sandbox::JailSpec& jail,
+                                   const Cgroup& group) {
+  ASSIGN_OR_RETURN(const std::vector<UniqueFd> files, group.OpenProcesses());
+  jail.cgroups.assign(files.begin(), files.end());
   ASSIGN_OR_RETURN(sandbox::JailedProcess process, sandbox::Spawn(jail));
   SpawnedChild child;
   child.pid = process.pid;
@@ -85,7 +88,8 @@ sandbox::JailSpec JailOf(const LaunchSpec& spec, BorrowedFd program,
 
 absl::StatusOr<SpawnedChild> SpawnDevice(const LaunchSpec& spec,
                                          BorrowedFd program, BorrowedFd segment,
-                                         const PolicyFilters& filters) {
+                                         const PolicyFilters& filters,
+                                         const Cgroup& group) {
   ASSIGN_OR_RETURN(auto to_store, SeqpacketPair());
   ASSIGN_OR_RETURN(auto to_launcher, SeqpacketPair());
   ASSIGN_OR_RETURN(const UniqueFd null, OpenNull());
@@ -97,7 +101,7 @@ absl::StatusOr<SpawnedChild> SpawnDevice(const LaunchSpec& spec,
                                       {Gift::kControl, to_launcher.second},
                                       {Gift::kSegment, segment},
                                       {Gift::kFilter, filters.steady}}));
-  ASSIGN_OR_RETURN(SpawnedChild child, Start(jail));
+  ASSIGN_OR_RETURN(SpawnedChild child, Start(jail, group));
   child.store_channel = std::move(to_store.first);
   child.control = std::move(to_launcher.first);
   if (spec.realtime_priority != 0) {
@@ -113,7 +117,8 @@ absl::StatusOr<SpawnedChild> SpawnDevice(const LaunchSpec& spec,
 
 absl::StatusOr<SpawnedChild> SpawnStore(const std::string& program,
                                         uint32_t uid, BorrowedFd link,
-                                        const PolicyFilters& filters) {
+                                        const PolicyFilters& filters,
+                                        const Cgroup& group) {
   ASSIGN_OR_RETURN(const UniqueFd null, OpenNull());
   sandbox::JailSpec jail;
   jail.program = program;
@@ -132,7 +137,7 @@ absl::StatusOr<SpawnedChild> SpawnStore(const std::string& program,
                                       {Gift::kLog, BorrowedFd(STDERR_FILENO)},
                                       {Gift::kLauncherLink, link},
                                       {Gift::kFilter, filters.steady}}));
-  return Start(jail);
+  return Start(jail, group);
 }
 
 absl::StatusOr<SpawnedChild> SpawnApi(const std::string& program, uint32_t uid,
@@ -163,7 +168,7 @@ absl::StatusOr<SpawnedChild> SpawnApi(const std::string& program, uint32_t uid,
     }
     jail.fds.push_back({source, donation.number});
   }
-  return Start(jail);
+  return Start(jail, Cgroup());
 }
 
 }  // namespace holdfast::launcher

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
+#include "launcher/cgroup_sys.h"
 #include "launcher/policy_filters_sys.h"
 #include "launcher/spec.h"
 
@@ -22,16 +23,19 @@ struct SpawnedChild {
 };
 
 // Starts one device child of `spec` from `program`, with the descriptors of
-// DeviceDonations() and no others. `spec.uid` must be set when it is confined.
-// Blocks for some 2 ms. Errors: those of sandbox::Spawn.
+// DeviceDonations() and no others, in `group`. `spec.uid` must be set when it
+// is confined. Blocks for some 2 ms. Errors: those of sandbox::Spawn.
 absl::StatusOr<SpawnedChild> SpawnDevice(const LaunchSpec& spec,
                                          BorrowedFd program, BorrowedFd segment,
-                                         const PolicyFilters& filters);
+                                         const PolicyFilters& filters,
+                                         const Cgroup& group);
 
-// Starts holdfast-store as user `uid`; `link` is its end of the channel.
+// Starts holdfast-store as user `uid` in `group`; `link` is its end of the
+// channel.
 absl::StatusOr<SpawnedChild> SpawnStore(const std::string& program,
                                         uint32_t uid, BorrowedFd link,
-                                        const PolicyFilters& filters);
+                                        const PolicyFilters& filters,
+                                        const Cgroup& group);
 
 // Starts holdfast-api as user `uid`, to die with this process; `links` are its
 // ends of the connections to the core, kApiLinks of them.

@@ -182,6 +182,26 @@ absl::Status CheckLimits(const LaunchSpec& spec) {
   return absl::OkStatus();
 }
 
+absl::Status CheckGroupLimits(const GroupLimits& limits) {
+  constexpr uint64_t kLeast = 4 << 20;  // A child would not get as far as main.
+  if (limits.memory != 0 &&
+      (limits.memory < kLeast || limits.memory > uint64_t{1} << 50)) {
+    return Bad("group_limits.memory",
+               absl::StrCat(limits.memory, " is out of range: use ", kLeast,
+                            " bytes to 1 PiB, or 0 for no limit"));
+  }
+  // The active child and the standby.
+  if (limits.tasks != 0 && (limits.tasks < 2 || limits.tasks > 4194304)) {
+    return Bad("group_limits.tasks",
+               "is out of range: use 2 to 4194304, or 0 for no limit");
+  }
+  if (limits.cpu_percent > 100000) {
+    return Bad("group_limits.cpu_percent",
+               "is above 100000: 100 is one processor, 0 is no limit");
+  }
+  return absl::OkStatus();
+}
+
 void WriteDuration(WireWriter& writer, absl::Duration duration) {
   writer.U64(static_cast<uint64_t>(absl::ToInt64Nanoseconds(duration)));
 }
@@ -231,6 +251,7 @@ absl::Status ValidateSpec(const LaunchSpec& spec) {
   RETURN_IF_ERROR(CheckSocket(spec));
   RETURN_IF_ERROR(CheckResources(spec));
   RETURN_IF_ERROR(CheckLimits(spec));
+  RETURN_IF_ERROR(CheckGroupLimits(spec.group_limits));
   if (!spec.policy.empty()) {
     RETURN_IF_ERROR(CheckPath("policy", spec.policy, kMaxPath));
   }
@@ -256,6 +277,9 @@ std::vector<uint8_t> EncodeSpec(const LaunchSpec& spec) {
   writer.U64(spec.limits.threads);
   writer.U64(spec.limits.file_size);
   writer.U64(spec.limits.locked_memory);
+  writer.U64(spec.group_limits.memory);
+  writer.U32(spec.group_limits.tasks);
+  writer.U32(spec.group_limits.cpu_percent);
   writer.String(spec.policy);
   writer.Bool(spec.confined);
   writer.Bool(spec.standby);
@@ -303,6 +327,9 @@ absl::StatusOr<LaunchSpec> DecodeSpec(absl::Span<const uint8_t> bytes) {
   spec.limits.threads = reader.U64();
   spec.limits.file_size = reader.U64();
   spec.limits.locked_memory = reader.U64();
+  spec.group_limits.memory = reader.U64();
+  spec.group_limits.tasks = reader.U32();
+  spec.group_limits.cpu_percent = reader.U32();
   spec.policy = reader.String(kMaxPath);
   spec.confined = reader.Bool();
   spec.standby = reader.Bool();

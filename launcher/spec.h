@@ -49,6 +49,14 @@ struct ChildLimits {
   uint64_t locked_memory = uint64_t{8} << 20;
 };
 
+// Limits of all processes of an instance together, by control groups; 0: none.
+// Memory counts what they touch first, the guest's memory too.
+struct GroupLimits {
+  uint64_t memory = 0;       // Bytes.
+  uint32_t tasks = 0;        // Processes and threads.
+  uint32_t cpu_percent = 0;  // 100: one processor.
+};
+
 // What one instance is made of: checked by ValidateSpec before anybody acts on
 // it. The api makes it from text, the core alone decides by it.
 struct LaunchSpec {
@@ -68,6 +76,7 @@ struct LaunchSpec {
   // range. A fixed one must lie in that range too.
   uint32_t uid = 0;
   ChildLimits limits;
+  GroupLimits group_limits;
   // Path of the sandbox policy; empty: no system call filter, which status
   // reports as degraded.
   std::string policy;
@@ -88,7 +97,7 @@ absl::Status ValidateSpec(const LaunchSpec& spec);
 // record that the store keeps. Little-endian, with a version; what a version
 // does not know is refused, never skipped.
 inline constexpr uint32_t kSpecMagic = 0x50534648;  // "HFSP"
-inline constexpr uint16_t kSpecVersion = 2;
+inline constexpr uint16_t kSpecVersion = 3;
 
 // Precondition: ValidateSpec(spec) is OK.
 std::vector<uint8_t> EncodeSpec(const LaunchSpec& spec);

@@ -35,6 +35,7 @@ LaunchSpec DiskSpec() {
   spec.standby = false;
   spec.realtime_priority = 5;
   spec.restart.budget = 3;
+  spec.group_limits = {64 << 20, 100, 150};
   return spec;
 }
 
@@ -51,19 +52,22 @@ TEST(Spec, ReadsBackWhatWasEncoded) {
   EXPECT_EQ(spec->resources[1].kind, ResourceKind::kBlockDevice);
   EXPECT_EQ(spec->resources[1].lock, ResourceLock::kShared);
   EXPECT_EQ(spec->restart.budget, 3u);
+  EXPECT_EQ(spec->group_limits.memory, uint64_t{64} << 20);
+  EXPECT_EQ(spec->group_limits.tasks, 100u);
+  EXPECT_EQ(spec->group_limits.cpu_percent, 150u);
   // Every field: what is encoded again is the same.
   EXPECT_EQ(EncodeSpec(*spec), bytes);
 }
 
 // The bytes of a version never change; a new field is a new version.
-TEST(Spec, EncodingOfVersion2IsPinned) {
+TEST(Spec, EncodingOfVersion3IsPinned) {
   LaunchSpec spec;
   spec.name = "a";
   spec.binary = "/b";
   const std::vector<uint8_t> bytes = EncodeSpec(spec);
-  ASSERT_EQ(bytes.size(), 115u);
+  ASSERT_EQ(bytes.size(), 131u);
   EXPECT_THAT(std::vector<uint8_t>(bytes.begin(), bytes.begin() + 13),
-              ElementsAre('H', 'F', 'S', 'P', 2, 0, 1, 0, 'a', 2, 0, '/', 'b'));
+              ElementsAre('H', 'F', 'S', 'P', 3, 0, 1, 0, 'a', 2, 0, '/', 'b'));
 }
 
 TEST(Spec, EveryTruncationIsRefused) {
@@ -163,6 +167,12 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"limits.open_files",
                 [](LaunchSpec& s) { s.limits.open_files = 3; }},
         Mistake{"limits.threads", [](LaunchSpec& s) { s.limits.threads = 0; }},
+        Mistake{"group_limits.memory: 4096 is out of range",
+                [](LaunchSpec& s) { s.group_limits.memory = 4096; }},
+        Mistake{"group_limits.tasks: is out of range",
+                [](LaunchSpec& s) { s.group_limits.tasks = 1; }},
+        Mistake{"group_limits.cpu_percent: is above 100000",
+                [](LaunchSpec& s) { s.group_limits.cpu_percent = 100001; }},
         Mistake{"policy: 'x' is not absolute",
                 [](LaunchSpec& s) { s.policy = "x"; }},
         Mistake{"realtime_priority",

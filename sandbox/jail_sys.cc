@@ -101,6 +101,7 @@ class Spawner {
     PlanLimits();
     PlanRest();
     RETURN_IF_ERROR(Start());
+    JoinCgroups();
     absl::Status status = Follow();
     if (status.ok() && spec_.refuse_degraded && !process_.degraded.empty()) {
       status = absl::FailedPreconditionError(process_.degraded.front());
@@ -260,6 +261,15 @@ class Spawner {
     process_.pid = pid;
     process_.pidfd.Reset(pidfd);
     return absl::OkStatus();
+  }
+
+  void JoinCgroups() {
+    const std::string pid = absl::StrCat(process_.pid);
+    for (BorrowedFd group : spec_.cgroups) {
+      if (write(group.get(), pid.data(), pid.size()) < 0) {
+        Degraded("cgroups", std::strerror(errno));
+      }
+    }
   }
 
   // Lets the child go and listens to it until it executes the program.

@@ -20,6 +20,7 @@
 //   clone3(PIDFD, user pid mount
 //     net ipc uts cgroup) ----------> signals to default, setsid
 //   write gid_map, uid_map            wait
+//   write its pid to the cgroups
 //   "go" -------------------------->  SELinux exec context
 //                                     descriptors: all close-on-exec, then
 //                                       the table under its numbers
@@ -93,6 +94,9 @@ struct JailSpec {
   // Context for SELinux, empty: none. Ignored, and reported as degraded, when
   // the kernel has no SELinux.
   std::string selinux_context;
+  // Open cgroup.procs files: it is in these groups before it does anything.
+  // Reported as degraded when a group cannot take it.
+  std::vector<BorrowedFd> cgroups;
   // Fail instead of starting with less than was asked for.
   bool refuse_degraded = false;
   // SIGKILL when the thread that called Spawn ends. Tests only: children

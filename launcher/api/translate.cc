@@ -93,6 +93,9 @@ absl::StatusOr<LaunchSpec> FromProto(const v1::LaunchSpec& proto) {
   if (proto.has_segment_bytes()) spec.segment_bytes = proto.segment_bytes();
   spec.uid = proto.uid();
   TakeLimits(proto.limits(), spec.limits);
+  spec.group_limits = {proto.group_limits().memory_bytes(),
+                       proto.group_limits().tasks(),
+                       proto.group_limits().cpu_percent()};
   spec.policy = proto.policy();
   if (proto.has_confined()) spec.confined = proto.confined();
   if (proto.has_standby()) spec.standby = proto.standby();

@@ -44,6 +44,9 @@ TEST(Translate, EveryFieldArrives) {
   proto.mutable_limits()->set_threads(2);
   proto.mutable_limits()->set_file_size_bytes(1 << 20);
   proto.mutable_limits()->set_locked_memory_bytes(1 << 21);
+  proto.mutable_group_limits()->set_memory_bytes(64 << 20);
+  proto.mutable_group_limits()->set_tasks(100);
+  proto.mutable_group_limits()->set_cpu_percent(150);
   proto.set_policy("/etc/disk.policy");
   proto.set_confined(false);
   proto.set_standby(false);
@@ -67,6 +70,7 @@ TEST(Translate, EveryFieldArrives) {
   wanted.segment_bytes = 8192;
   wanted.uid = 861007;
   wanted.limits = {100, 2, 1 << 20, 1 << 21};
+  wanted.group_limits = {64 << 20, 100, 150};
   wanted.policy = "/etc/disk.policy";
   wanted.confined = false;
   wanted.standby = false;

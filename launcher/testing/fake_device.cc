@@ -5,6 +5,8 @@
 //   --crash-when-active dies as soon as it is promoted
 //   --ignore-stop       does not end when asked to
 //   --never-ready       never says that it is parked
+//   --eat-when-active   touches 64 MiB as soon as it is promoted
+//   --fork-when-active  makes 64 processes, or as many as it may, likewise
 //   --leave-when-active ends its store channel as soon as it is promoted, and
 //                       goes on
 
@@ -91,10 +93,29 @@ class FakeDevice {
     segment_->epoch = epoch;
     ++segment_->promotions;
     if (Told("--crash-when-active")) abort();
+    if (Told("--eat-when-active")) Eat();
+    if (Told("--fork-when-active")) Fork();
     if (Told("--leave-when-active")) shutdown(kHandoffStoreFd, SHUT_RDWR);
     if (slots_[kOwnSlot].valid()) return;
     slots_[kOwnSlot].Reset(fcntl(kHandoffSegmentFd, F_DUPFD_CLOEXEC, 0));
     channel_.Escrow(kOwnSlot, slots_[kOwnSlot]).IgnoreError();
+  }
+
+  static void Eat() {
+    constexpr size_t kSize = 64 << 20;
+    void* memory = mmap(nullptr, kSize, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory != MAP_FAILED) memset(memory, 1, kSize);
+  }
+
+  static void Fork() {
+    for (int i = 0; i < 64; ++i) {
+      const pid_t pid = fork();
+      if (pid < 0) return;
+      if (pid == 0) {
+        while (true) pause();
+      }
+    }
   }
 
   void NoteSlots() {

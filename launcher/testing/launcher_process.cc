@@ -19,12 +19,8 @@
 namespace holdfast::launcher {
 namespace {
 
-void AddDescendants(pid_t pid, std::vector<pid_t>& all) {
-  for (int child : ChildrenOf(pid)) {
-    all.push_back(child);
-    AddDescendants(child, all);
-  }
-}
+// Far beyond what any answer takes; a test that hangs says where.
+constexpr absl::Duration kPatience = absl::Seconds(60);
 
 }  // namespace
 
@@ -38,23 +34,27 @@ LauncherProcess::LauncherProcess(std::vector<std::string> more_args) {
   chmod(dir_.path().c_str(), 0755);
   const std::string daemon = Runfile("launcher/holdfastd");
   const std::string device = Runfile("launcher/testing/fake_device");
-  std::vector<std::string> args = {
-      daemon,
-      "--run-dir=" + dir_.path(),
-      "--store=" + Runfile("statestore/store/holdfast-store"),
-      "--store-policy=" + Runfile("statestore/store/store.policy"),
-      "--allow-binary-dir=" +
-          std::filesystem::path(device).parent_path().string(),
-      "--allow-resource-dir=" + dir_.path()};
-  args.insert(args.end(), more_args.begin(), more_args.end());
-  std::vector<char*> argv;
-  for (std::string& arg : args) argv.push_back(arg.data());
-  argv.push_back(nullptr);
+  args_ = {daemon,
+           "--run-dir=" + dir_.path(),
+           "--store=" + Runfile("statestore/store/holdfast-store"),
+           "--store-policy=" + Runfile("statestore/store/store.policy"),
+           "--allow-binary-dir=" +
+               std::filesystem::path(device).parent_path().string(),
+           "--allow-resource-dir=" + dir_.path()};
+  args_.insert(args_.end(), more_args.begin(), more_args.end());
   prctl(PR_SET_CHILD_SUBREAPER, 1);
+  StartAgain();
+}
+
+void LauncherProcess::StartAgain() {
+  client_.reset();
+  std::vector<char*> argv;
+  for (std::string& arg : args_) argv.push_back(arg.data());
+  argv.push_back(nullptr);
   pid_ = fork();
   if (pid_ != 0) return;
   prctl(PR_SET_PDEATHSIG, SIGTERM);
-  execv(daemon.c_str(), argv.data());
+  execv(argv[0], argv.data());
   _exit(127);
 }
 
@@ -77,6 +77,20 @@ int LauncherProcess::Stop() {
   pid_ = -1;
   ReapOrphans();
   return status;
+}
+
+void LauncherProcess::KillWhole() {
+  const absl::StatusOr<LaunchEvent> core = AwaitEvent("core-started");
+  // Stopped first: the core would take the parent's place.
+  if (core.ok()) kill(core->pid, SIGSTOP);
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+  if (core.ok()) {
+    kill(core->pid, SIGKILL);
+    waitpid(core->pid, nullptr, 0);
+  }
+  pid_ = -1;
+  client_.reset();
 }
 
 int LauncherProcess::Wait() {
@@ -113,7 +127,8 @@ LaunchSpec LauncherProcess::Spec(const std::string& name,
 absl::Status LauncherProcess::Ask(
     const std::function<absl::Status(CoreClient&)>& question, int tries) {
   absl::Status status = absl::UnavailableError("never asked");
-  for (int i = 0; i < tries; ++i) {
+  const Uptime give_up = Now() + kPatience;
+  for (int i = 0; i < tries && Now() < give_up; ++i) {
     ReapOrphans();
     if (!client_.has_value()) {
       absl::StatusOr<CoreClient> client =
@@ -208,9 +223,7 @@ absl::StatusOr<LaunchEvent> LauncherProcess::AwaitEvent(const std::string& type,
 
 std::vector<pid_t> LauncherProcess::Processes() const {
   ReapOrphans();
-  std::vector<pid_t> all;
-  AddDescendants(getpid(), all);
-  return all;
+  return DescendantsOf(getpid());
 }
 
 }  // namespace holdfast::launcher

@@ -55,6 +55,10 @@ class LauncherProcess {
   pid_t pid() const { return pid_; }
   // SIGTERM to the parent and wait; its exit status.
   int Stop();
+  // SIGKILL to parent and core, so that neither can take the other's place.
+  void KillWhole();
+  // A new holdfastd in the same directories, after Stop() or KillWhole().
+  void StartAgain();
   // Waits for it to end by itself; its exit status.
   int Wait();
   // All that this test has started and that lives: also what the death of the
@@ -67,6 +71,7 @@ class LauncherProcess {
 
  private:
   testing::TempDir dir_;
+  std::vector<std::string> args_;
   pid_t pid_ = -1;
   std::optional<CoreClient> client_;
 };
