@@ -21,6 +21,7 @@ def recovery_test(name, src, data = [], deps = []):
             "//sandbox/policies:fragments",
             "//statestore/store:holdfast-store",
         ],
+        # The device is confined: a sanitizer's calls are not in its policy.
         tags = [
             "exclusive",
             "no-san",
