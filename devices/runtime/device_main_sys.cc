@@ -250,12 +250,17 @@ int DeviceMain(int argc, char** argv, const DeviceClass& device_class) {
     std::fputs(CapabilitiesJson(*spec, device_class.options).c_str(), stdout);
     return 0;
   }
+  const bool by_launcher = getenv(kHandoffEnvironment) != nullptr;
+  if (!by_launcher && line->fd < 0 && line->socket_path.empty()) {
+    return Usage(absl::InvalidArgumentError(
+        "give --socket-path=PATH or --fd=N (see --help)"));
+  }
   const std::vector<ResourceSpec> resources = spec->resources();
   StockMemory();
   InstallCrashHandler();
   DeviceProcess process(device_class, *std::move(spec), *line, *program);
   absl::Status status;
-  if (getenv(kHandoffEnvironment) != nullptr) {
+  if (by_launcher) {
     prctl(PR_SET_DUMPABLE, 0);
     Managed managed(process);
     status = managed.Start(resources);

@@ -225,7 +225,7 @@ TEST_F(DeviceMainTest, RefusesAVersionThatItDoesNotServe) {
 TEST_F(DeviceMainTest, NamesTheMistakeOnTheCommandLine) {
   ExpectMistake({"--imgae=x"}, 2, HasSubstr("unknown option --imgae"));
   ExpectMistake({"--read-only=perhaps"}, 2, HasSubstr("give 'on' or 'off'"));
-  ExpectMistake({"--image=" + image_}, 1,
+  ExpectMistake({"--image=" + image_}, 2,
                 HasSubstr("give --socket-path=PATH or --fd=N"));
 }
 

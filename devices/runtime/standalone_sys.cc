@@ -39,10 +39,6 @@ absl::StatusOr<UniqueFd> TakeSocket(const CommandLine& line) {
     }
     return UniqueFd(line.fd);
   }
-  if (line.socket_path.empty()) {
-    return absl::InvalidArgumentError(
-        "give --socket-path=PATH or --fd=N (see --help)");
-  }
   absl::StatusOr<UniqueFd> socket = ListenAt(line.socket_path);
   if (socket.ok()) return socket;
   return absl::Status(socket.status().code(),

@@ -145,6 +145,16 @@ class House(unittest.TestCase):
         self.assertFalse(MACHINE_PATH.search("$lib/root/usr"))
         self.assertTrue(HOST.search("deb http://mirror.example.net/debian"))
 
+    def test_a_device_fits_on_a_page(self):
+        path = "examples/hello_virtio/hello_virtio.cc"
+        self.assertLessEqual(sources.text(path).count("\n"), 45, path)
+
+    def test_every_device_has_the_tests_of_a_device(self):
+        plain = [path for path in sources.tracked("BUILD.bazel")
+                 if path.startswith(("devices/virtio_", "examples/"))
+                 and "holdfast_device(" not in sources.text(path)]
+        self.assertEqual(plain, [])
+
     def test_parsers_of_untrusted_bytes_have_a_fuzzer(self):
         paths = set(sources.tracked(".cc"))
         missing = [path for path in paths if path.endswith("/codec.cc")

@@ -23,7 +23,7 @@ class Hello(device.HoldfastDevice):
 
 
 class ForgetfulHello(Hello):
-    program = "tests/qemu/forgetful_hello"
+    program = "devices/testing/broken/loses_state"
 
 
 class LonelyHello(device.StandaloneDevice):

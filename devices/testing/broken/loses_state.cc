@@ -1,5 +1,6 @@
-// hello_virtio that keeps its counter in its process: the negative control of
-// the test that kills it.
+// hello_virtio with its counter in the process: what a device must not do.
+// Negative control of the conformance suite.
+
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
@@ -8,14 +9,14 @@
 
 namespace {
 
-class ForgetfulHello final : public holdfast::VirtioDevice {
+class LosesState final : public holdfast::VirtioDevice {
  public:
   static holdfast::VirtioSpec Spec() {
     return holdfast::VirtioSpec(holdfast::virtio::kDeviceIdRng)
         .Queue("requestq", /*max_size=*/256);
   }
 
-  explicit ForgetfulHello(holdfast::VirtioContext&) {}
+  explicit LosesState(holdfast::VirtioContext&) {}
 
   absl::Status OnRequest(holdfast::Request& request,
                          holdfast::Txn& txn) override {
@@ -30,4 +31,4 @@ class ForgetfulHello final : public holdfast::VirtioDevice {
 
 }  // namespace
 
-HOLDFAST_DEVICE_MAIN(ForgetfulHello)
+HOLDFAST_DEVICE_MAIN(LosesState)

@@ -1,0 +1,127 @@
+"""holdfast_device(): a device program, and everything that must be true of it."""
+
+load("@rules_cc//cc:cc_test.bzl", "cc_test")
+load("//sandbox/lint:defs.bzl", "policy_test")
+load("//tools/bazel:static.bzl", "static_binary")
+
+def _suite(name, suite, program, args, data, **kwargs):
+    cc_test(
+        name = name,
+        args = ["--suite=" + suite, "--program=$(rootpath :%s)" % program] + args,
+        data = [":" + program] + data,
+        linkstatic = True,
+        deps = ["//devices/testing:conformance_main"],
+        **kwargs
+    )
+
+def holdfast_device(
+        name,
+        srcs,
+        deps,
+        policy,
+        request,
+        descriptor,
+        golden,
+        resources = {},
+        arguments = [],
+        repeatable = True,
+        max_steady = 16,
+        policy_table = None,
+        visibility = None):
+    """The program of a device, static, and the tests that every device has.
+
+    Makes
+      :NAME                   the binary,
+      :NAME_policy_test       its policy is linted and proven against its filter,
+      :NAME_descriptor_test   its file for QEMU's vhost-user directory says what
+                              --print-capabilities says,
+      :NAME_conformance_test  command line, vhost-user, rings, malformed input,
+      :NAME_crash_test        killed under holdfast-store in its sandbox, it
+                              answers as one that was left alone (root only);
+    and exports the policy and the descriptor.
+
+    Args:
+      name: of the program.
+      srcs: of the program; one defines main(), by HOLDFAST_DEVICE_MAIN.
+      deps: of srcs, besides //devices/runtime:device_main.
+      policy: what it may ask of the kernel; beside the device.
+      request: one that queue 0 answers with at least one byte, whatever came
+        before: "out:HEX,in:BYTES", readable buffers first.
+      descriptor: the JSON file for QEMU's share/qemu/vhost-user.
+      golden: what guests and segments rely on; a mismatch prints the new text.
+      resources: name of each file that it needs, and how large the tests make it.
+      arguments: of the program in the tests.
+      repeatable: False, if answers are random.
+      max_steady: most system calls in steady state.
+      policy_table: a document that must have the policy's row of figures.
+      visibility: of the program.
+    """
+    static_binary(
+        name = name,
+        srcs = srcs,
+        visibility = visibility,
+        deps = deps + ["//devices/runtime:device_main"],
+    )
+    native.exports_files(
+        [policy, descriptor, golden],
+        visibility = ["//visibility:public"],
+    )
+    policy_test(
+        name = name + "_policy_test",
+        max_steady = max_steady,
+        policy = policy,
+        table = policy_table,
+    )
+    native.sh_test(
+        name = name + "_descriptor_test",
+        size = "small",
+        srcs = ["//tools/bazel:check_descriptor.py"],
+        args = [
+            "$(rootpath :%s)" % name,
+            "$(rootpath %s)" % descriptor,
+        ],
+        data = [
+            descriptor,
+            ":" + name,
+        ],
+    )
+    suite_args = ["--request=" + request] + [
+        "--argument=" + argument
+        for argument in arguments
+    ] + [
+        "--resource=%s:%d" % item
+        for item in resources.items()
+    ] + ([] if repeatable else ["--varies"])
+    _suite(
+        name = name + "_conformance_test",
+        size = "small",
+        args = suite_args,
+        data = [],
+        program = name,
+        suite = "conformance",
+    )
+    _suite(
+        name = name + "_crash_test",
+        size = "medium",
+        args = suite_args + [
+            "--golden=$(rootpath %s)" % golden,
+            "--policy=$(rootpath %s)" % policy,
+            "--policy-include=sandbox/policies",
+            "--store-program=$(rootpath //statestore/store:holdfast-store)",
+        ],
+        data = [
+            golden,
+            policy,
+            "//sandbox/policies:fragments",
+            "//statestore/store:holdfast-store",
+        ],
+        program = name,
+        suite = "crash",
+        # Real root, for users of their own. Sanitized programs are dynamic: an
+        # empty root has no loader for them.
+        tags = [
+            "exclusive",
+            "no-san",
+            "no-sandbox",
+        ],
+    )
