@@ -24,7 +24,7 @@ def recovery_test(name, src, data = [], deps = []):
         # The device is confined: a sanitizer's calls are not in its policy.
         tags = [
             "exclusive",
-            "no-san",
+            "no-san",  # Whole processes, static and under seccomp filters.
             "no-sandbox",
         ],
         deps = deps + [
