@@ -61,6 +61,7 @@ void Escrow::Fill(Place from, Slot slot, Handle handle, ActionList& actions) {
 
 Decision Escrow::Apply(Instance& instance, Stimulus stimulus, size_t index,
                        ActionList& actions) {
+  instance.promotion.awaited = AnyDepositing(instance);
   const Decision decision = Step(instance.promotion, stimulus, index);
   if (decision.promote != Decision::kNobody) {
     Action& action = Send(instance, decision.promote, Type::kPromote, actions);

@@ -127,9 +127,9 @@ Error Escrow::Ready(Place from, Request& request) {
   // that counts.
   const bool was_active =
       ActiveMember(instance.promotion) == static_cast<int>(from.index);
+  const bool deposited = std::exchange(from.child().depositing, false);
   const Decision decision =
       Apply(instance, Stimulus::kReady, from.index, request.actions);
-  const bool deposited = std::exchange(from.child().depositing, false);
   if (deposited && was_active) DropUnspoken(from, request.actions);
   if (deposited || decision.accepted) {
     Tell(Type::kChildReady, instance, request.actions).message.child =
@@ -171,6 +171,7 @@ void Escrow::OnFence(Key key, uint64_t now, ActionList& actions) {
   if (ActiveMember(instance.promotion) == static_cast<int>(key.child)) {
     instance.death_ns = now;
   }
+  child->depositing = false;
   const Decision decision =
       Apply(instance, Stimulus::kFenced, key.child, actions);
   Action& lost = Tell(Type::kChildLost, instance, actions);

@@ -168,6 +168,33 @@ TEST_F(EscrowReattach, StandbyWhoseActiveOneDiedInheritsItsDeposits) {
   EXPECT_NE(scene().instance(8).slots[40], kNoHandle);
 }
 
+// It may be active without this store's knowledge, or know alone what a
+// newcomer cannot: who is ready earlier waits for it.
+TEST_F(EscrowReattach, NobodyIsPromotedWhileADepositIsAwaited) {
+  scene().Create(8);
+  const auto standby = scene().Add(8, 12, kAddReattached, 5);
+  const auto newcomer = scene().Add(8, 13);
+  scene().Say(newcomer, Type::kReady);
+  EXPECT_THAT(scene().sent(), IsEmpty());
+  scene().Say(standby, Type::kEscrow, 40, 1);
+  EXPECT_THAT(scene().SentTypes(newcomer), ElementsAre(Type::kForward));
+  scene().Say(standby, Type::kReady);
+  EXPECT_THAT(scene().SentTypes(newcomer), ElementsAre(Type::kPromote));
+  EXPECT_THAT(scene().ToldTypes(),
+              ElementsAre(Type::kChildReady, Type::kPromoted));
+}
+
+TEST_F(EscrowReattach, DepositorsDeathEndsTheWaitOfOthers) {
+  scene().Create(8);
+  const auto standby = scene().Add(8, 12, kAddReattached, 5);
+  const auto newcomer = scene().Add(8, 13);
+  scene().Say(newcomer, Type::kReady);
+  scene().Hangup(standby);
+  EXPECT_THAT(scene().sent(), IsEmpty());  // It may still act.
+  scene().Fence(standby);
+  EXPECT_THAT(scene().SentTypes(newcomer), ElementsAre(Type::kPromote));
+}
+
 TEST_F(EscrowReattach, SecondActiveChildIsRefused) {
   EXPECT_EQ(scene().Add(kDisk, 3, kAddReattached | kAddActive).channel,
             kNoHandle);

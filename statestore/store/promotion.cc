@@ -41,7 +41,7 @@ int FirstReady(const PromotionState& state) {
 }
 
 int Promote(PromotionState& state) {
-  if (state.held || ActiveMember(state) != Decision::kNobody) {
+  if (state.held || state.awaited || ActiveMember(state) != Decision::kNobody) {
     return Decision::kNobody;
   }
   const int chosen = FirstReady(state);

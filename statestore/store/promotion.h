@@ -15,7 +15,7 @@
 //
 // Two members are never active together: a successor is chosen only while no
 // member is kActive or kActiveDying, and only kFenced, the proof of death, ends
-// those.
+// those; and none is chosen while a child of an older store is awaited.
 
 #include <cstddef>
 #include <cstdint>
@@ -49,6 +49,9 @@ struct PromotionState {
   uint64_t next_ready = 1;
   uint64_t epoch = 0;  // Counts promotions.
   bool held = false;
+  // A child of an older store has not said yet what it holds. It may be active
+  // without this store's knowledge, or the only one that is complete.
+  bool awaited = false;
 };
 
 struct Decision {
