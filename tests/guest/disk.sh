@@ -25,6 +25,8 @@ if [ -b "/dev/${disk}2" ]; then
   mkdir -p /mnt/load
   files=yes
 fi
+# shellcheck disable=SC2012
+echo "BLK-QUEUES $(ls "/sys/block/$disk/mq" | wc -l)"
 before=$(dmesg | wc -l)
 
 blkverify --device "$raw" --depth "$depth" --seconds "$seconds" \

@@ -6,6 +6,7 @@
 //   status NAME
 //   events SINCE      waits until there is one after number SINCE
 //   stop NAME
+//   resize NAME
 //   inject NAME FAULT TARGET      kill, stop, segv; active, standby, store,
 //                                 api, core
 //
@@ -144,6 +145,12 @@ absl::StatusOr<std::string> Stop(CoreClient& client, const Words& words) {
   return std::string("{}");
 }
 
+absl::StatusOr<std::string> Resize(CoreClient& client, const Words& words) {
+  if (words.size() != 2) return absl::InvalidArgumentError("resize NAME");
+  RETURN_IF_ERROR(client.Resize(words[1]));
+  return std::string("{}");
+}
+
 absl::StatusOr<std::string> Inject(CoreClient& client, const Words& words) {
   const Words faults = {"kill", "stop", "segv"};
   const Words targets = {"active", "standby", "store", "api", "core"};
@@ -185,6 +192,7 @@ class Control {
     if (words[0] == "status") return Status(*client_, words);
     if (words[0] == "events") return Events(*client_, words);
     if (words[0] == "stop") return Stop(*client_, words);
+    if (words[0] == "resize") return Resize(*client_, words);
     if (words[0] == "inject") return Inject(*client_, words);
     return absl::InvalidArgumentError("no such command");
   }

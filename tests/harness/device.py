@@ -172,7 +172,7 @@ class HoldfastDevice(Device):
         self._options = options
         self.daemon = holdfastd.Holdfastd(
             self._directory.name,
-            os.path.dirname(image) if image else self._directory.name,
+            [os.path.dirname(image)] if image else [],
             self._log, self.api)
 
     def start(self):

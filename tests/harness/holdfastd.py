@@ -38,14 +38,14 @@ class Kill:
 class Holdfastd:
     """One launcher.
 
-    directory: where its sockets are. resource_directory: where images may be.
+    directory: where its sockets are. resource_directories: where images may be.
     log: the file that everybody's words go to; it has a name. api: whether it
     runs holdfast-api as well.
     """
 
-    def __init__(self, directory, resource_directory, log, api=False):
+    def __init__(self, directory, resource_directories, log, api=False):
         self.directory = directory
-        self._resources = resource_directory
+        self._resources = resource_directories
         self._log = log
         self._api = api
         self._daemon = None
@@ -66,8 +66,8 @@ class Holdfastd:
             parts.built("launcher/holdfastd"),
             "--run-dir=" + self.directory,
             "--store=" + _real("statestore/store/holdfast-store"),
-            "--store-policy=" + _real("statestore/store/store.policy"),
-            "--allow-resource-dir=" + self._resources]
+            "--store-policy=" + _real("statestore/store/store.policy")]
+        command += ["--allow-resource-dir=" + path for path in self._resources]
         directories = {os.path.dirname(_real(path)) for path in (
             "sandbox/policies/common.policy", *files)}
         for option in ("--allow-binary-dir=", "--policy-dir="):

@@ -24,12 +24,13 @@ class Settings:
       lost: seconds after which the guest gives a request up.
       ext4: whether the disk also has a mounted file system.
       stop_at_damage: end the run as soon as the guest reports damage.
+      cpus: of the guest; as many queues of the disk it can use.
       qemu: version. kernel: version. seed: of the times of the kills.
     """
 
     def __init__(self, kills=20, period=0.5, control=3.0, depth=32,
                  max_kib=256, lost=30, ext4=True, stop_at_damage=True,
-                 qemu="7.2", kernel="6.1", seed=1):
+                 cpus=1, qemu="7.2", kernel="6.1", seed=1):
         self.kills = kills
         self.period = period
         self.control = control
@@ -38,6 +39,7 @@ class Settings:
         self.lost = lost
         self.ext4 = ext4
         self.stop_at_damage = stop_at_damage
+        self.cpus = cpus
         self.qemu = qemu
         self.kernel = kernel
         self.seed = seed
@@ -132,7 +134,7 @@ def run(device_factory, settings, directory, strict=True, log=None,
         outcome = Outcome(settings, device)
         outcome.accel = accel
         with vm.Vm(kernel, guest, qemu=qemu, accel=accel, shared_memory=True,
-                   arguments=device.qemu_arguments(), log=log,
+                   cpus=settings.cpus, arguments=device.qemu_arguments(), log=log,
                    append=settings.command_line()) as machine:
             machine.wait_boot()
             _load_and_kill(machine, device, settings, outcome, on_kill)

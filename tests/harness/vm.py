@@ -22,7 +22,7 @@ class Vm:
     """
 
     def __init__(self, kernel, initramfs, qemu=None, accel="tcg", memory_mib=512,
-                 arguments=(), append="", shared_memory=False, log=None):
+                 cpus=1, arguments=(), append="", shared_memory=False, log=None):
         self._directory = tempfile.TemporaryDirectory(prefix="hfvm")
         self._log = log
         self._qmp_path = os.path.join(self._directory.name, "qmp")
@@ -37,7 +37,7 @@ class Vm:
                 memory_mib, *arguments)
         self.command = [
             qemu or parts.qemu(), "-accel", accel, "-M", machine, "-cpu", cpu,
-            "-m", str(memory_mib), "-nodefaults", "-no-user-config",
+            "-m", str(memory_mib), "-smp", str(cpus), "-nodefaults", "-no-user-config",
             "-display", "none", "-serial", "stdio", "-no-reboot",
             "-qmp", "unix:%s,server=on,wait=off" % self._qmp_path,
             "-kernel", kernel, "-initrd", initramfs, "-append",

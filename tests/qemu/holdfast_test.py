@@ -9,12 +9,19 @@ from tests.harness import device, scenario
 KILLS = 25
 
 
+class TwoQueues(device.HoldfastDevice):
+    qemu_device = "vhost-user-blk-pci,num-queues=2"
+
+    def __init__(self, image):
+        super().__init__(image, ["--num-queues=2"])
+
+
 class KilledDisk(unittest.TestCase):
 
-    def run_on(self, **settings):
+    def run_on(self, factory=device.HoldfastDevice, **settings):
         with tempfile.TemporaryDirectory() as directory:
             outcome = scenario.run(
-                device.HoldfastDevice,
+                factory,
                 scenario.Settings(kills=KILLS, period=0.3, **settings),
                 directory)
         print(outcome.as_dict())
@@ -36,3 +43,8 @@ class KilledDisk(unittest.TestCase):
 
     def test_one_request_at_a_time(self):
         self.check(self.run_on(depth=1))
+
+    def test_two_queues(self):
+        outcome = self.run_on(TwoQueues, cpus=2)
+        self.check(outcome)
+        self.assertEqual(outcome.verdict.queues, 2)
