@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <future>
@@ -377,7 +378,7 @@ TEST_F(QueueRunnerTest, ARefusedRequestLeavesNoTraceInTheState) {
   EXPECT_EQ(rig_.stats->errors, 1u);
 }
 
-// ---- After a death ----
+// ---- The dirty log ----
 
 // A request that was taken by somebody who is no more.
 CompletionRecord TakeOne(QueueRig& rig) {
@@ -387,6 +388,73 @@ CompletionRecord TakeOne(QueueRig& rig) {
   EXPECT_EQ(popped.result, PopResult::kRequest);
   return {ring.table()->counter(popped.head), popped.head, 2};
 }
+
+// Which pages of the driver's memory are marked.
+class DirtyLog {
+ public:
+  explicit DirtyLog(QueueRig& rig) : rig_(rig), bits_(1 << 16) {
+    rig.driver().memory().SetLog(absl::MakeSpan(bits_));
+  }
+  bool Has(const void* at) const {
+    const uint64_t page = ToInt(rig_.driver().ToGuest(at)) / 4096;
+    return (bits_[page / 8] >> page % 8 & 1) != 0;
+  }
+  void Clear() { std::fill(bits_.begin(), bits_.end(), 0); }
+
+ private:
+  QueueRig& rig_;
+  std::vector<uint8_t> bits_;
+};
+
+// The next buffers that the driver uses begin with a page of their own.
+const uint8_t* OwnPage(QueueRig& rig) {
+  uint8_t* at = rig.driver().Allocate(16);
+  while (reinterpret_cast<uintptr_t>(at) % 4096 != 4096 - 16) {
+    at = rig.driver().Allocate(16);
+  }
+  return at + 16;
+}
+
+TEST_F(QueueRunnerTest, MarksBuffersAndUsedRing) {
+  DirtyLog log(rig_);
+  const uint8_t* const buffer = OwnPage(rig_);
+  const auto runner = rig_.Runner(device_);
+  ASSERT_OK(rig_.Start(*runner));
+  EXPECT_TRUE(log.Has(&rig_.driver().used()));  // The flags of the start.
+  log.Clear();
+  rig_.driver().Post({QueueRig::DriverBuffer::Writable(3 * 4096)});
+  rig_.Kick();
+  rig_.Answers(1);
+  runner->Stop();
+  EXPECT_TRUE(log.Has(&rig_.driver().used()));
+  EXPECT_TRUE(log.Has(buffer));
+  EXPECT_TRUE(log.Has(buffer + 3 * 4096 - 1));
+  EXPECT_FALSE(log.Has(buffer + 4 * 4096));
+}
+
+TEST_F(QueueRunnerTest, MarksWhatAPredecessorWroteAndCouldNotMark) {
+  const uint8_t* const buffer = OwnPage(rig_);
+  rig_.driver().Post({QueueRig::DriverBuffer::Writable(4096)});
+  const CompletionRecord record = TakeOne(rig_);
+  StateBank& bank = rig_.Bank();
+  StateTxn txn = bank.Begin();
+  txn.RecordCompletion(0, record);
+  ASSERT_OK(bank.Commit(txn));
+  // Nobody executes it again; it is answered and marked all the same.
+  DirtyLog log(rig_);
+  device_.handler = [](uint8_t, Request&, Txn&) {
+    ADD_FAILURE() << "executed";
+    return absl::OkStatus();
+  };
+  const auto runner = rig_.Runner(device_);
+  ASSERT_OK(rig_.Start(*runner));
+  rig_.Answers(1);
+  runner->Stop();
+  EXPECT_TRUE(log.Has(buffer));
+  EXPECT_TRUE(log.Has(&rig_.driver().used()));
+}
+
+// ---- After a death ----
 
 TEST_F(QueueRunnerTest, ExecutesAgainWhatWasInFlight) {
   CountRequests();

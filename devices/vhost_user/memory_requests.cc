@@ -62,6 +62,7 @@ absl::Status SetMemTable(Turn& turn) {
     RETURN_IF_ERROR(
         AddRegion(turn, turn.request.regions[i], turn.slots.slots[i]));
   }
+  RETURN_IF_ERROR(CheckLogCoverage(turn));
   turn.QuiesceIfRunning();
   return absl::OkStatus();
 }
@@ -89,23 +90,28 @@ absl::Status RemMemReg(Turn& turn) {
   return absl::OkStatus();
 }
 
-// "Log starts at the supplied offset. The log covers from address 0 to the
-// maximum of guest regions."
-absl::Status SetLogBase(Turn& turn) {
+absl::Status CheckCoverage(const Turn& turn, uint64_t log_size) {
   constexpr uint64_t kBytesOfMemoryPerByte = 4096 * 8;
-  const LogDescription& log = turn.request.log;
-  if (log.size == 0 || Wraps(log.offset, log.size)) {
-    return turn.Invalid("a log of ", log.size, " bytes at offset ", log.offset);
-  }
   for (size_t i = 0; i < RegionCount(turn.next); ++i) {
     const RegionState& region = turn.next.regions[i];
     const uint64_t last = region.guest_address + (region.size - 1);
-    if (last / kBytesOfMemoryPerByte >= log.size) {
-      return turn.Invalid("a log of ", log.size,
+    if (last / kBytesOfMemoryPerByte >= log_size) {
+      return turn.Invalid("a log of ", log_size,
                           " bytes does not cover guest address 0x",
                           absl::Hex(last));
     }
   }
+  return absl::OkStatus();
+}
+
+// "Log starts at the supplied offset. The log covers from address 0 to the
+// maximum of guest regions."
+absl::Status SetLogBase(Turn& turn) {
+  const LogDescription& log = turn.request.log;
+  if (log.size == 0 || Wraps(log.offset, log.size)) {
+    return turn.Invalid("a log of ", log.size, " bytes at offset ", log.offset);
+  }
+  RETURN_IF_ERROR(CheckCoverage(turn, log.size));
   RETURN_IF_ERROR(
       turn.environment.CheckRegion(turn.slots.slots[0], log.offset, log.size));
   turn.QuiesceIfRunning();
@@ -183,6 +189,12 @@ absl::Status SetInflightFd(Turn& turn) {
 
 }  // namespace
 
+absl::Status CheckLogCoverage(const Turn& turn) {
+  const bool logs = (turn.next.features & kFeatureLogAll) != 0;
+  if (!logs || turn.next.log.slot == 0) return absl::OkStatus();
+  return CheckCoverage(turn, turn.next.log.size);
+}
+
 absl::Status DecideMemoryRequest(Turn& turn) {
   switch (turn.request.type) {
     case RequestType::kSetMemTable:
@@ -190,7 +202,9 @@ absl::Status DecideMemoryRequest(Turn& turn) {
     case RequestType::kGetMaxMemSlots:
       return turn.Reply(uint64_t{MaxRegions(turn)});
     case RequestType::kAddMemReg:
-      return AddRegion(turn, turn.request.regions[0], turn.slots.slots[0]);
+      RETURN_IF_ERROR(
+          AddRegion(turn, turn.request.regions[0], turn.slots.slots[0]));
+      return CheckLogCoverage(turn);
     case RequestType::kRemMemReg:
       return RemMemReg(turn);
     case RequestType::kSetLogBase:

@@ -90,6 +90,7 @@ absl::Status SetFeatures(Turn& turn) {
   if (turn.next.features != features) turn.QuiesceIfRunning();
   turn.next.features = features;
   turn.next.features_acked = 1;
+  RETURN_IF_ERROR(CheckLogCoverage(turn));
   if (RingsBeginEnabled(turn.next)) {
     for (size_t i = 0; i < turn.info.queue_count && i < kMaxQueues; ++i) {
       turn.next.queues[i].enabled = 1;

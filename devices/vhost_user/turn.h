@@ -83,6 +83,10 @@ class Turn {
   size_t reply_size_ = 0;
 };
 
+// While the front-end has memory logged, the log covers all of it: a page
+// without a bit would be lost in a migration.
+absl::Status CheckLogCoverage(const Turn& turn);
+
 // Whether [start, start + size) leaves 64 bits.
 inline bool Wraps(uint64_t start, uint64_t size) {
   return start + size < start;

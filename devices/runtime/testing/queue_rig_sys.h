@@ -96,6 +96,9 @@ class QueueRig {
     config.kick = kick;
     config.call = call;
     config.base = base;
+    if (driver_->memory().logging()) {
+      config.used_log = driver_->ToGuest(&driver_->used());
+    }
     return runner.Start(std::move(config));
   }
   absl::Status Start(QueueRunner& runner) { return Start(runner, Bank()); }

@@ -1,0 +1,184 @@
+#include "devices/runtime/device_process_sys.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/shm_sys.h"
+#include "base/testing/matchers.h"
+#include "devices/runtime/testing/process_rig_sys.h"
+#include "gtest/gtest.h"
+
+namespace holdfast {
+namespace {
+
+using ::holdfast::testing::ProcessRig;
+using ::holdfast::testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class DeviceProcessTest : public ::testing::Test {
+ protected:
+  // What a process with these options says to the rig's segment.
+  absl::Status Attach(const ProcessRig::Options& options) {
+    return rig_.NewProcess(options)->AttachSegment(rig_.segment());
+  }
+  Mapping MapSegment() {
+    return *MapShared(rig_.segment(), 0, *FileSize(rig_.segment()),
+                      MapAccess::kReadWrite);
+  }
+
+  ProcessRig rig_;
+};
+
+TEST_F(DeviceProcessTest, FormatsANewSegmentAndFindsItAgain) {
+  ASSERT_OK(Attach({}));
+  const Mapping memory = MapSegment();
+  const std::vector<uint8_t> formatted(memory.span().begin(),
+                                       memory.span().end());
+  ASSERT_OK(Attach({}));
+  EXPECT_EQ(std::memcmp(memory.data(), formatted.data(), formatted.size()), 0);
+}
+
+// Active and standby start together.
+TEST_F(DeviceProcessTest, ManyMayAttachAtOnce) {
+  std::vector<std::unique_ptr<DeviceProcess>> processes;
+  for (int i = 0; i < 8; ++i) processes.push_back(rig_.NewProcess());
+  std::vector<std::thread> threads;
+  for (auto& process : processes) {
+    threads.emplace_back(
+        [&] { EXPECT_OK(process->AttachSegment(rig_.segment())); });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST_F(DeviceProcessTest, SaysHowLargeASegmentMustBe) {
+  const auto process = rig_.NewProcess();
+  const auto needed = process->SegmentBytes();
+  ASSERT_OK(needed);
+  const auto small = CreateSealedMemfd("small", 4096);
+  ASSERT_OK(small);
+  EXPECT_THAT(process->AttachSegment(*small),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("has 4096 bytes"),
+                             HasSubstr(std::to_string(*needed)),
+                             HasSubstr("raise segment_bytes"))));
+}
+
+TEST_F(DeviceProcessTest, RefusesTheSegmentOfAnother) {
+  ProcessRig::Options options;
+  options.compat_version = 2;
+  ASSERT_OK(Attach(options));
+  ProcessRig::Options other = options;
+  other.name = "other";
+  EXPECT_THAT(Attach(other), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                      HasSubstr("is of a 'rig'")));
+  other = options;
+  other.compat_version = 3;  // A newer build, not pinned...
+  EXPECT_THAT(Attach(other), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                      HasSubstr("give --compat-version=2")));
+  other.pinned_version = 2;  // ... and pinned, as it was told.
+  EXPECT_OK(Attach(other));
+  other = options;
+  other.queues = 2;
+  EXPECT_THAT(Attach(other), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                      HasSubstr("has 1 queues")));
+}
+
+TEST_F(DeviceProcessTest, RefusesGarbage) {
+  ASSERT_OK(Attach({}));
+  const Mapping memory = MapSegment();
+  for (size_t at : {8, 40, 64, 140, 300}) {
+    SCOPED_TRACE(at);
+    memory.data()[at] ^= 0xff;
+    EXPECT_FALSE(Attach({}).ok());
+    memory.data()[at] ^= 0xff;
+  }
+  EXPECT_OK(Attach({}));
+}
+
+TEST_F(DeviceProcessTest, DepositsOneInFlightRegionForLife) {
+  const auto first = rig_.NewProcess();
+  ASSERT_OK(first->AttachSegment(rig_.segment()));
+  EXPECT_FALSE(rig_.keeper().Holds(DeviceProcess::kInflightSlot));
+  ASSERT_OK(first->Build());
+  EXPECT_TRUE(rig_.keeper().Holds(DeviceProcess::kInflightSlot));
+  const int region =
+      first->descriptors().Get(DeviceProcess::kInflightSlot).get();
+  ASSERT_EQ(pwrite(region, "mine", 4, 100), 4);
+  // The next one finds it in its slots.
+  const auto second = rig_.NewProcess();
+  ASSERT_OK(second->AttachSegment(rig_.segment()));
+  ASSERT_OK(second->Build());
+  char text[4];
+  ASSERT_EQ(pread(second->descriptors().Get(DeviceProcess::kInflightSlot).get(),
+                  text, 4, 100),
+            4);
+  EXPECT_EQ(std::memcmp(text, "mine", 4), 0);
+}
+
+// A process that was overtaken must not serve.
+TEST_F(DeviceProcessTest, OnlyAHigherEpochIsPromoted) {
+  const auto make = [&] {
+    auto process = rig_.NewProcess();
+    EXPECT_OK(process->AttachSegment(rig_.segment()));
+    EXPECT_OK(process->Build());
+    return process;
+  };
+  const auto first = make();
+  const auto second = make();
+  EXPECT_FALSE(first->active());
+  ASSERT_OK(first->Promote(5));
+  EXPECT_TRUE(first->active());
+  EXPECT_THAT(second->Promote(5), StatusIs(absl::StatusCode::kAborted,
+                                           HasSubstr("another process")));
+  EXPECT_FALSE(second->active());
+  ASSERT_OK(second->Promote(6));
+}
+
+TEST_F(DeviceProcessTest, MapAheadSurvivesASegmentThatWasNeverUsed) {
+  const auto process = rig_.NewProcess();
+  ASSERT_OK(process->AttachSegment(rig_.segment()));
+  ASSERT_OK(process->Build());
+  process->MapAhead();
+  EXPECT_FALSE(process->TouchSome());
+}
+
+// What the standby maps is what the VMM has given to the active one.
+TEST_F(DeviceProcessTest, MapAheadMapsTheMemoryOfTheActiveProcess) {
+  ASSERT_OK(rig_.Run());
+  const auto vmm = rig_.Connect();
+  ASSERT_OK(vmm->Start());
+  const auto standby = rig_.NewProcess();
+  ASSERT_OK(standby->AttachSegment(rig_.segment()));
+  ASSERT_OK(standby->Build());
+  standby->MapAhead();
+  while (standby->TouchSome()) {
+  }
+  rig_.Die();
+  ASSERT_OK(standby->Promote(100));
+  ASSERT_TRUE(vmm->driver(0)
+                  .Post({testing::FrontEnd::Buffer::Writable(8)})
+                  .has_value());
+  ASSERT_OK(vmm->Kick(0));
+  while (vmm->driver(0).Collect().empty()) usleep(200);
+  standby->Quiesce();
+}
+
+TEST_F(DeviceProcessTest, QuiesceAnswersWhatIsInFlight) {
+  const auto process = rig_.NewProcess();
+  ASSERT_OK(process->AttachSegment(rig_.segment()));
+  ASSERT_OK(process->Build());
+  process->Quiesce();  // Before anything runs.
+  ASSERT_OK(process->Promote(1));
+  process->Quiesce();
+  process->Quiesce();
+}
+
+}  // namespace
+}  // namespace holdfast

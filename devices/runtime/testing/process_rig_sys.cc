@@ -1,0 +1,217 @@
+#include "devices/runtime/testing/process_rig_sys.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <utility>
+
+#include "base/shm_sys.h"
+#include "base/status_macros.h"
+#include "base/testing/matchers.h"
+
+namespace holdfast::testing {
+
+namespace {
+
+constexpr size_t kSegmentSize = 1 << 20;
+
+ProcessRig* g_rig = nullptr;
+
+UniqueFd Duplicate(BorrowedFd fd) {
+  return UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, 3));
+}
+
+struct RigState {
+  static constexpr SchemaId kSchema{"rig", /*version=*/1};
+  Cell<uint64_t> requests{"requests"};
+};
+
+}  // namespace
+
+class RigDevice final : public VirtioDevice {
+ public:
+  explicit RigDevice(VirtioContext& context) { g_rig->context_ = &context; }
+
+  absl::Status OnRequest(Request& request, Txn& txn) override {
+    uint8_t first = '.';
+    request.Read({&first, 1});
+    g_rig->on_request(first);
+    txn.Complete(request, request.Write({&first, 1}));
+    return absl::OkStatus();
+  }
+  void ReadConfig(uint32_t offset, absl::Span<uint8_t> out) const override {
+    const uint64_t value = g_rig->config;
+    std::memcpy(out.data(), reinterpret_cast<const uint8_t*>(&value) + offset,
+                out.size());
+  }
+  absl::Status WriteConfig(uint32_t offset,
+                           absl::Span<const uint8_t> bytes) override {
+    uint64_t value = g_rig->config;
+    std::memcpy(reinterpret_cast<uint8_t*>(&value) + offset, bytes.data(),
+                bytes.size());
+    g_rig->config = value;
+    return absl::OkStatus();
+  }
+  void OnFeatures(uint64_t accepted) override { g_rig->features = accepted; }
+  void Reset() override { ++g_rig->resets; }
+};
+
+absl::Status FakeKeeper::Escrow(store::Slot slot, BorrowedFd fd) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  held_[slot] = Duplicate(fd);
+  return absl::OkStatus();
+}
+
+void FakeKeeper::Retain(absl::Span<const uint64_t> bitmap) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (store::Slot slot = store::kSlotFirstSession;
+       slot < store::kSlotEndSession; ++slot) {
+    if ((bitmap[slot / 64] >> (slot % 64) & 1) == 0) held_.erase(slot);
+  }
+}
+
+void FakeKeeper::VmmClosed(uint64_t connection) {
+  Retain(std::vector<uint64_t>(store::kSlotCount / 64));
+  std::lock_guard<std::mutex> lock(mutex_);
+  held_.erase(store::kSlotConnection);
+  closed_.push_back(connection);
+}
+
+void FakeKeeper::GiveTo(DescriptorSlots& descriptors) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (const auto& [slot, fd] : held_) {
+    if (slot == store::kSlotConnection) {
+      descriptors.SetConnection(Duplicate(fd), connection_);
+    } else {
+      descriptors.Set(slot, Duplicate(fd));
+    }
+  }
+}
+
+bool FakeKeeper::Holds(store::Slot slot) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return held_.count(slot) != 0;
+}
+
+size_t FakeKeeper::session_slots() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return std::distance(held_.lower_bound(store::kSlotFirstSession),
+                       held_.end());
+}
+
+std::vector<uint64_t> FakeKeeper::closed() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return closed_;
+}
+
+ProcessRig::ProcessRig(const Options& options)
+    : options_(options),
+      segment_(*CreateSealedMemfd("segment", kSegmentSize)),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  g_rig = this;
+}
+
+ProcessRig::~ProcessRig() {
+  Die();
+  g_rig = nullptr;
+}
+
+std::unique_ptr<DeviceProcess> ProcessRig::NewProcess() {
+  return NewProcess(options_);
+}
+
+std::unique_ptr<DeviceProcess> ProcessRig::NewProcess(const Options& options) {
+  static const DeviceClass device_class = [] {
+    DeviceClass result;
+    result.make = [](VirtioContext& context)
+        -> absl::StatusOr<std::unique_ptr<VirtioDevice>> {
+      return std::unique_ptr<VirtioDevice>(
+          std::make_unique<RigDevice>(context));
+    };
+    return result;
+  }();
+  VirtioSpec spec(virtio::kDeviceIdRng);
+  spec.ConfigSize(sizeof(uint64_t)).CompatVersion(options.compat_version);
+  if (options.has_state) spec.State<RigState>();
+  for (uint16_t i = 0; i < options.queues; ++i) {
+    spec.Queue("requestq", /*max_size=*/128, /*workers=*/2);
+  }
+  CommandLine& line = lines_[std::to_string(options.pinned_version)];
+  line.compat_version = options.pinned_version;
+  auto process = std::make_unique<DeviceProcess>(device_class, std::move(spec),
+                                                 line, options.name);
+  process->SetKeeper(keeper_);
+  keeper_.GiveTo(process->descriptors());
+  return process;
+}
+
+absl::Status ProcessRig::Run() {
+  process_ = NewProcess();
+  RETURN_IF_ERROR(process_->AttachSegment(segment_));
+  RETURN_IF_ERROR(process_->Build());
+  process_->MapAhead();
+  RETURN_IF_ERROR(process_->Promote(++epoch_));
+  end_ = false;
+  thread_ = std::thread([this] { Loop(); });
+  return absl::OkStatus();
+}
+
+void ProcessRig::Die() {
+  if (!thread_.joinable()) return;
+  end_ = true;
+  eventfd_write(wake_.get(), 1);
+  thread_.join();
+  process_->Quiesce();  // Its threads use what it is made of.
+  process_.reset();
+}
+
+void ProcessRig::Loop() {
+  while (!end_) {
+    DescriptorSlots& descriptors = process_->descriptors();
+    pollfd fds[] = {{wake_.get(), POLLIN, 0},
+                    {process_->config_event().get(), POLLIN, 0},
+                    {descriptors.Get(store::kSlotConnection).get(), POLLIN, 0}};
+    poll(fds, 3, process_->stalled() ? 1 : -1);
+    if ((fds[0].revents & POLLIN) != 0) {
+      eventfd_t count;
+      eventfd_read(wake_.get(), &count);
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (arrived_.valid()) {
+        descriptors.SetConnection(std::move(arrived_), connections_);
+      }
+    }
+    // A process that dies here has not come to it.
+    if (end_) return;
+    if ((fds[1].revents & POLLIN) != 0) process_->TellConfigChange();
+    EXPECT_OK(process_->Serve());
+  }
+}
+
+std::unique_ptr<FrontEnd> ProcessRig::Connect(
+    const FrontEnd::Options& options) {
+  int pair[2];
+  EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  UniqueFd ours(pair[0]), theirs(pair[1]);
+  {
+    std::lock_guard<std::mutex> lock(keeper_.mutex_);
+    keeper_.held_[store::kSlotConnection] = Duplicate(theirs);
+    keeper_.connection_ = connections_ + 1;
+  }
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    arrived_ = std::move(theirs);
+    ++connections_;
+  }
+  eventfd_write(wake_.get(), 1);
+  auto vmm = FrontEnd::Adopt(std::move(ours), options);
+  EXPECT_OK(vmm);
+  return *std::move(vmm);
+}
+
+void ProcessRig::NotifyConfigChange() { context_->NotifyConfigChange(); }
+
+}  // namespace holdfast::testing
