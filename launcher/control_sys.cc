@@ -91,10 +91,11 @@ void ControlServer::Accept() {
   clients_[next_client_++] = std::move(fd);
 }
 
-void ControlServer::Adopt(UniqueFd connection) {
+ControlServer::ClientId ControlServer::Adopt(UniqueFd connection) {
   fcntl(connection.get(), F_SETFL,
         fcntl(connection.get(), F_GETFL) | O_NONBLOCK);
-  clients_[next_client_++] = std::move(connection);
+  clients_[next_client_] = std::move(connection);
+  return next_client_++;
 }
 
 absl::StatusOr<Request> ControlServer::Read(ClientId client) {

@@ -39,7 +39,7 @@ class ControlServer {
   // Takes one waiting connection.
   void Accept();
   // Takes a connection that was made otherwise: the api is born with some.
-  void Adopt(UniqueFd connection);
+  ClientId Adopt(UniqueFd connection);
   // Reads one request. kUnavailable: nothing there. Any other error: the client
   // was closed (it went away, or sent something that is no request).
   absl::StatusOr<Request> Read(ClientId client);

@@ -5,12 +5,15 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/unix_socket_sys.h"
 #include "launcher/core_sys.h"
 #include "launcher/donation.h"
+#include "launcher/policy_filters_sys.h"
 #include "launcher/process_sys.h"
 #include "launcher/spawn_sys.h"
 
@@ -35,27 +38,51 @@ void Core::PrepareApi() {
 }
 
 absl::Status Core::StartApi() {
-  std::vector<UniqueFd> ours, theirs;
+  ASSIGN_OR_RETURN(const PolicyFilters filters,
+                   LoadFilters(options_.api_policy, options_.policy_dirs));
+  ASSIGN_OR_RETURN(auto watch, SeqpacketPair());
+  std::vector<UniqueFd> ours;
+  ApiGifts theirs;
+  theirs.listener = api_listener_;
+  theirs.watch = std::move(watch.second);
   for (int i = 0; i < kApiLinks; ++i) {
     ASSIGN_OR_RETURN(auto pair, SeqpacketPair());
     ours.push_back(std::move(pair.first));
-    theirs.push_back(std::move(pair.second));
+    theirs.links.push_back(std::move(pair.second));
   }
   const uint32_t uid = options_.uid_base + options_.uid_count - 1;
   ASSIGN_OR_RETURN(SpawnedChild child,
-                   SpawnApi(options_.api, uid, api_listener_, theirs));
+                   SpawnApi(options_.api, uid, theirs, filters));
   for (UniqueFd& link : ours) control_->Adopt(std::move(link));
+  api_watch_ = control_->Adopt(std::move(watch.first));
+  api_deadline_ = Now() + kBeatPatience;
   api_pid_ = child.pid;
   api_pidfd_ = std::move(child.pidfd);
-  ReportOwn("api-started", api_pid_, "", absl::StrJoin(child.degraded, "; "));
+  api_record_.degraded = std::move(child.degraded);
+  ReportOwn("api-started", api_pid_, "",
+            absl::StrJoin(api_record_.degraded, "; "));
   return absl::OkStatus();
 }
 
 void Core::CheckApi() {
-  if (!api_pidfd_.valid() || !HasEnded(api_pidfd_)) return;
-  const std::optional<std::string> cause = TakeExitCause(api_pidfd_);
+  if (!api_pidfd_.valid()) return;
+  if (HasEnded(api_pidfd_)) {
+    return LoseApi(TakeExitCause(api_pidfd_).value_or(""));
+  }
+  if (api_deadline_ > Now()) return;
+  ReportOwn("api-hung", api_pid_, "",
+            absl::StrCat("silent for ", absl::FormatDuration(kBeatPatience)));
+  // Its death is noticed as any other.
+  SendSignal(api_pidfd_, SIGKILL).IgnoreError();
+  api_deadline_ = absl::InfiniteDuration();
+}
+
+void Core::LoseApi(std::string cause) {
+  const bool hung = api_deadline_ == absl::InfiniteDuration();
   api_pidfd_.Reset();
-  ReportOwn("api-lost", api_pid_, cause.value_or(""), "");
+  ++api_record_.lost;
+  api_record_.last_loss = hung ? "hung" : cause;
+  ReportOwn("api-lost", api_pid_, std::move(cause), hung ? "it hung" : "");
   api_restart_ = Now() + api_policy_.OnLoss(Now()).delay;
 }
 

@@ -68,8 +68,13 @@ absl::Status CoreClient::Run(const LaunchSpec& spec) {
 }
 
 absl::StatusOr<std::vector<InstanceStatus>> CoreClient::List() {
+  ASSIGN_OR_RETURN(Everything all, ListAll());
+  return std::move(all.instances);
+}
+
+absl::StatusOr<CoreClient::Everything> CoreClient::ListAll() {
   ASSIGN_OR_RETURN(Answer answer, Call(Of(Op::kList)));
-  return std::move(answer.statuses);
+  return Everything{std::move(answer.statuses), std::move(answer.servants)};
 }
 
 absl::StatusOr<InstanceStatus> CoreClient::Status(const std::string& instance) {

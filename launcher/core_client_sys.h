@@ -28,6 +28,11 @@ class CoreClient {
   // gone), or kDeadlineExceeded (no answer within set_timeout()).
   absl::Status Run(const LaunchSpec& spec);
   absl::StatusOr<std::vector<InstanceStatus>> List();
+  struct Everything {
+    std::vector<InstanceStatus> instances;
+    std::vector<ServantStatus> servants;
+  };
+  absl::StatusOr<Everything> ListAll();
   absl::StatusOr<InstanceStatus> Status(const std::string& instance);
   // Returns when nothing of the instance is left.
   absl::Status Stop(const std::string& instance);

@@ -18,6 +18,7 @@ constexpr size_t kMaxText = 256;
 constexpr size_t kMaxRestartCauses = 8;
 constexpr size_t kMaxDegraded = 8;
 constexpr size_t kMaxMessage = 2048;
+constexpr size_t kMaxServants = 4;
 
 absl::Status Malformed(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat(what, " is malformed"));
@@ -32,6 +33,19 @@ absl::Status CheckVersion(absl::string_view what, uint16_t version) {
 
 void WriteText(WireWriter& writer, absl::string_view text, size_t most) {
   writer.String(text.substr(0, most));
+}
+
+void WriteTexts(WireWriter& w, const std::vector<std::string>& texts) {
+  const size_t count = std::min(texts.size(), kMaxDegraded);
+  w.U16(static_cast<uint16_t>(count));
+  for (size_t i = 0; i < count; ++i) WriteText(w, texts[i], kMaxText);
+}
+
+bool ReadTexts(WireReader& r, std::vector<std::string>& texts) {
+  const size_t count = r.U16();
+  if (count > kMaxDegraded) return false;
+  for (size_t i = 0; i < count; ++i) texts.push_back(r.String(kMaxText));
+  return r.ok();
 }
 
 void WriteStatus(WireWriter& w, const InstanceStatus& s) {
@@ -56,9 +70,7 @@ void WriteStatus(WireWriter& w, const InstanceStatus& s) {
     WriteText(w, s.restarts[i].first, kMaxWord);
     w.U64(s.restarts[i].second);
   }
-  const size_t degraded = std::min(s.degraded.size(), kMaxDegraded);
-  w.U16(static_cast<uint16_t>(degraded));
-  for (size_t i = 0; i < degraded; ++i) WriteText(w, s.degraded[i], kMaxText);
+  WriteTexts(w, s.degraded);
 }
 
 bool ReadStatus(WireReader& r, InstanceStatus& s) {
@@ -84,12 +96,23 @@ bool ReadStatus(WireReader& r, InstanceStatus& s) {
     const uint64_t count = r.U64();
     s.restarts.emplace_back(std::move(cause), count);
   }
-  const size_t degraded = r.U16();
-  if (degraded > kMaxDegraded) return false;
-  for (size_t i = 0; i < degraded; ++i) {
-    s.degraded.push_back(r.String(kMaxText));
-  }
-  return r.ok();
+  return ReadTexts(r, s.degraded);
+}
+
+void WriteServant(WireWriter& w, const ServantStatus& s) {
+  WriteText(w, s.name, kMaxWord);
+  w.U32(static_cast<uint32_t>(s.pid));
+  w.U64(s.lost);
+  WriteText(w, s.last_loss, kMaxWord);
+  WriteTexts(w, s.degraded);
+}
+
+bool ReadServant(WireReader& r, ServantStatus& s) {
+  s.name = r.String(kMaxWord);
+  s.pid = static_cast<int32_t>(r.U32());
+  s.lost = r.U64();
+  s.last_loss = r.String(kMaxWord);
+  return ReadTexts(r, s.degraded);
 }
 
 void WriteEvent(WireWriter& w, const LaunchEvent& e) {
@@ -151,7 +174,7 @@ absl::StatusOr<Request> DecodeRequest(absl::Span<const uint8_t> bytes) {
   request.wait = reader.Bool();
   if (!reader.Finished()) return Malformed("request");
   if (op < static_cast<uint16_t>(Op::kRun) ||
-      op > static_cast<uint16_t>(Op::kResize) ||
+      op > static_cast<uint16_t>(Op::kBeat) ||
       fault > static_cast<uint8_t>(Fault::kSegv) ||
       target > static_cast<uint8_t>(FaultTarget::kCore)) {
     return Malformed("request");
@@ -170,6 +193,11 @@ std::vector<uint8_t> EncodeAnswer(const Answer& answer) {
   const size_t statuses = std::min(answer.statuses.size(), kMaxStatuses);
   writer.U16(static_cast<uint16_t>(statuses));
   for (size_t i = 0; i < statuses; ++i) WriteStatus(writer, answer.statuses[i]);
+  const size_t servants = std::min(answer.servants.size(), kMaxServants);
+  writer.U16(static_cast<uint16_t>(servants));
+  for (size_t i = 0; i < servants; ++i) {
+    WriteServant(writer, answer.servants[i]);
+  }
   const size_t events = std::min(answer.events.size(), kMaxEventsInAnswer);
   writer.U16(static_cast<uint16_t>(events));
   for (size_t i = 0; i < events; ++i) WriteEvent(writer, answer.events[i]);
@@ -198,6 +226,12 @@ absl::StatusOr<Answer> DecodeAnswer(absl::Span<const uint8_t> bytes) {
   answer.statuses.resize(statuses);
   for (InstanceStatus& status : answer.statuses) {
     if (!ReadStatus(reader, status)) return Malformed("answer");
+  }
+  const size_t servants = reader.U16();
+  if (servants > kMaxServants) return Malformed("answer");
+  answer.servants.resize(servants);
+  for (ServantStatus& servant : answer.servants) {
+    if (!ReadServant(reader, servant)) return Malformed("answer");
   }
   const size_t events = reader.U16();
   if (events > kMaxEventsInAnswer) return Malformed("answer");

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 
 namespace holdfast::launcher {
@@ -27,6 +28,10 @@ inline constexpr uint16_t kCoreProtocolVersion = 1;
 inline constexpr size_t kMaxCorePacket = 160 * 1024;
 inline constexpr size_t kMaxEventsInAnswer = 128;
 
+// The api says kBeat this often; silent for so long, it hangs and is replaced.
+inline constexpr absl::Duration kBeatInterval = absl::Seconds(1);
+inline constexpr absl::Duration kBeatPatience = absl::Seconds(5);
+
 enum class Op : uint16_t {
   kRun = 1,        // spec -> nothing
   kList = 2,       // -> statuses, all
@@ -37,6 +42,7 @@ enum class Op : uint16_t {
   kEvents = 7,     // since, wait -> events
   kStateDump = 8,  // instance -> nothing; 1 descriptor: the segment, read-only
   kResize = 9,     // instance -> nothing, as soon as its processes are told
+  kBeat = 10,      // The api lives; never answered.
 };
 
 enum class Fault : uint8_t { kKill = 0, kStop = 1, kSegv = 2 };
@@ -92,10 +98,20 @@ struct InstanceStatus {
   std::vector<std::string> degraded;  // What the machine did not give.
 };
 
+// One of the launcher's own processes; counts are since the core's start.
+struct ServantStatus {
+  std::string name;   // "core", "store", "api".
+  int32_t pid = 0;    // 0: it is being restarted.
+  uint64_t lost = 0;  // Deaths and hangs.
+  std::string last_loss;
+  std::vector<std::string> degraded;  // What the machine did not give.
+};
+
 struct Answer {
   uint32_t tag = 0;
   absl::Status status;
   std::vector<InstanceStatus> statuses;
+  std::vector<ServantStatus> servants;  // kList.
   std::vector<LaunchEvent> events;
   // kEvents: ask for those after this one next time.
   uint64_t last_sequence = 0;

@@ -73,6 +73,7 @@ TEST(CoreProtocol, AnswerReadsBack) {
   event.microseconds = 143;
   event.detail = "text";
   answer.events = {event};
+  answer.servants = {{"api", 12, 2, "SIGKILL", {"degraded: x"}}};
   answer.last_sequence = 8;
   answer.events_lost = 2;
   const absl::StatusOr<Answer> read = DecodeAnswer(EncodeAnswer(answer));
@@ -83,6 +84,10 @@ TEST(CoreProtocol, AnswerReadsBack) {
   EXPECT_EQ(read->statuses[0].restarts, FullStatus().restarts);
   EXPECT_EQ(read->statuses[0].degraded, FullStatus().degraded);
   EXPECT_EQ(read->events[0].cause, "SIGKILL");
+  ASSERT_EQ(read->servants.size(), 1u);
+  EXPECT_EQ(read->servants[0].pid, 12);
+  EXPECT_EQ(read->servants[0].lost, 2u);
+  EXPECT_EQ(read->servants[0].last_loss, "SIGKILL");
   EXPECT_EQ(read->events_lost, 2u);
   EXPECT_EQ(EncodeAnswer(*read), EncodeAnswer(answer));
 }
@@ -101,7 +106,7 @@ TEST(CoreProtocol, EveryTruncationIsRefused) {
 }
 
 TEST(CoreProtocol, OperationsOutsideTheListAreRefused) {
-  for (uint8_t op : {0, 10, 255}) {
+  for (uint8_t op : {0, 11, 255}) {
     std::vector<uint8_t> bytes = EncodeRequest(InjectRequest());
     bytes[2] = op;
     EXPECT_THAT(
@@ -134,6 +139,8 @@ TEST(CoreProtocol, LargestAnswersFitInOnePacket) {
   status.degraded.assign(100, text);
   Answer all_statuses;
   all_statuses.statuses.assign(100, status);
+  all_statuses.servants.assign(
+      100, {text, 1, 1, text, std::vector<std::string>(100, text)});
   LaunchEvent event;
   event.type = event.instance = event.cause = event.detail = text;
   Answer all_events;

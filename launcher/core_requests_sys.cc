@@ -59,7 +59,11 @@ void Core::Serve(ControlServer::ClientId client, const Request& request) {
       for (const auto& each : instances_) {
         answer.statuses.push_back(each->Status());
       }
+      answer.servants = Servants();
       break;
+    case Op::kBeat:
+      if (client == api_watch_) api_deadline_ = Now() + kBeatPatience;
+      return;
     case Op::kInject:
       answer.status = Inject(request);
       break;
@@ -93,6 +97,21 @@ void Core::Serve(ControlServer::ClientId client, const Request& request) {
       break;
   }
   control_->Send(client, answer);
+}
+
+std::vector<ServantStatus> Core::Servants() const {
+  const auto status = [](const char* name, int pid, const ServantRecord& of) {
+    return ServantStatus{name, pid, of.lost, of.last_loss, of.degraded};
+  };
+  std::vector<ServantStatus> all = {
+      status("core", getpid(), ServantRecord()),
+      status("store", store_ != nullptr ? custody_.store_pid : 0,
+             store_record_)};
+  if (!options_.api.empty()) {
+    all.push_back(
+        status("api", api_pidfd_.valid() ? api_pid_ : 0, api_record_));
+  }
+  return all;
 }
 
 void Core::DumpState(ControlServer::ClientId client, Answer answer,

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/unix_socket_sys.h"
@@ -43,9 +44,9 @@ absl::Status Core::StartStore() {
   ASSIGN_OR_RETURN(Custody copy, custody_.Duplicate());
   store_ = std::make_unique<store::Client>(std::move(copy.link));
   store_restart_.reset();
-  for (const std::string& degraded : child.degraded) LogWarning(degraded);
+  store_record_.degraded = std::move(child.degraded);
   ReportOwn("store-started", custody_.store_pid, "",
-            child.degraded.empty() ? "" : child.degraded.front());
+            absl::StrJoin(store_record_.degraded, "; "));
   return absl::OkStatus();
 }
 
@@ -59,6 +60,9 @@ absl::Status Core::AdoptFromStore() {
     return inventory.status();
   }
   AdoptInstances(*std::move(inventory));
+  if (options_.store_policy.empty()) {
+    store_record_.degraded = {"degraded: startup filter: none given"};
+  }
   // This core may be forked by a parent that came after the store.
   return SendCustody(start_.parent_channel, custody_);
 }
@@ -111,6 +115,8 @@ void Core::LoseStore() {
   SendSignal(custody_.store_pidfd, SIGKILL).IgnoreError();
   store_.reset();
   const std::optional<std::string> cause = TakeExitCause(custody_.store_pidfd);
+  ++store_record_.lost;
+  store_record_.last_loss = cause.value_or("unknown");
   ReportOwn("store-lost", custody_.store_pid, cause.value_or(""), "");
   for (const auto& instance : instances_) instance->OnStoreLost();
   store_restart_ = Now() + store_policy_.OnLoss(Now()).delay;

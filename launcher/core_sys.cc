@@ -215,6 +215,7 @@ Uptime Core::NextDeadline() const {
                     ? store_check_
                     : store_restart_.value_or(absl::InfiniteDuration());
   if (api_restart_.has_value()) next = std::min(next, *api_restart_);
+  if (api_pidfd_.valid()) next = std::min(next, api_deadline_);
   for (const auto& instance : instances_) {
     next = std::min(next, instance->NextDeadline());
   }

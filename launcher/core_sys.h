@@ -86,6 +86,7 @@ class Core final : public InstanceHost {
   void PrepareApi();
   absl::Status StartApi();
   void CheckApi();
+  void LoseApi(std::string cause);
   void RestartApiIfDue();
   void EndApi();
 
@@ -104,6 +105,7 @@ class Core final : public InstanceHost {
   void DumpState(ControlServer::ClientId client, Answer answer,
                  Instance& instance);
   Instance* FindInstance(const std::string& name);
+  std::vector<ServantStatus> Servants() const;
   void ReportOwn(std::string type, int pid, std::string cause,
                  std::string detail);
 
@@ -112,8 +114,17 @@ class Core final : public InstanceHost {
     Request request;
   };
 
+  // What `holdfast status` says of store and api.
+  struct ServantRecord {
+    uint64_t lost = 0;
+    std::string last_loss;
+    std::vector<std::string> degraded;
+  };
+
   const Options options_;
   CoreStart start_;
+  ServantRecord store_record_;
+  ServantRecord api_record_;
   UniqueFd signals_;
   std::optional<AllowedDirectories> binaries_;
   std::optional<AllowedDirectories> resources_;
@@ -131,6 +142,8 @@ class Core final : public InstanceHost {
   UniqueFd api_listener_;
   int api_pid_ = 0;
   UniqueFd api_pidfd_;  // Not valid: none runs.
+  ControlServer::ClientId api_watch_ = 0;
+  Uptime api_deadline_;  // It hangs unless it says kBeat before.
   RestartPolicy api_policy_;
   std::optional<Uptime> api_restart_;
 

@@ -30,7 +30,9 @@ std::vector<Donation> StoreDonations() {
 
 std::vector<Donation> ApiDonations() {
   std::vector<Donation> rest = {
-      {Gift::kApiListener, kApiListenerFd, "listener"}};
+      {Gift::kApiListener, kApiListenerFd, "listener"},
+      {Gift::kCoreWatch, kApiWatchFd, "watch"},
+      {Gift::kFilter, kHandoffFilterFd, "filter"}};
   static constexpr absl::string_view kNames[kApiLinks] = {"link 0", "link 1",
                                                           "link 2", "link 3"};
   for (int i = 0; i < kApiLinks; ++i) {

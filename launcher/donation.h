@@ -18,7 +18,8 @@ enum class Gift {
   kFilter,        // The steady-state program, sealed.
   kLauncherLink,  // The store's channel to the launcher.
   kApiListener,   // Where the api's clients connect.
-  kCoreLink,      // The api's connections to the core, one after the other.
+  kCoreWatch,     // The api's connection to the core for Op::kBeat.
+  kCoreLink,      // Its connections for requests, one after the other.
 };
 
 struct Donation {
@@ -36,9 +37,11 @@ std::vector<Donation> ApiDonations();
 // Where holdfast-store finds its channel to the launcher.
 inline constexpr int kStoreLauncherFd = 3;
 
-// Where holdfast-api finds its listener and its links to the core.
+// Where holdfast-api finds its listener, the connection that it says on that it
+// lives, and its links to the core; its filter is at kHandoffFilterFd.
 inline constexpr int kApiListenerFd = 3;
-inline constexpr int kApiFirstLinkFd = 4;
+inline constexpr int kApiWatchFd = 4;
+inline constexpr int kApiFirstLinkFd = kHandoffEnd;
 inline constexpr int kApiLinks = 4;
 
 }  // namespace holdfast::launcher

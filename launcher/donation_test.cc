@@ -41,9 +41,10 @@ TEST(Donation, StoreGetsNoSegmentAndNoControlChannel) {
 TEST(Donation, ApiGetsNothingOfAnInstance) {
   int links = 0;
   for (const Donation& donation : ApiDonations()) {
-    EXPECT_THAT(donation.gift,
-                ::testing::AnyOf(Gift::kNull, Gift::kLog, Gift::kApiListener,
-                                 Gift::kCoreLink));
+    EXPECT_THAT(
+        donation.gift,
+        ::testing::AnyOf(Gift::kNull, Gift::kLog, Gift::kApiListener,
+                         Gift::kFilter, Gift::kCoreWatch, Gift::kCoreLink));
     if (donation.gift == Gift::kCoreLink) ++links;
   }
   EXPECT_EQ(links, kApiLinks);

@@ -30,6 +30,7 @@ absl::Status ParseOne(absl::string_view argument, Options& options) {
       {"--policy-dir", &options.policy_dirs}};
   const std::map<absl::string_view, std::string*> texts = {
       {"--api", &options.api},
+      {"--api-policy", &options.api_policy},
       {"--run-dir", &options.run_dir},
       {"--spec-dir", &options.spec_dir},
       {"--store", &options.store},
@@ -99,6 +100,7 @@ const char kHelp[] =
     "  --store-policy=FILE       its sandbox policy\n"
     "  --api=FILE                serve the management API with FILE, the\n"
     "                            program holdfast-api, on RUNDIR/api.sock\n"
+    "  --api-policy=FILE         its sandbox policy\n"
     "  --uid-base=N              first user id of the children  [861000]\n"
     "  --uid-count=N             how many there are  [1000]\n"
     "  --help\n"

@@ -22,6 +22,7 @@ struct Options {
   std::string store;         // Empty: beside holdfastd.
   std::string store_policy;  // Empty: no filter, reported as degraded.
   std::string api;           // holdfast-api; empty: none is run.
+  std::string api_policy;    // Empty: no filter, reported as degraded.
   // Children run as users [uid_base, uid_base + uid_count): the store as the
   // first, the api as the last, each instance as one of its own.
   uint32_t uid_base = 861000;

@@ -63,7 +63,7 @@ TEST(Options, HelpKnowsEveryOption) {
   for (const char* option :
        {"--run-dir", "--spec-dir", "--allow-binary-dir", "--allow-resource-dir",
         "--allow-socket-dir", "--policy-dir", "--store=", "--store-policy",
-        "--uid-base", "--uid-count", "examples:"}) {
+        "--api=", "--api-policy", "--uid-base", "--uid-count", "examples:"}) {
     EXPECT_THAT(kHelp, HasSubstr(option));
   }
 }

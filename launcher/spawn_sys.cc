@@ -141,33 +141,39 @@ absl::StatusOr<SpawnedChild> SpawnStore(const std::string& program,
 }
 
 absl::StatusOr<SpawnedChild> SpawnApi(const std::string& program, uint32_t uid,
-                                      BorrowedFd listener,
-                                      const std::vector<UniqueFd>& links) {
+                                      const ApiGifts& given,
+                                      const PolicyFilters& filters) {
   ASSIGN_OR_RETURN(const UniqueFd null, OpenNull());
   sandbox::JailSpec jail;
   jail.program = program;
   jail.argv = {"holdfast-api", "--managed"};
-  // It is linked to shared libraries.
-  jail.root = sandbox::Root::kHost;
   jail.uid = uid;
   jail.gid = uid;
+  // A connection of each client, and one event each.
+  jail.limits.open_files = 256;
   jail.limits.threads = 128;
+  jail.limits.locked_memory = 0;
+  jail.startup_filter = filters.startup;
   jail.want_listener = false;
   // Unlike a device it is of no use without the core that it was made for.
   jail.die_with_parent = true;
+  const Gifts gifts = {{Gift::kNull, null},
+                       {Gift::kLog, BorrowedFd(STDERR_FILENO)},
+                       {Gift::kApiListener, given.listener},
+                       {Gift::kCoreWatch, given.watch},
+                       {Gift::kFilter, filters.steady}};
+  std::vector<Donation> plan;
   size_t next_link = 0;
   for (const Donation& donation : ApiDonations()) {
-    BorrowedFd source = null;
-    if (donation.gift == Gift::kLog) source = BorrowedFd(STDERR_FILENO);
-    if (donation.gift == Gift::kApiListener) source = listener;
-    if (donation.gift == Gift::kCoreLink) {
-      if (next_link == links.size()) {
-        return absl::InvalidArgumentError("too few links for the api");
-      }
-      source = links[next_link++];
+    if (donation.gift != Gift::kCoreLink) {
+      plan.push_back(donation);
+    } else if (next_link < given.links.size()) {
+      jail.fds.push_back({given.links[next_link++], donation.number});
     }
-    jail.fds.push_back({source, donation.number});
   }
+  ASSIGN_OR_RETURN(const std::vector<sandbox::InheritedFd> others,
+                   Resolve(plan, gifts));
+  jail.fds.insert(jail.fds.end(), others.begin(), others.end());
   return Start(jail, Cgroup());
 }
 

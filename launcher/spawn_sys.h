@@ -37,11 +37,17 @@ absl::StatusOr<SpawnedChild> SpawnStore(const std::string& program,
                                         const PolicyFilters& filters,
                                         const Cgroup& group);
 
-// Starts holdfast-api as user `uid`, to die with this process; `links` are its
-// ends of the connections to the core, kApiLinks of them.
+// The api's ends of what it is born with.
+struct ApiGifts {
+  BorrowedFd listener{-1};
+  UniqueFd watch;
+  std::vector<UniqueFd> links;  // kApiLinks of them.
+};
+
+// Starts holdfast-api as user `uid`, to die with this process.
 absl::StatusOr<SpawnedChild> SpawnApi(const std::string& program, uint32_t uid,
-                                      BorrowedFd listener,
-                                      const std::vector<UniqueFd>& links);
+                                      const ApiGifts& given,
+                                      const PolicyFilters& filters);
 
 }  // namespace holdfast::launcher
 

@@ -5,13 +5,14 @@
 #include <cstdio>
 #include <cstring>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
+#include "base/handoff.h"
 #include "base/log.h"
 #include "base/unique_fd.h"
 #include "launcher/api/server_sys.h"
 #include "launcher/donation.h"
+#include "sandbox/tighten_sys.h"
 
 int main(int argc, char** argv) {
   using holdfast::UniqueFd;
@@ -21,12 +22,16 @@ int main(int argc, char** argv) {
     return 2;
   }
   holdfast::SetLogProgram("holdfast-api");
-  std::vector<UniqueFd> links;
+  const UniqueFd filter(holdfast::kHandoffFilterFd);
+  launcher::ApiDescriptors descriptors;
+  descriptors.listener = UniqueFd(launcher::kApiListenerFd);
+  descriptors.watch = UniqueFd(launcher::kApiWatchFd);
   for (int i = 0; i < launcher::kApiLinks; ++i) {
-    links.emplace_back(launcher::kApiFirstLinkFd + i);
+    descriptors.links.emplace_back(launcher::kApiFirstLinkFd + i);
   }
   const absl::Status status =
-      launcher::Serve(UniqueFd(launcher::kApiListenerFd), std::move(links));
+      launcher::Serve(std::move(descriptors),
+                      [&filter] { return holdfast::sandbox::Tighten(filter); });
   if (!status.ok()) holdfast::LogError(status.message());
   return status.ok() ? 0 : 1;
 }

@@ -1,19 +1,23 @@
 #include "launcher/api/server_sys.h"
 
-#include <fcntl.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_posix.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <utility>
 
-#include "base/errno_status.h"
+#include "absl/time/time.h"
+#include "base/unix_socket_sys.h"
 #include "launcher/api/core_links.h"
 #include "launcher/api/service.h"
+#include "launcher/core_protocol.h"
 
 namespace holdfast::launcher {
 namespace {
@@ -35,22 +39,60 @@ std::unique_ptr<grpc::Server> Start(ManagementService& service) {
   return builder.BuildAndStart();
 }
 
+class Beats {
+ public:
+  explicit Beats(BorrowedFd watch) : watch_(watch) {
+    Request request;
+    request.op = Op::kBeat;
+    beat_ = EncodeRequest(request);
+  }
+
+  // Milliseconds until it is to be called again.
+  int SayIfDue() {
+    const Clock::time_point now = Clock::now();
+    if (now >= due_) {
+      iovec part = {beat_.data(), beat_.size()};
+      msghdr message = {};
+      message.msg_iov = &part;
+      message.msg_iovlen = 1;
+      // A core that reads nothing at the moment asks for no more of them.
+      (void)SendOne(watch_, message, MSG_DONTWAIT | MSG_NOSIGNAL);
+      due_ = now + absl::ToChronoMilliseconds(kBeatInterval);
+    }
+    const auto rest = std::chrono::ceil<std::chrono::milliseconds>(due_ - now);
+    return static_cast<int>(rest.count());
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  const BorrowedFd watch_;
+  std::vector<uint8_t> beat_;
+  Clock::time_point due_;  // The past, at first.
+};
+
 }  // namespace
 
-absl::Status Serve(UniqueFd listener, std::vector<UniqueFd> links) {
-  if (links.empty()) return absl::InvalidArgumentError("no link to the core");
-  const UniqueFd watched(fcntl(links[0].get(), F_DUPFD_CLOEXEC, 3));
-  if (!watched.valid()) return ErrnoStatus("fcntl F_DUPFD_CLOEXEC");
+absl::Status Serve(ApiDescriptors descriptors,
+                   const std::function<absl::Status()>& tighten) {
+  if (descriptors.links.empty()) {
+    return absl::InvalidArgumentError("no link to the core");
+  }
+  const BorrowedFd listener = descriptors.listener;
+  const BorrowedFd watch = descriptors.watch;
   std::vector<CoreClient> clients;
-  for (UniqueFd& link : links) clients.emplace_back(std::move(link));
+  for (UniqueFd& link : descriptors.links)
+    clients.emplace_back(std::move(link));
   CoreLinks core(std::move(clients));
   ManagementService service(core);
   const std::unique_ptr<grpc::Server> server = Start(service);
   if (server == nullptr) return absl::InternalError("gRPC does not start");
-  while (true) {
-    // Of the link only the hang-up, which needs no asking.
-    pollfd fds[] = {{listener.get(), POLLIN, 0}, {watched.get(), 0, 0}};
-    if (poll(fds, 2, -1) < 0) continue;
+  absl::Status status = tighten();
+  Beats beats(watch);
+  while (status.ok()) {
+    // Of the watch only the hang-up, which needs no asking.
+    pollfd fds[] = {{listener.get(), POLLIN, 0}, {watch.get(), 0, 0}};
+    if (poll(fds, 2, beats.SayIfDue()) < 0) continue;
     if (fds[1].revents != 0) break;
     if (fds[0].revents == 0) continue;
     const int fd =
@@ -58,7 +100,7 @@ absl::Status Serve(UniqueFd listener, std::vector<UniqueFd> links) {
     if (fd >= 0) grpc::AddInsecureChannelFromFd(server.get(), fd);
   }
   server->Shutdown(std::chrono::system_clock::now());
-  return absl::OkStatus();
+  return status;
 }
 
 }  // namespace holdfast::launcher

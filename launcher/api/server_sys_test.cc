@@ -56,11 +56,18 @@ class Server : public ::testing::Test {
         std::thread([answer = std::move(answer), end = std::move(link->first)] {
           ActAsCore(end, answer);
         });
-    std::vector<UniqueFd> links;
-    links.push_back(std::move(link->second));
-    api_ = std::thread([this, listener = *std::move(listener),
-                        links = std::move(links)]() mutable {
-      result_ = Serve(std::move(listener), std::move(links));
+    auto watch = SeqpacketPair();
+    ASSERT_OK(watch);
+    watch_ = std::move(watch->first);
+    ApiDescriptors descriptors;
+    descriptors.listener = *std::move(listener);
+    descriptors.watch = std::move(watch->second);
+    descriptors.links.push_back(std::move(link->second));
+    api_ = std::thread([this, descriptors = std::move(descriptors)]() mutable {
+      result_ = Serve(std::move(descriptors), [this] {
+        ++tightened_;
+        return absl::OkStatus();
+      });
     });
     channel_ =
         grpc::CreateChannel("unix:" + path, grpc::InsecureChannelCredentials());
@@ -76,8 +83,10 @@ class Server : public ::testing::Test {
     EXPECT_EQ(stub_->Stop(&context, request, &response).error_code(),
               grpc::StatusCode::UNAVAILABLE);
     core_.join();
+    watch_.Reset();
     api_.join();
     EXPECT_OK(result_);
+    EXPECT_EQ(tightened_, 1);
   }
 
   // Calls a method that this test has no messages for; the bytes of the answer.
@@ -103,6 +112,8 @@ class Server : public ::testing::Test {
 
   testing::TempDir dir_;
   std::thread core_, api_;
+  UniqueFd watch_;  // The core's end.
+  int tightened_ = 0;
   absl::Status result_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Management::Stub> stub_;
@@ -195,8 +206,35 @@ TEST_F(Server, DescribesItself) {
       HasSubstr("holdfast.v1.Management"));
 }
 
+TEST_F(Server, SaysThatItLivesAsLongAsItDoes) {
+  Start([](const Request&) { return Answer(); });
+  for (int beat = 0; beat < 2; ++beat) {
+    std::vector<uint8_t> buffer(kMaxCorePacket);
+    ReceivedFds fds;
+    const auto got = ReceiveWithFds(watch_, absl::MakeSpan(buffer), fds);
+    ASSERT_OK(got);
+    const auto request =
+        DecodeRequest(absl::MakeConstSpan(buffer.data(), got->size));
+    ASSERT_OK(request);
+    EXPECT_EQ(request->op, Op::kBeat);
+  }
+}
+
 TEST(ServerAlone, NeedsALinkToTheCore) {
-  EXPECT_FALSE(Serve(UniqueFd(), {}).ok());
+  EXPECT_FALSE(Serve(ApiDescriptors(), [] { return absl::OkStatus(); }).ok());
+}
+
+TEST(ServerAlone, ServesNobodyWhenItCannotBeConfined) {
+  auto watch = SeqpacketPair();
+  auto link = SeqpacketPair();
+  ASSERT_OK(watch);
+  ASSERT_OK(link);
+  ApiDescriptors descriptors;
+  descriptors.watch = std::move(watch->second);
+  descriptors.links.push_back(std::move(link->second));
+  EXPECT_THAT(Serve(std::move(descriptors),
+                    [] { return absl::InternalError("no filter"); }),
+              testing::StatusIs(absl::StatusCode::kInternal, "no filter"));
 }
 
 }  // namespace

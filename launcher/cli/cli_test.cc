@@ -7,13 +7,16 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "base/status_macros.h"
 #include "base/testing/matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -50,7 +53,9 @@ Output Holdfast(const std::string& run_dir, const std::string& words) {
 
 class Cli : public ::testing::Test {
  protected:
-  Cli() : launcher_({"--api=" + Runfile("launcher/api/holdfast-api")}) {}
+  Cli()
+      : launcher_({"--api=" + Runfile("launcher/api/holdfast-api"),
+                   "--api-policy=" + Runfile("launcher/api/api.policy")}) {}
 
   std::string RunDir() const {
     return std::filesystem::path(launcher_.File("x")).parent_path().string();
@@ -182,17 +187,95 @@ TEST_F(Cli, KilledCoreComesBackWithAnApi) {
   EXPECT_THAT(status.text, HasSubstr("RUNNING"));
 }
 
-TEST_F(Cli, ApiIsAnUnprivilegedUser) {
+TEST_F(Cli, ApiIsConfined) {
   const int pid = AwaitApi().pid;
-  std::ifstream file("/proc/" + std::to_string(pid) + "/status");
+  // It is served, so the api has tightened itself.
+  ASSERT_EQ(Holdfast("list").status, 0);
+  const std::string proc = "/proc/" + std::to_string(pid);
+  std::ifstream file(proc + "/status");
   const std::string text(std::istreambuf_iterator<char>(file), {});
   EXPECT_THAT(text, AllOf(HasSubstr("Uid:\t861999\t861999"),
                           HasSubstr("CapEff:\t0000000000000000"),
-                          HasSubstr("NoNewPrivs:\t1")));
+                          HasSubstr("CapBnd:\t0000000000000000"),
+                          HasSubstr("NoNewPrivs:\t1"), HasSubstr("Seccomp:\t2"),
+                          HasSubstr("Seccomp_filters:\t2")));
+  // All threads, not just the one that asked for it.
+  for (const auto& task : std::filesystem::directory_iterator(proc + "/task")) {
+    std::ifstream one(task.path() / "status");
+    const std::string status(std::istreambuf_iterator<char>(one), {});
+    EXPECT_THAT(status, HasSubstr("Seccomp_filters:\t2")) << task.path();
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(proc + "/root/"));
+  for (const char* space : {"user", "pid", "mnt", "net", "ipc", "uts"}) {
+    EXPECT_NE(
+        std::filesystem::read_symlink(proc + "/ns/" + space),
+        std::filesystem::read_symlink(std::string("/proc/self/ns/") + space))
+        << space;
+  }
   struct stat socket = {};
   ASSERT_EQ(stat(launcher_.File("api.sock").c_str(), &socket), 0);
   EXPECT_EQ(socket.st_mode & 077, 0u);
   EXPECT_EQ(socket.st_uid, 0u);
+}
+
+// Every kind of call, so that the filter is complete, many at a time, so that
+// gRPC makes threads under it.
+TEST_F(Cli, ConfinedApiServesEverythingAtOnce) {
+  const uint64_t first = AwaitApi().sequence;
+  ASSERT_EQ(Holdfast("run " + SpecFile("disk0")).status, 0);
+  ASSERT_OK(launcher_.AwaitWhole("disk0"));
+  std::vector<std::thread> clients;
+  for (const char* words :
+       {"list", "status", "status disk0", "events", "state dump disk0",
+        "resize disk0", "restart disk0", "events --json", "list --json"}) {
+    clients.emplace_back([this, words] {
+      const Output output = Holdfast(words);
+      EXPECT_EQ(output.status, 0) << words << ": " << output.text;
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  const auto last = launcher_.AwaitEvent("api-started");
+  ASSERT_OK(last);
+  EXPECT_EQ(last->sequence, first) << "the api died meanwhile";
+}
+
+TEST_F(Cli, CallsThatTheApiDiesUnderAreAskedAgain) {
+  AwaitApi();
+  ASSERT_EQ(Holdfast("run " + SpecFile("disk0")).status, 0);
+  ASSERT_OK(launcher_.AwaitWhole("disk0"));
+  std::atomic<bool> end{false};
+  std::thread killer([&] {
+    while (!end) {
+      launcher_
+          .Ask([](CoreClient& core) {
+            core.Inject("", Fault::kKill, FaultTarget::kApi).IgnoreError();
+            return absl::OkStatus();
+          })
+          .IgnoreError();
+      for (int i = 0; i < 8 && !end; ++i) usleep(20'000);
+    }
+  });
+  for (int i = 0; i < 10; ++i) {
+    const Output status = Holdfast("status disk0");
+    EXPECT_EQ(status.status, 0) << status.text;
+  }
+  const Output run = Holdfast("run " + SpecFile("disk1"));
+  EXPECT_EQ(run.status, 0) << run.text;
+  const Output stop = Holdfast("stop disk1");
+  EXPECT_EQ(stop.status, 0) << stop.text;
+  end = true;
+  killer.join();
+}
+
+TEST_F(Cli, HungApiIsReplaced) {
+  const LaunchEvent before = AwaitApi();
+  const Output inject = Holdfast("inject stop --target=api");
+  const auto hung = launcher_.AwaitEvent("api-hung");
+  ASSERT_OK(hung);
+  EXPECT_EQ(hung->pid, before.pid);
+  const LaunchEvent after = AwaitApi(before.sequence);
+  EXPECT_NE(after.pid, before.pid);
+  EXPECT_EQ(Holdfast("list").status, 0);
 }
 
 TEST_F(Cli, NothingIsLeftAfterTheEnd) {
@@ -214,6 +297,33 @@ TEST_F(Cli, ErrorsOfASpecNameTheLine) {
   const Output run = Holdfast("run " + path);
   EXPECT_EQ(run.status, 1);
   EXPECT_THAT(run.text, HasSubstr("bad.textproto:2: binary: 'disk' is not"));
+}
+
+// What an api does that was taken over: negative control of its confinement.
+TEST(EvilApi, IsKilledAndNamed) {
+  LauncherProcess launcher(
+      {"--api=" + Runfile("launcher/api/testing/evil_api"),
+       "--api-policy=" + Runfile("launcher/api/api.policy")});
+  const auto lost = launcher.AwaitEvent("api-lost");
+  ASSERT_OK(lost);
+  EXPECT_EQ(lost->cause, "sandbox violation (SIGSYS)");
+}
+
+TEST(EvilApi, WithoutAPolicyNobodyStopsItAndStatusSaysSo) {
+  LauncherProcess launcher(
+      {"--api=" + Runfile("launcher/api/testing/evil_api")});
+  const auto lost = launcher.AwaitEvent("api-lost");
+  ASSERT_OK(lost);
+  EXPECT_EQ(lost->cause, "exit status 42");
+  CoreClient::Everything all;
+  ASSERT_OK(launcher.Ask([&](CoreClient& core) -> absl::Status {
+    ASSIGN_OR_RETURN(all, core.ListAll());
+    return absl::OkStatus();
+  }));
+  ASSERT_EQ(all.servants.size(), 3u);
+  EXPECT_EQ(all.servants[2].name, "api");
+  EXPECT_THAT(all.servants[2].degraded,
+              ::testing::Contains(HasSubstr("startup filter")));
 }
 
 TEST(CliAlone, SaysThatNobodyRuns) {

@@ -27,6 +27,8 @@ namespace {
 // An api that was killed is there again long before.
 constexpr std::chrono::seconds kConnectTime(5);
 constexpr std::chrono::seconds kCallTime(60);
+// An api that dies so often has another trouble than being killed.
+constexpr int kMostTries = 10;
 
 absl::Status FromGrpc(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
@@ -83,14 +85,22 @@ class Client {
                      launcher::ParseSpecText(text, command_.file));
     RETURN_IF_ERROR(Connect());
     v1::RunResponse response;
-    RETURN_IF_ERROR(Call(&Stub::Run, request, response));
+    const auto before = std::chrono::steady_clock::now();
+    bool again = false;
+    const absl::Status status =
+        CallAgain(&Stub::Run, request, response, &again);
+    // Made by the call that the api died under?
+    if (!again || !absl::IsAlreadyExists(status) ||
+        !IsYoungerThan(request.spec().name(), before)) {
+      RETURN_IF_ERROR(status);
+    }
     Print(response, absl::StrCat(request.spec().name(), " is started\n"));
     return absl::OkStatus();
   }
 
   absl::Status List() {
     v1::ListResponse list;
-    RETURN_IF_ERROR(Call(&Stub::List, v1::ListRequest(), list));
+    RETURN_IF_ERROR(CallAgain(&Stub::List, v1::ListRequest(), list));
     Print(list, RenderList(list));
     return absl::OkStatus();
   }
@@ -98,7 +108,7 @@ class Client {
   absl::Status Status() {
     if (command_.instance.empty()) {
       v1::ListResponse list;
-      RETURN_IF_ERROR(Call(&Stub::List, v1::ListRequest(), list));
+      RETURN_IF_ERROR(CallAgain(&Stub::List, v1::ListRequest(), list));
       std::string text;
       for (const v1::InstanceStatus& status : list.instances()) {
         absl::StrAppend(&text, text.empty() ? "" : "\n", RenderStatus(status));
@@ -109,7 +119,7 @@ class Client {
     v1::StatusRequest request;
     request.set_instance(command_.instance);
     v1::InstanceStatus status;
-    RETURN_IF_ERROR(Call(&Stub::Status, request, status));
+    RETURN_IF_ERROR(CallAgain(&Stub::Status, request, status));
     Print(status, RenderStatus(status));
     return absl::OkStatus();
   }
@@ -118,7 +128,11 @@ class Client {
     v1::StopRequest request;
     request.set_instance(command_.instance);
     v1::StopResponse response;
-    RETURN_IF_ERROR(Call(&Stub::Stop, request, response));
+    bool again = false;
+    const absl::Status status =
+        CallAgain(&Stub::Stop, request, response, &again);
+    // The first time it was heard, then.
+    if (!again || !absl::IsNotFound(status)) RETURN_IF_ERROR(status);
     Print(response, absl::StrCat(command_.instance, " is stopped\n"));
     return absl::OkStatus();
   }
@@ -127,7 +141,7 @@ class Client {
     v1::RestartRequest request;
     request.set_instance(command_.instance);
     v1::RestartResponse response;
-    RETURN_IF_ERROR(Call(&Stub::Restart, request, response));
+    RETURN_IF_ERROR(CallAgain(&Stub::Restart, request, response));
     Print(response, absl::StrCat(command_.instance, " is restarted\n"));
     return absl::OkStatus();
   }
@@ -136,7 +150,7 @@ class Client {
     v1::ResizeRequest request;
     request.set_instance(command_.instance);
     v1::ResizeResponse response;
-    RETURN_IF_ERROR(Call(&Stub::Resize, request, response));
+    RETURN_IF_ERROR(CallAgain(&Stub::Resize, request, response));
     Print(response,
           absl::StrCat(command_.instance, " looks at its resources again\n"));
     return absl::OkStatus();
@@ -213,9 +227,36 @@ class Client {
     Limit(context);
     const grpc::Status status =
         (stub_.get()->*method)(&context, request, &response);
+    // The launcher says kUnavailable, too, but then the channel is whole.
     channel_lost_ = status.error_code() == grpc::StatusCode::UNAVAILABLE &&
                     channel_->GetState(false) != GRPC_CHANNEL_READY;
     return FromGrpc(status);
+  }
+
+  // For calls that may be made twice: those that the api died under are made
+  // again with the next one. `again` is set when that was so.
+  template <typename Request, typename Response>
+  absl::Status CallAgain(grpc::Status (Stub::*method)(grpc::ClientContext*,
+                                                      const Request&,
+                                                      Response*),
+                         const Request& request, Response& response,
+                         bool* again = nullptr) {
+    for (int tries = 1;; ++tries) {
+      const absl::Status status = Call(method, request, response);
+      if (!channel_lost_ || tries == kMostTries) return status;
+      if (again != nullptr) *again = true;
+      RETURN_IF_ERROR(AwaitConnection());
+    }
+  }
+
+  bool IsYoungerThan(const std::string& instance,
+                     std::chrono::steady_clock::time_point time) {
+    v1::StatusRequest request;
+    request.set_instance(instance);
+    v1::InstanceStatus status;
+    return CallAgain(&Stub::Status, request, status).ok() &&
+           std::chrono::microseconds(status.uptime_us()) <
+               std::chrono::steady_clock::now() - time;
   }
 
   absl::Status ReadEvents(uint64_t& since) {
@@ -240,6 +281,16 @@ class Client {
   }
 
   absl::StatusOr<std::string> ReadSegment() {
+    for (int tries = 1;; ++tries) {
+      absl::StatusOr<std::string> segment = ReadSegmentOnce();
+      const bool lost = absl::IsUnavailable(segment.status()) &&
+                        channel_->GetState(false) != GRPC_CHANNEL_READY;
+      if (!lost || tries == kMostTries) return segment;
+      RETURN_IF_ERROR(AwaitConnection());
+    }
+  }
+
+  absl::StatusOr<std::string> ReadSegmentOnce() {
     grpc::ClientContext context;
     Limit(context);
     v1::StateDumpRequest request;

@@ -48,7 +48,7 @@ class Readme(unittest.TestCase):
         built = os.path.realpath("launcher/holdfastd")
         os.symlink(built[:-len("/launcher/holdfastd")],
                    os.path.join(directory.name, "bazel-bin"))
-        for room in ("devices", "sandbox", "statestore"):
+        for room in ("devices", "launcher", "sandbox", "statestore"):
             os.symlink(os.path.join(sources.ROOT, room),
                        os.path.join(directory.name, room))
         return directory.name

@@ -41,7 +41,6 @@ BELOW = {
     "devices/virtio_rng": 0.0,
     "launcher": 0.5,
     "sandbox": 0.75,
-    "launcher/api": 0.65,
     "launcher/cli": 0.4,
 }
 

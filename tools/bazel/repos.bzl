@@ -119,7 +119,12 @@ def _system_libraries():
     _system(
         name = "com_github_grpc_grpc",
         modules = {"grpc++": "libgrpc++-dev"},
-        targets = {"grpc++": ["-lgrpc++", "-lgrpc", "-lgpr"], "grpc++_reflection": ["-lgrpc++_reflection"]},
+        targets = {
+            # The rest is for a static program; a shared libgrpc brings it along.
+            "grpc++": ["-lgrpc++", "-lgrpc", "-lgpr", "-Wl,--push-state,--as-needed"] +
+                      ["-lupb", "-laddress_sorting", "-lre2", "-lcares", "-lssl", "-lcrypto", "-lz", "-Wl,--pop-state"],
+            "grpc++_reflection": ["-lgrpc++_reflection"],
+        },
         target_deps = {
             "grpc++": ["@com_google_absl//absl", "@com_google_protobuf//:protobuf"],
             "grpc++_reflection": [":grpc++"],
