@@ -20,20 +20,37 @@ from tests.harness import device, processes, scenario
 
 DEFAULT_KILLS = 200
 DEFAULT_PERIOD = 0.4
+# So many entries has the queue that QEMU gives the guest.
+MOST_DEPTH = 128
+INTERRUPTED = 130
+
+
+def _at_least(least, kind, most=float("inf")):
+    """A type of argparse: a number within limits."""
+    def convert(text):
+        number = kind(text)
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError("%s is not %s" % (
+                text, "at least %d" % least if most == float("inf") else
+                "between %d and %d" % (least, most)))
+        return number
+    convert.__name__ = "number"
+    return convert
 
 
 def parse(argv):
     parser = argparse.ArgumentParser(
         prog="tools/demo", description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--kills", type=int, metavar="N",
+    parser.add_argument("--kills", type=_at_least(0, int), metavar="N",
                         help="how often (default %d)" % DEFAULT_KILLS)
-    parser.add_argument("--seconds", type=float, metavar="S",
+    parser.add_argument("--seconds", type=_at_least(1, float), metavar="S",
                         help="spread the kills over so long")
     parser.add_argument("--baseline", action="store_true",
                         help="also run what people have today: "
                         "qemu-storage-daemon and QEMU's reconnect")
     parser.add_argument("--qemu", choices=["7.2", "11.1"], default="7.2")
-    parser.add_argument("--depth", type=int, default=32, metavar="N",
+    parser.add_argument("--depth", type=_at_least(1, int, MOST_DEPTH),
+                        default=32, metavar="N",
                         help="requests in flight (default 32)")
     parser.add_argument("--seed", type=int, default=1,
                         help="equal seeds, equal times of the kills")
@@ -41,6 +58,8 @@ def parse(argv):
                         help="print one JSON object and nothing else")
     parser.add_argument("--log", metavar="FILE",
                         help="write the guest's console there")
+    parser.add_argument("--check", action="store_true",
+                        help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.kills is None:
         options.kills = DEFAULT_KILLS if options.seconds is None else max(
@@ -140,8 +159,19 @@ def table(results):
 
 
 def main(argv):
+    """Exit status, of an interrupted run as well: nothing of it is left."""
     processes.exit_on_sigterm()
     options = parse(argv)
+    if options.check:
+        return 0
+    try:
+        return demonstrate(options)
+    except KeyboardInterrupt:
+        print("tools/demo: interrupted; everything is ended", file=sys.stderr)
+        return INTERRUPTED
+
+
+def demonstrate(options):
     printer = Printer(options.json)
     log = open(options.log, "w") if options.log else None
     started = time.monotonic()

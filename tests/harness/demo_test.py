@@ -1,5 +1,7 @@
 """What the demo makes of its arguments and results."""
 
+import contextlib
+import io
 import unittest
 
 from tests.harness import demo, device, scenario
@@ -28,6 +30,20 @@ class Arguments(unittest.TestCase):
 
     def test_no_kills_at_all_is_a_control_run(self):
         self.assertEqual(demo.parse(["--kills", "0"]).kills, 0)
+
+
+    def test_mistakes_are_refused(self):
+        for wrong in (["--kills", "-3"], ["--kills", "x"], ["--depth", "0"],
+                      ["--depth", "1000"], ["--seconds", "0"], ["--bogus"]):
+            with self.subTest(wrong), \
+                    contextlib.redirect_stderr(io.StringIO()) as words, \
+                    self.assertRaises(SystemExit) as refused:
+                demo.parse(wrong)
+            self.assertEqual(refused.exception.code, 2)
+            self.assertIn(wrong[0], words.getvalue())
+
+    def test_arguments_alone_can_be_checked(self):
+        self.assertEqual(demo.main(["--check", "--kills", "5"]), 0)
 
 
 class Table(unittest.TestCase):
