@@ -39,9 +39,12 @@ grpc::Status ManagementService::List(grpc::ServerContext*,
                                      const v1::ListRequest*,
                                      v1::ListResponse* response) {
   return ToGrpc(links_.Call([&](CoreClient& core) -> absl::Status {
-    ASSIGN_OR_RETURN(const std::vector<InstanceStatus> all, core.List());
-    for (const InstanceStatus& status : all) {
+    ASSIGN_OR_RETURN(const CoreClient::Everything all, core.ListAll());
+    for (const InstanceStatus& status : all.instances) {
       *response->add_instances() = ToProto(status);
+    }
+    for (const ServantStatus& status : all.servants) {
+      *response->add_processes() = ToProto(status);
     }
     return absl::OkStatus();
   }));

@@ -160,6 +160,16 @@ v1::InstanceStatus ToProto(const InstanceStatus& status) {
   return proto;
 }
 
+v1::ProcessStatus ToProto(const ServantStatus& status) {
+  v1::ProcessStatus proto;
+  proto.set_name(status.name);
+  proto.set_pid(status.pid);
+  proto.set_lost(status.lost);
+  proto.set_last_loss(status.last_loss);
+  for (const std::string& text : status.degraded) proto.add_degraded(text);
+  return proto;
+}
+
 v1::Event ToProto(const LaunchEvent& event) {
   v1::Event proto;
   proto.set_sequence(event.sequence);

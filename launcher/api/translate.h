@@ -20,6 +20,7 @@ absl::StatusOr<Fault> FromProto(v1::Fault fault);
 absl::StatusOr<FaultTarget> FromProto(v1::FaultTarget target);
 
 v1::InstanceStatus ToProto(const InstanceStatus& status);
+v1::ProcessStatus ToProto(const ServantStatus& status);
 v1::Event ToProto(const LaunchEvent& event);
 
 }  // namespace holdfast::launcher

@@ -144,6 +144,12 @@ TEST(Translate, StatusKeepsListsAndNumbers) {
   EXPECT_THAT(proto.degraded(), ElementsAre("degraded: x"));
 }
 
+TEST(Translate, ProcessKeepsEverything) {
+  EXPECT_EQ(
+      ToProto(ServantStatus{"api", 7, 2, "hung", {"d"}}).ShortDebugString(),
+      "name: \"api\" pid: 7 lost: 2 last_loss: \"hung\" degraded: \"d\"");
+}
+
 TEST(Translate, EventKeepsEverything) {
   LaunchEvent event;
   event.sequence = 5;

@@ -270,12 +270,15 @@ TEST_F(Cli, CallsThatTheApiDiesUnderAreAskedAgain) {
 TEST_F(Cli, HungApiIsReplaced) {
   const LaunchEvent before = AwaitApi();
   const Output inject = Holdfast("inject stop --target=api");
+  EXPECT_EQ(inject.status, 0) << inject.text;
   const auto hung = launcher_.AwaitEvent("api-hung");
   ASSERT_OK(hung);
   EXPECT_EQ(hung->pid, before.pid);
   const LaunchEvent after = AwaitApi(before.sequence);
   EXPECT_NE(after.pid, before.pid);
-  EXPECT_EQ(Holdfast("list").status, 0);
+  const Output status = Holdfast("status");
+  EXPECT_THAT(status.text, AllOf(HasSubstr("PROCESS"), HasSubstr("hung"),
+                                 HasSubstr("no instances")));
 }
 
 TEST_F(Cli, NothingIsLeftAfterTheEnd) {

@@ -109,11 +109,7 @@ class Client {
     if (command_.instance.empty()) {
       v1::ListResponse list;
       RETURN_IF_ERROR(CallAgain(&Stub::List, v1::ListRequest(), list));
-      std::string text;
-      for (const v1::InstanceStatus& status : list.instances()) {
-        absl::StrAppend(&text, text.empty() ? "" : "\n", RenderStatus(status));
-      }
-      Print(list, text.empty() ? "no instances\n" : text);
+      Print(list, RenderEverything(list));
       return absl::OkStatus();
     }
     v1::StatusRequest request;

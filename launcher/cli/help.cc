@@ -23,7 +23,8 @@ constexpr Topic kTopics[] = {
      "  holdfast list --json | jq '.instances[].name'\n"},
     {"status", "status [INSTANCE]",
      "Everything about one instance, or about all: processes, recoveries,\n"
-     "lost children by cause, and what the machine did not give.\n",
+     "lost children by cause, and what the machine did not give. Without\n"
+     "INSTANCE also the launcher's own processes.\n",
      "  holdfast status disk0\n"
      "  holdfast status --json\n"},
     {"events", "events [--follow] [--since=NUMBER]",

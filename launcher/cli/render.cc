@@ -77,6 +77,16 @@ std::string Losses(const v1::InstanceStatus& status) {
       });
 }
 
+// One row for each of `texts`, without the word that they all begin with.
+template <typename Texts>
+void AddDegraded(const Texts& texts, const std::string& of,
+                 std::vector<Row>& rows) {
+  for (const std::string& text : texts) {
+    rows.push_back({"degraded:", of + Clean(std::string(absl::StripPrefix(
+                                          text, "degraded: ")))});
+  }
+}
+
 }  // namespace
 
 std::string RenderList(const v1::ListResponse& list) {
@@ -114,11 +124,33 @@ std::string RenderStatus(const v1::InstanceStatus& status) {
                           Microseconds(status.max_recovery_us()), ")")},
       {"lost children:", status.restarts().empty() ? "none" : Losses(status)},
       {"crash budget:", absl::StrCat(status.crash_budget())}};
-  for (const std::string& degraded : status.degraded()) {
-    rows.push_back({"degraded:", Clean(std::string(absl::StripPrefix(
-                                     degraded, "degraded: ")))});
+  AddDegraded(status.degraded(), "", rows);
+  if (status.state() == "QUARANTINED") {
+    rows.push_back({"why:",
+                    "it lost more children than its crash budget allows; a "
+                    "connected guest waits, its state is kept"});
+    rows.push_back({"what to do:",
+                    absl::StrCat("read holdfast events, mend or replace the "
+                                 "program, then: holdfast restart ",
+                                 OrDash(status.name()))});
   }
   return Table(rows);
+}
+
+std::string RenderEverything(const v1::ListResponse& list) {
+  std::vector<Row> rows = {{"PROCESS", "PID", "LOST", "LAST"}};
+  std::vector<Row> degraded;
+  for (const v1::ProcessStatus& process : list.processes()) {
+    rows.push_back({OrDash(process.name()), Pid(process.pid()),
+                    absl::StrCat(process.lost()), OrDash(process.last_loss())});
+    AddDegraded(process.degraded(), OrDash(process.name()) + ": ", degraded);
+  }
+  std::string text = absl::StrCat(Table(rows), Table(degraded));
+  for (const v1::InstanceStatus& status : list.instances()) {
+    absl::StrAppend(&text, "\n", RenderStatus(status));
+  }
+  if (list.instances().empty()) absl::StrAppend(&text, "\nno instances\n");
+  return text;
 }
 
 std::string RenderEvents(const v1::EventsResponse& events) {

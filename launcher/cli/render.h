@@ -13,8 +13,10 @@ namespace holdfast::cli {
 
 // A table, one instance a line.
 std::string RenderList(const v1::ListResponse& list);
-// One fact a line.
+// One fact a line; of a state that needs somebody also what to do.
 std::string RenderStatus(const v1::InstanceStatus& status);
+// The launcher's own processes, and then RenderStatus() of each instance.
+std::string RenderEverything(const v1::ListResponse& list);
 // One event a line; the time is UTC.
 std::string RenderEvents(const v1::EventsResponse& events);
 

@@ -58,6 +58,14 @@ std::string RenderAll() {
   text += "# list\n" + RenderList(list);
   text += "# status\n" + RenderStatus(list.instances(0));
   text += "# status, nothing there\n" + RenderStatus(v1::InstanceStatus());
+  v1::ListResponse everything = list;
+  *everything.add_processes() =
+      FromText<v1::ProcessStatus>("name: \"core\" pid: 5");
+  *everything.add_processes() = FromText<v1::ProcessStatus>(
+      "name: \"api\" lost: 2 last_loss: \"hung\" "
+      "degraded: \"degraded: startup filter: none given\"");
+  text += "# everything\n" + RenderEverything(everything);
+  text += "# everything, no instances\n" + RenderEverything({});
   text += "# events\n" + RenderEvents(FromText<v1::EventsResponse>(R"pb(
             lost: 3
             events { unix_ns: 1700000000123456789 type: "core-started" pid: 9 }
