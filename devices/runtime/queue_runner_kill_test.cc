@@ -87,6 +87,7 @@ TEST_F(QueueDeathTest, KillsFromOutsideBlameNobody) {
   const auto runner = rig_.Runner(device_);
   ASSERT_OK(rig_.Start(*runner));
   EXPECT_THAT(rig_.Answers(1), ElementsAre("a"));
+  runner->Stop();
   EXPECT_EQ(rig_.stats->poisoned, 0u);
   EXPECT_EQ(rig_.stats->resubmitted, 4u);
 }
@@ -109,6 +110,7 @@ TEST_F(QueueDeathTest, ARequestThatCrashedTwiceIsPoisonedAndNoOther) {
   auto answers = rig_.Answers(2);
   std::sort(answers.begin(), answers.end());
   EXPECT_THAT(answers, ElementsAre("!?", "b"));
+  runner->Stop();
   EXPECT_EQ(rig_.stats->poisoned, 1u);
 }
 
@@ -128,6 +130,7 @@ TEST_F(QueueDeathTest, WithoutTheCrashHandlerNobodyIsBlamed) {
   const auto runner = rig_.Runner(device_);
   ASSERT_OK(rig_.Start(*runner));
   EXPECT_THAT(rig_.Answers(1), ElementsAre("X"));
+  runner->Stop();
   EXPECT_EQ(rig_.stats->poisoned, 0u);
 }
 

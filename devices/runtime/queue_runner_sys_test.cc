@@ -150,6 +150,7 @@ TEST_F(QueueRunnerTest, SpuriousKicksDoNothing) {
   rig_.Post('b');
   eventfd_write(rig_.kick.get(), kFull);  // Absurd, but a kick.
   EXPECT_EQ(rig_.Answers(1).size(), 1u);
+  runner->Stop();
   EXPECT_EQ(rig_.stats->requests, 2u);
 }
 
@@ -160,6 +161,7 @@ TEST_F(QueueRunnerTest, ADriverThatPollsNeedsNoCall) {
   rig_.Post('a');
   rig_.Kick();
   EXPECT_EQ(rig_.Answers(1).size(), 1u);
+  runner->Stop();
   EXPECT_EQ(rig_.stats->interrupts, 0u);
 }
 
@@ -336,16 +338,17 @@ TEST_F(QueueRunnerTest, AFullCallDescriptorThatBlocksDoesNotHoldStopUp) {
 TEST_F(QueueRunnerTest, ABrokenRingIsServedAgainAfterARestart) {
   const auto runner = rig_.Runner(device_, /*workers=*/2);
   ASSERT_OK(rig_.Start(*runner));
-  rig_.driver().avail_index() += 1000;
+  __atomic_store_n(&rig_.driver().avail_index(), 1000, __ATOMIC_RELEASE);
   rig_.Kick();
   while (__atomic_load_n(&rig_.stats->broken, __ATOMIC_RELAXED) == 0) {
     usleep(200);
   }
   EXPECT_EQ(runner->Stop(), 0);
-  rig_.driver().avail_index() -= 1000;
+  rig_.driver().avail_index() = 0;
   rig_.Post('a');
   ASSERT_OK(rig_.Start(*runner));
   EXPECT_EQ(rig_.Answers(1).size(), 1u);
+  runner->Stop();
   EXPECT_EQ(rig_.stats->broken, 1u);
 }
 
@@ -358,6 +361,7 @@ TEST_F(QueueRunnerTest, ABadChainIsAnsweredWithNothing) {
   rig_.Post('b');
   rig_.Kick();
   EXPECT_THAT(rig_.Answers(2), ElementsAre("", "."));
+  runner->Stop();
   EXPECT_EQ(rig_.stats->errors, 1u);
 }
 
@@ -464,6 +468,7 @@ TEST_F(QueueRunnerTest, ExecutesAgainWhatWasInFlight) {
   const auto runner = rig_.Runner(device_);
   ASSERT_OK(rig_.Start(*runner));
   EXPECT_THAT(rig_.Answers(2), ElementsAre("a", "b"));
+  runner->Stop();
   EXPECT_EQ(rig_.stats->resubmitted, 1u);
   EXPECT_EQ(rig_.Requests(), 2u);
 }

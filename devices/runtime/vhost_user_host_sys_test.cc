@@ -71,6 +71,14 @@ class VhostUserHostTest : public ::testing::Test {
     EXPECT_EQ(answer->written, 1u);
     EXPECT_EQ(answer->data[0], 'a');
   }
+  // In whatever order two workers do that.
+  void ExpectAllAnswered() {
+    for (int i = 0; i < 5000 && vmm_->driver(0).outstanding() > 0; ++i) {
+      vmm_->driver(0).Collect();
+      usleep(1000);
+    }
+    EXPECT_EQ(vmm_->driver(0).outstanding(), 0u);
+  }
   // The next process takes over from the segment and the keeper alone.
   void Succeed() {
     rig_.Die();
@@ -117,7 +125,7 @@ TEST_F(VhostUserHostTest, GetVringBaseWaitsForWhatIsInFlight) {
   EXPECT_FALSE(IsTakenWithin20Milliseconds('b'));
   ASSERT_OK(vmm_->StartQueue(0));
   ExpectServed();
-  EXPECT_EQ(vmm_->driver(0).outstanding(), 0u);
+  ExpectAllAnswered();
 }
 
 TEST_F(VhostUserHostTest, DisablingWaitsForWhatIsInFlight) {
@@ -128,7 +136,7 @@ TEST_F(VhostUserHostTest, DisablingWaitsForWhatIsInFlight) {
   EXPECT_FALSE(IsTakenWithin20Milliseconds('c'));
   ASSERT_OK(Enable(0, 1));
   ExpectServed();
-  EXPECT_EQ(vmm_->driver(0).outstanding(), 0u);
+  ExpectAllAnswered();
 }
 
 TEST_F(VhostUserHostTest, AKickDescriptorMayBeReplacedInFlight) {
@@ -179,7 +187,7 @@ TEST_F(VhostUserHostTest, MemoryMayGoAndComeUnderARunningQueue) {
   EXPECT_FALSE(IsTakenWithin20Milliseconds('b'));
   ASSERT_OK(vmm_->ShareMemory());
   ExpectServed();
-  EXPECT_EQ(vmm_->driver(0).outstanding(), 0u);
+  ExpectAllAnswered();
 }
 
 TEST_F(VhostUserHostTest, MemoryIsSharedAgainWhileRequestsAreInFlight) {
