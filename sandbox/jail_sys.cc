@@ -190,7 +190,7 @@ class Spawner {
       if (SelinuxEnabled()) {
         plan_.selinux_context = spec_.selinux_context.c_str();
       } else {
-        Degraded("SELinux", "it is not enabled on this kernel");
+        Degraded("selinux", "not enabled");
       }
     }
     PlanConfinement();

@@ -273,8 +273,7 @@ TEST_F(Jail, WhatTheMachineLacksIsReportedOrRefused) {
   spec.selinux_context = "system_u:system_r:holdfast_blk_t:s0:c1";
   const absl::StatusOr<Ending> ending = RunToEnd(spec);
   ASSERT_OK(ending);
-  EXPECT_THAT(ending->degraded,
-              Contains("degraded: SELinux: it is not enabled on this kernel"));
+  EXPECT_THAT(ending->degraded, Contains("degraded: selinux: not enabled"));
   spec.refuse_degraded = true;
   EXPECT_THAT(Spawn(spec), StatusIs(absl::StatusCode::kFailedPrecondition,
                                     HasSubstr("degraded: ")));

@@ -10,14 +10,14 @@
 
 namespace holdfast::sandbox {
 
-bool SelinuxEnabled() {
+bool SelinuxEnabled(const char* mount_point) {
   struct statfs fs;
-  return statfs("/sys/fs/selinux", &fs) == 0 &&
+  return statfs(mount_point, &fs) == 0 &&
          static_cast<unsigned>(fs.f_type) == SELINUX_MAGIC;
 }
 
-int SetExecContext(const char* context) {
-  const int fd = open("/proc/thread-self/attr/exec", O_WRONLY | O_CLOEXEC);
+int SetExecContext(const char* context, const char* attribute) {
+  const int fd = open(attribute, O_WRONLY | O_CLOEXEC);
   if (fd < 0) return errno;
   const int error = write(fd, context, std::strlen(context)) < 0 ? errno : 0;
   close(fd);
