@@ -49,6 +49,17 @@ def stat(pid):
     return name, rest.split()[0]
 
 
+def own_cgroups(pid):
+    """Directories of the control groups that a launcher made for a process."""
+    with open("/proc/%d/cgroup" % pid, encoding="ascii") as f:
+        lines = [line.rstrip("\n").split(":", 2) for line in f]
+    found = {os.path.normpath("/sys/fs/cgroup/%s/%s" % (controller, path))
+             for _, controller, path in lines if "/holdfast-" in path}
+    found |= {above for above in map(os.path.dirname, found)
+              if "/holdfast-" in above}
+    return {path for path in found if os.path.isdir(path)}
+
+
 class Footprint:
     """What a Holdfast occupies.
 
@@ -224,7 +235,9 @@ class AnyProcessDevice(device.HoldfastDevice):
         return self.first.growth(self.faults.footprint())
 
     def stop(self):
+        self._cgroups = set().union(*map(own_cgroups, self.faults.all()))
         super().stop()
         self.left = self.faults.all()
         self.files_left = sorted(
             set(os.listdir(self.daemon.directory)) - {"log"})
+        self.cgroups_left = sorted(filter(os.path.isdir, self._cgroups))

@@ -68,6 +68,9 @@ class Orphans(unittest.TestCase):
         os.waitpid(orphan, 0)
         self.assertNotIn(orphan, faults.descendants(os.getpid()))
 
+    def test_a_process_outside_has_no_control_group_of_a_launcher(self):
+        self.assertEqual(faults.own_cgroups(os.getpid()), set())
+
     def test_what_is_gone_has_no_name_and_no_children(self):
         with subprocess.Popen(["true"]) as gone:
             pass

@@ -35,6 +35,7 @@ class AnyProcess(unittest.TestCase):
         self.assertEqual(client.exit_status, 0, client.words())
         self.assertTrue(result["load"]["clean"])
         self.assertEqual(leaks, [])
-        self.assertEqual((holdfast.left, holdfast.files_left), ([], []))
+        self.assertEqual((holdfast.left, holdfast.files_left,
+                          holdfast.cgroups_left), ([], [], []))
         print("kills %s; %d requests, all right" % (
             holdfast.counts, result["load"]["operations"]))

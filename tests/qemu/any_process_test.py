@@ -38,3 +38,4 @@ class AnyProcess(unittest.TestCase):
         self.assertEqual(holdfast.leaks, [])
         self.assertEqual(holdfast.left, [])
         self.assertEqual(holdfast.files_left, [])
+        self.assertEqual(holdfast.cgroups_left, [])
