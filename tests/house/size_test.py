@@ -39,7 +39,6 @@ BELOW = {
     "devices/bus": 0.4,
     "devices/virtio_blk": 0.45,
     "launcher": 0.55,
-    "sandbox": 0.75,
     "launcher/cli": 0.5,
 }
 
