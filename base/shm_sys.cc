@@ -70,11 +70,4 @@ absl::StatusOr<Mapping> MapShared(BorrowedFd fd, uint64_t offset, size_t size,
   return Mapping(address, size);
 }
 
-absl::Status LockAndPrefault(const Mapping& mapping) {
-  if (mlock(mapping.data(), mapping.size()) != 0) {
-    return ErrnoStatus("mlock (raise RLIMIT_MEMLOCK)");
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace holdfast

@@ -49,11 +49,6 @@ absl::StatusOr<uint64_t> FileSize(BorrowedFd fd);
 absl::StatusOr<Mapping> MapShared(BorrowedFd fd, uint64_t offset, size_t size,
                                   MapAccess access);
 
-// Faults in and locks every page of `mapping` (MAP_POPULATE is not enough: see
-// docs/state-format.md, condition 1 of the lane). Fails when RLIMIT_MEMLOCK is
-// too small.
-absl::Status LockAndPrefault(const Mapping& mapping);
-
 }  // namespace holdfast
 
 #endif  // HOLDFAST_BASE_SHM_SYS_H_

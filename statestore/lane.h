@@ -10,7 +10,7 @@
 //
 // Four conditions, the caller's duty:
 //  1. The section is MAP_SHARED memory of a sealed memfd, faulted in and locked
-//     in *this* process (LockAndPrefault; fork and exec do not inherit locks).
+//     in *this* process (LockMemory; fork and exec do not inherit locks).
 //  2. Another process keeps the socket and the memfd open.
 //  3. A successor calls Attach only after the kernel has said that no thread of
 //     the predecessor will execute another instruction.

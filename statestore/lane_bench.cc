@@ -18,6 +18,7 @@
 #include "base/shm_sys.h"
 #include "base/unique_fd.h"
 #include "statestore/lane.h"
+#include "statestore/segment_sys.h"
 #include "statestore/testing/lane_toy.h"
 
 namespace holdfast {
@@ -126,7 +127,7 @@ void Compare(const char* name, uint32_t size, int rounds) {
   auto memfd = CreateSealedMemfd("lane", LaneSize(kSizes));
   if (!memfd.ok()) Fail("memfd");
   auto section = MapShared(*memfd, 0, LaneSize(kSizes), MapAccess::kReadWrite);
-  if (!section.ok() || !LockAndPrefault(*section).ok()) Fail("map");
+  if (!section.ok() || !LockMemory(section->span()).ok()) Fail("map");
   auto lane = Lane::Attach(section->span(), kSizes, 1);
   if (!lane.ok()) Fail("attach");
   ToyHandler handler(BorrowedFd(-1), BorrowedFd(-1));

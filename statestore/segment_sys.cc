@@ -29,7 +29,7 @@ absl::Status LockStatus(size_t size) {
   getrlimit(RLIMIT_MEMLOCK, &limit);
   if (error == ENOMEM || error == EAGAIN || error == EPERM) {
     return absl::ResourceExhaustedError(absl::StrCat(
-        "locking a segment of ", size, " bytes: RLIMIT_MEMLOCK is ",
+        "locking ", size, " bytes of a segment: RLIMIT_MEMLOCK is ",
         LimitText(limit.rlim_cur), " (at most ", LimitText(limit.rlim_max),
         ") for all locked memory of the process; raise it or make the "
         "segment smaller"));
@@ -71,16 +71,25 @@ absl::StatusOr<UniqueFd> CreateSegment(const SegmentSpec& spec) {
   return fd;
 }
 
-absl::StatusOr<Mapping> MapSegment(BorrowedFd fd) {
+absl::StatusOr<Mapping> MapSegmentUnlocked(BorrowedFd fd) {
   ASSIGN_OR_RETURN(const size_t size, SealedSize(fd));
   ASSIGN_OR_RETURN(Mapping mapping,
                    MapShared(fd, 0, size, MapAccess::kReadWrite));
-  // Collapsing into a huge page unmaps for a moment. Kernels without huge pages
-  // say EINVAL and cannot do that.
+  // Kernels without huge pages say EINVAL and cannot collapse into one.
   if (madvise(mapping.data(), size, MADV_NOHUGEPAGE) != 0 && errno != EINVAL) {
     return ErrnoStatus("madvise of a segment");
   }
-  if (mlock(mapping.data(), size) != 0) return LockStatus(size);
+  return mapping;
+}
+
+absl::Status LockMemory(absl::Span<const uint8_t> bytes) {
+  if (mlock(bytes.data(), bytes.size()) != 0) return LockStatus(bytes.size());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Mapping> MapSegment(BorrowedFd fd) {
+  ASSIGN_OR_RETURN(Mapping mapping, MapSegmentUnlocked(fd));
+  RETURN_IF_ERROR(LockMemory(mapping.span()));
   return mapping;
 }
 

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "base/shm_sys.h"
 #include "base/unique_fd.h"
 #include "statestore/segment.h"
@@ -29,12 +30,20 @@ struct OwnedSegment {
   Segment segment;
 };
 
-// Maps all of the memfd read-write and locks every page into memory, without
-// huge pages: the lane's proof needs that no page of it can fault (see
-// docs/state-format.md). A lock is not inherited over fork or exec, so every
-// process does this for itself. Errors: FailedPrecondition, the descriptor is
-// not sealed against shrinking; ResourceExhausted, RLIMIT_MEMLOCK is too small,
-// with both figures; else those of MapShared.
+// Maps all of the memfd read-write, without huge pages: the lane's proof needs
+// that no page of it can fault (see docs/state-format.md), and collapsing into
+// a huge page unmaps for a moment. The caller locks what must be. Errors:
+// FailedPrecondition, the descriptor is not sealed against shrinking; else
+// those of MapShared.
+absl::StatusOr<Mapping> MapSegmentUnlocked(BorrowedFd fd);
+
+// Faults in and locks `bytes` of a mapping (MAP_POPULATE is not enough). A lock
+// is not inherited over fork or exec, so every process does this for itself.
+// Nothing is locked when it fails. Errors: ResourceExhausted, RLIMIT_MEMLOCK is
+// too small, with both figures.
+absl::Status LockMemory(absl::Span<const uint8_t> bytes);
+
+// Both, for the whole segment.
 absl::StatusOr<Mapping> MapSegment(BorrowedFd fd);
 
 // MapSegment, then formatting with `spec` when the segment is empty, then

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -18,6 +17,7 @@
 #include "devices/vhost_user/message.h"
 #include "statestore/inflight.h"
 #include "statestore/lane_peek.h"
+#include "statestore/segment_sys.h"
 
 namespace holdfast {
 namespace {
@@ -85,12 +85,8 @@ absl::Status DeviceProcess::AttachSegment(BorrowedFd segment) {
         absl::StrCat("the segment has ", size, " bytes, the device needs ",
                      needed, ": raise segment_bytes in the launch spec"));
   }
-  ASSIGN_OR_RETURN(memory_, MapShared(segment, 0, size, MapAccess::kReadWrite));
-  // What is used of it must never be missing when the kernel writes a journal
-  // entry: see the lane's first condition.
-  if (mlock(memory_.data(), needed) != 0) {
-    return ErrnoStatus("locking the segment (raise RLIMIT_MEMLOCK)");
-  }
+  ASSIGN_OR_RETURN(memory_, MapSegmentUnlocked(segment));
+  const absl::Status locked = LockMemory(memory_.span().first(needed));
   {
     FormatLock lock(segment);
     if (Segment::IsEmpty(memory_.span())) {
@@ -98,6 +94,12 @@ absl::Status DeviceProcess::AttachSegment(BorrowedFd segment) {
     }
   }
   ASSIGN_OR_RETURN(segment_, Segment::Attach(memory_.span()));
+  if (!locked.ok()) {
+    // The lane must never be missing when the kernel writes an entry of its
+    // journal (its first condition). A fault elsewhere costs time only.
+    RETURN_IF_ERROR(LockMemory(segment_->section(SectionType::kLane)));
+    LogWarning("degraded: only the lane is locked: ", locked.message());
+  }
   return CheckSegment();
 }
 
@@ -181,9 +183,14 @@ void DeviceProcess::MapAhead() {
 }
 
 absl::Status DeviceProcess::Promote(uint64_t epoch) {
+  // A store that was not told of its predecessor's last promotion promotes the
+  // active process again: under the same epoch, or under a later one.
+  if (active() && epoch == epoch_) return absl::OkStatus();
   if (!segment_->ClaimEpoch(epoch)) {
     return absl::AbortedError("another process owns the segment");
   }
+  epoch_ = epoch;
+  if (active()) host_->StopQueues();  // They use the bank that is replaced.
   ASSIGN_OR_RETURN(
       state_, StateBank::Attach(segment_->section(SectionType::kState), epoch));
   ASSIGN_OR_RETURN(lane_, Lane::Attach(segment_->section(SectionType::kLane),

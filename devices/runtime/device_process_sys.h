@@ -62,7 +62,8 @@ class DeviceProcess final : private VirtioContext {
   void MapAhead();
   bool TouchSome() { return host_->TouchSome(); }
 
-  // Becomes the active process under `epoch`.
+  // Becomes the active process under `epoch`. Harmless in one that is active:
+  // see the store's promotions after a restart.
   absl::Status Promote(uint64_t epoch);
   bool active() const { return lane_.has_value(); }
 
@@ -112,6 +113,7 @@ class DeviceProcess final : private VirtioContext {
   std::unique_ptr<VhostUserHost> host_;
   std::optional<StateBank> state_;  // Since Promote.
   std::optional<Lane> lane_;        // Since Promote.
+  uint64_t epoch_ = 0;              // Claimed by the last Promote.
   bool stalled_ = false;
 };
 

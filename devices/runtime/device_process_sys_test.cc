@@ -135,6 +135,8 @@ TEST_F(DeviceProcessTest, OnlyAHigherEpochIsPromoted) {
   EXPECT_FALSE(first->active());
   ASSERT_OK(first->Promote(5));
   EXPECT_TRUE(first->active());
+  // By a new store that has not heard of it.
+  EXPECT_OK(first->Promote(5));
   EXPECT_THAT(second->Promote(5), StatusIs(absl::StatusCode::kAborted,
                                            HasSubstr("another process")));
   EXPECT_FALSE(second->active());

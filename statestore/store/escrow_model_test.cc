@@ -43,9 +43,6 @@ void ExpectNothingLost(const ModelLimits& limits) {
 TEST(EscrowModel, ChildrenDieUnderOneStore) { ExpectNothingLost(Deaths(0, 2)); }
 TEST(EscrowModel, StoreAndOneChildDie) { ExpectNothingLost(Deaths(1, 1)); }
 TEST(EscrowModel, StoreAndTwoChildrenDie) { ExpectNothingLost(Deaths(1, 2)); }
-TEST(EscrowModel, TwoStoresAndAChildDie) {
-  if (IsLong()) ExpectNothingLost(Deaths(2, 1));
-}
 
 std::string ProblemWith(const ModelMistakes& mistakes) {
   return ExploreEscrow(Deaths(1, 2), mistakes).problem;

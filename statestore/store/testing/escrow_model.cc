@@ -42,9 +42,11 @@ struct Person {
   bool active = false;     // As it knows itself.
   bool starting = false;   // Has not said kReady to any store.
   bool attaching = false;  // Waits for answers in ChildChannel::Reattach.
-  bool connected = false;  // channels[0] leads to the living store.
+  bool reachable = false;  // channels.back() leads to the living store.
+  bool connected = false;  // So does channels[0].
   bool waits = false;      // For the answer to the deposit of a value.
   bool must_retain = false;
+  uint8_t epoch = 0;      // That it claimed.
   bool complete = false;  // It has, or is on the way to it, all there is.
   std::array<uint8_t, kSlots> holds = {};
   std::vector<Words> channels;  // To it; [0] is the one that it reads.
@@ -183,7 +185,7 @@ class Explorer {
     world.instance = Instance();
     for (Person& person : world.people) {
       person.sent.clear();
-      person.connected = false;
+      person.connected = person.reachable = false;
     }
   }
 
@@ -330,6 +332,7 @@ class Explorer {
     after.to_attach.erase(after.to_attach.begin());
     Note(after, "attach", person);
     after.people[person].channels.emplace_back();
+    after.people[person].reachable = true;
     const bool active = static_cast<int>(person) == after.believed_active;
     std::vector<World> added;
     Happen(
@@ -359,6 +362,7 @@ class Explorer {
     Person& person = after.people[index];
     person = Person();
     person.present = person.alive = person.starting = person.connected = true;
+    person.reachable = true;
     person.channels.emplace_back();
     after.believed[index] = true;
     Happen(
@@ -395,6 +399,8 @@ class Explorer {
         }
         break;
       case Type::kForwardDone:
+        // One whose start the store does not outlive ends.
+        if (person.starting && !person.connected) person.alive = false;
         if (person.starting) Say(person, {Type::kReady, 0, 0});
         person.starting = false;
         break;
@@ -412,12 +418,14 @@ class Explorer {
   }
 
   void Promoted(World& world, Person& person, uint8_t epoch) {
+    // A store that knows of no promotion may give out the same number again.
+    if (person.active && epoch == person.epoch) return;
     if (epoch <= world.epoch) {  // Segment::ClaimEpoch: another one owns it.
       person.alive = false;
       return;
     }
     ++result_.promotions;
-    world.epoch = epoch;
+    world.epoch = person.epoch = epoch;
     person.active = true;
     for (const Person& other : world.people) {
       if (&other != &person && other.alive && other.active) {
@@ -477,10 +485,10 @@ class Explorer {
     }
     person.channels.erase(person.channels.begin());
     person.waits = person.must_retain = false;
-    person.connected = is_last && world.store_alive;
-    if (!person.connected) return;
+    person.connected = is_last && person.reachable;
+    if (person.starting) person.alive = false;
+    if (!person.connected || !person.alive) return;
     person.attaching = true;
-    person.starting = false;
     person.deposits.clear();
     for (size_t s = 0; s < kSlots; ++s) {
       if (person.holds[s] == 0) continue;
@@ -517,7 +525,7 @@ class Explorer {
     for (size_t i = 0; i < 2; ++i) {
       Person& person = world.people[i];
       person.present = person.alive = person.connected = true;
-      person.complete = true;
+      person.complete = person.reachable = true;
       person.channels.emplace_back();
       world.believed[i] = true;
       std::vector<World> next;
@@ -638,10 +646,12 @@ class Explorer {
     out.append(world.to_attach.begin(), world.to_attach.end());
     out += '|';
     for (const Person& p : world.people) {
-      for (bool b : {p.present, p.complete, p.alive, p.active, p.starting,
-                     p.attaching, p.connected, p.waits, p.must_retain}) {
+      for (bool b :
+           {p.present, p.reachable, p.complete, p.alive, p.active, p.starting,
+            p.attaching, p.connected, p.waits, p.must_retain}) {
         out += static_cast<char>('0' + b);
       }
+      out += static_cast<char>(p.epoch);
       for (uint8_t value : p.holds) out += static_cast<char>(value);
       for (const Words& words : p.channels) Append(out, words);
       out += '/';
