@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
+#include "base/shared_access.h"
 #include "base/status_macros.h"
 #include "statestore/format.h"
 #include "statestore/shared_word.h"
@@ -117,7 +118,7 @@ absl::StatusOr<std::vector<uint8_t>> CopySegment(BorrowedFd fd) {
     // so an unchanged word vouches for it.
     const uint64_t before = LoadWord(source);
     std::memcpy(copy.data() + state.offset, source, state.size);
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    SharedAccess::Fence();
     if (LoadWord(source) == before) {
       std::memcpy(copy.data() + state.offset, &before, sizeof(before));
       return copy;
