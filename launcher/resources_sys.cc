@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
+#include <optional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -113,21 +114,69 @@ absl::Status InUse(BorrowedFd fd, const ResourceSpec& resource, pid_t owner) {
       ": stop it, or make both users read-only with a shared lock"));
 }
 
-absl::Status TakeLock(BorrowedFd fd, const ResourceSpec& resource) {
+// Bytes of an image that QEMU locks (block/file-posix.c): for reading at
+// kUses + n what it does with the image, at kForbids + n what it lets nobody
+// else do meanwhile.
+constexpr off_t kUses = 100, kForbids = 200, kQemuEnd = 300;
+constexpr off_t kRead = 0, kWrite = 1, kResize = 3;
+
+struct Range {
+  off_t start;
+  off_t size;  // 0: to the end, wherever that will be.
+};
+
+// Who reads holds everything but what would say that it writes, so that all of
+// these stand in each other's way exactly when they must: readers of ours,
+// writers of ours, who hold everything, and QEMU as either.
+constexpr Range kReaderLocks[] = {{0, kUses + kRead + 1},
+                                  {kForbids + kWrite, 1},
+                                  {kForbids + kResize, 1},
+                                  {kQemuEnd, 0}};
+constexpr Range kWriters[] = {
+    {kUses + kWrite, 1}, {kUses + kResize, 1}, {kForbids + kRead, 1}};
+
+struct flock LockOf(short type, Range range) {
   struct flock lock = {};
-  // A shared lock needs only read access, which every resource has.
-  lock.l_type = resource.lock == ResourceLock::kExclusive ? F_WRLCK : F_RDLCK;
+  lock.l_type = type;
   lock.l_whence = SEEK_SET;
-  // A write lock needs a writable descriptor: an exclusive lock on a read-only
-  // resource is a shared one that writers of the same kind respect.
-  if (resource.access == ResourceAccess::kReadOnly) lock.l_type = F_RDLCK;
+  lock.l_start = range.start;
+  lock.l_len = range.size;
+  return lock;
+}
+
+// Of a lock that would stand in the way; -1: one without an owner.
+std::optional<pid_t> OwnerInTheWay(BorrowedFd fd, short type, Range range) {
+  struct flock lock = LockOf(type, range);
+  if (fcntl(fd.get(), F_OFD_GETLK, &lock) != 0 || lock.l_type == F_UNLCK) {
+    return std::nullopt;
+  }
+  return lock.l_pid;
+}
+
+absl::Status TakeRange(BorrowedFd fd, const ResourceSpec& resource, short type,
+                       Range range) {
+  const struct flock lock = LockOf(type, range);
   if (fcntl(fd.get(), F_OFD_SETLK, &lock) == 0) return absl::OkStatus();
   if (errno != EAGAIN && errno != EACCES) {
     return ErrnoStatus(absl::StrCat("lock ", resource.path));
   }
-  lock.l_pid = 0;
-  fcntl(fd.get(), F_OFD_GETLK, &lock);
-  return InUse(fd, resource, lock.l_type == F_UNLCK ? 0 : lock.l_pid);
+  return InUse(fd, resource, OwnerInTheWay(fd, type, range).value_or(0));
+}
+
+absl::Status TakeLock(BorrowedFd fd, const ResourceSpec& resource) {
+  if (resource.access == ResourceAccess::kReadWrite) {
+    return TakeRange(fd, resource, F_WRLCK, {0, 0});
+  }
+  // A write lock needs a writable descriptor: an exclusive lock on a read-only
+  // resource is a shared one that writers respect.
+  for (const Range& range : kReaderLocks) {
+    RETURN_IF_ERROR(TakeRange(fd, resource, F_RDLCK, range));
+  }
+  for (const Range& range : kWriters) {
+    const std::optional<pid_t> owner = OwnerInTheWay(fd, F_WRLCK, range);
+    if (owner.has_value()) return InUse(fd, resource, *owner);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckKind(BorrowedFd fd, const ResourceSpec& resource) {
