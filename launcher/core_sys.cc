@@ -124,6 +124,25 @@ void Core::Report(LaunchEvent event) {
   events_.Add(std::move(event));
 }
 
+std::optional<int> Core::TakeExitStatus(int pid) {
+  constexpr size_t kMost = 256;
+  std::deque<ExitNotice>& exits = start_.exits;
+  while (std::optional<ExitNotice> exit = ReceiveExit(start_.parent_channel)) {
+    exits.push_back(*exit);
+    if (exits.size() > kMost) exits.pop_front();
+  }
+  std::optional<int> status;
+  // The latest: numbers come back.
+  for (const ExitNotice& exit : exits) {
+    if (exit.pid == pid) status = exit.status;
+  }
+  exits.erase(
+      std::remove_if(exits.begin(), exits.end(),
+                     [pid](const ExitNotice& e) { return e.pid == pid; }),
+      exits.end());
+  return status;
+}
+
 void Core::ReportOwn(std::string type, int pid, std::string cause,
                      std::string detail) {
   LaunchEvent event;

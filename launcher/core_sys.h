@@ -1,6 +1,7 @@
 #ifndef HOLDFAST_LAUNCHER_CORE_SYS_H_
 #define HOLDFAST_LAUNCHER_CORE_SYS_H_
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,6 +34,7 @@ struct CoreStart {
   bool stop = false;  // Somebody has asked for the end already.
   bool listener_fence = false;  // What sandbox::ProbeFence() found.
   CgroupTree cgroups;
+  std::deque<ExitNotice> exits;  // The last ones before it was born.
   std::vector<int> left_behind;  // Of an earlier holdfastd; killed.
 };
 
@@ -64,6 +66,7 @@ class Core final : public InstanceHost {
     return options_.policy_dirs;
   }
   const CgroupTree& cgroups() const override { return start_.cgroups; }
+  std::optional<int> TakeExitStatus(int pid) override;
   void Report(LaunchEvent event) override;
 
  private:

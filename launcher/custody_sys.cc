@@ -1,6 +1,7 @@
 #include "launcher/custody_sys.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 
 #include <cstdint>
 #include <cstring>
@@ -31,6 +32,19 @@ absl::StatusOr<Custody> Custody::Duplicate() const {
   ASSIGN_OR_RETURN(copy.store_pidfd, DuplicateFd(store_pidfd));
   copy.store_pid = store_pid;
   return copy;
+}
+
+void SendExit(BorrowedFd core, const ExitNotice& exit) {
+  (void)!send(core.get(), &exit, sizeof(exit), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+std::optional<ExitNotice> ReceiveExit(BorrowedFd parent) {
+  ExitNotice exit;
+  if (recv(parent.get(), &exit, sizeof(exit), MSG_DONTWAIT) !=
+      static_cast<ssize_t>(sizeof(exit))) {
+    return std::nullopt;
+  }
+  return exit;
 }
 
 absl::Status SendCustody(BorrowedFd parent, const Custody& custody) {

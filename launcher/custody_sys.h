@@ -1,6 +1,9 @@
 #ifndef HOLDFAST_LAUNCHER_CUSTODY_SYS_H_
 #define HOLDFAST_LAUNCHER_CUSTODY_SYS_H_
 
+#include <cstdint>
+#include <optional>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
@@ -18,6 +21,18 @@ struct Custody {
   bool valid() const { return link.valid(); }
   absl::StatusOr<Custody> Duplicate() const;
 };
+
+// The end of a process that the parent has reaped.
+struct ExitNotice {
+  int32_t pid = 0;
+  int32_t status = 0;  // Of waitpid(2).
+};
+
+// From parent to core. A full channel loses it: the parent keeps the last ones
+// for the next core.
+void SendExit(BorrowedFd core, const ExitNotice& exit);
+// The next one that has come; nothing: none, or the parent is gone.
+std::optional<ExitNotice> ReceiveExit(BorrowedFd parent);
 
 // From core to parent, over a SEQPACKET pair. Once sent it is safe: should the
 // core die, the parent still reads it.

@@ -71,6 +71,7 @@ absl::Status Instance::Spawn(ChildNumber number) {
   child.pidfd = std::move(spawned.pidfd);
   child.listener = std::move(spawned.listener);
   child.control = std::move(spawned.control);
+  host_.TakeExitStatus(child.pid);  // Of an earlier process of this number.
   children_.push_back(std::move(owned));
   absl::Status status = MakeNonBlocking(child.control);
   if (status.ok() && !child.listener.valid() && host_.listener_fence()) {
@@ -83,6 +84,7 @@ absl::Status Instance::Spawn(ChildNumber number) {
     SendSignal(child.pidfd, SIGKILL).IgnoreError();
     return status;
   }
+  SaveCounters();
   Report("started", child.pid, "", 0, "");
   return absl::OkStatus();
 }

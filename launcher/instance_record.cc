@@ -9,7 +9,7 @@ namespace holdfast::launcher {
 namespace {
 
 constexpr uint32_t kMagic = 0x43524648;  // "HFRC"
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 
 struct RawCause {
   char name[kMaxCauseName + 1];
@@ -28,12 +28,29 @@ struct RawRecord {
   uint64_t max_recovery_us;
   uint64_t oom_kills;
   uint64_t forks_refused;
+  uint64_t epoch;
+  double tokens;
+  uint64_t last_loss_ns;  // 0: none.
+  uint64_t credited_until_ns;
+  uint32_t in_a_row;
+  uint32_t serving;
+  uint32_t denied;
   uint32_t stopping;
-  uint32_t reserved;
+  RecordedChild children[kMaxRecordedChildren];  // Unused: number 0.
   RawCause causes[kMaxCauses];
 };
-static_assert(sizeof(RawRecord) == 520, "bump kVersion");
+static_assert(sizeof(RawRecord) == 592, "bump kVersion");
 static_assert(sizeof(RawRecord) + kMaxSpecBytes <= kRecordSize);
+
+uint64_t NsOf(Uptime time) {
+  if (time <= absl::ZeroDuration()) return 0;
+  return static_cast<uint64_t>(absl::ToInt64Nanoseconds(time));
+}
+
+Uptime TimeOf(uint64_t ns) {
+  return absl::Nanoseconds(
+      static_cast<int64_t>(std::min<uint64_t>(ns, INT64_MAX)));
+}
 
 RawRecord Load(absl::Span<const uint8_t> memory) {
   RawRecord raw;
@@ -64,7 +81,18 @@ void UpdateRecord(absl::Span<uint8_t> memory, const RecordCounters& counters) {
   raw.max_recovery_us = counters.max_recovery_us;
   raw.oom_kills = counters.oom_kills;
   raw.forks_refused = counters.forks_refused;
+  raw.epoch = counters.epoch;
+  raw.tokens = counters.policy.tokens;
+  raw.last_loss_ns = NsOf(counters.policy.last_loss);
+  raw.credited_until_ns = NsOf(counters.policy.credited_until);
+  raw.in_a_row = counters.policy.in_a_row;
+  raw.serving = counters.policy.serving ? 1 : 0;
+  raw.denied = counters.denied ? 1 : 0;
   raw.stopping = counters.stopping ? 1 : 0;
+  for (size_t i = 0; i < kMaxRecordedChildren; ++i) {
+    raw.children[i] =
+        i < counters.children.size() ? counters.children[i] : RecordedChild{};
+  }
   for (size_t i = 0; i < kMaxCauses; ++i) {
     raw.causes[i] = {};
     if (i >= counters.restarts.size()) continue;
@@ -96,7 +124,19 @@ absl::StatusOr<ParsedRecord> ReadRecord(absl::Span<const uint8_t> memory) {
   counters.max_recovery_us = raw.max_recovery_us;
   counters.oom_kills = raw.oom_kills;
   counters.forks_refused = raw.forks_refused;
+  counters.epoch = raw.epoch;
+  counters.policy.tokens = raw.tokens;
+  if (raw.last_loss_ns != 0) {
+    counters.policy.last_loss = TimeOf(raw.last_loss_ns);
+  }
+  counters.policy.credited_until = TimeOf(raw.credited_until_ns);
+  counters.policy.in_a_row = raw.in_a_row;
+  counters.policy.serving = raw.serving != 0;
+  counters.denied = raw.denied != 0;
   counters.stopping = raw.stopping != 0;
+  for (const RecordedChild& child : raw.children) {
+    if (child.number != 0 && child.pid > 0) counters.children.push_back(child);
+  }
   for (const RawCause& cause : raw.causes) {
     if (cause.count == 0) continue;
     counters.restarts.emplace_back(

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "launcher/restart_policy.h"
 #include "launcher/spec.h"
 
 namespace holdfast::launcher {
@@ -23,19 +24,31 @@ namespace holdfast::launcher {
 // A counted cause: "SIGKILL", 3.
 using CauseCount = std::pair<std::string, uint64_t>;
 
+// A child that was alive when the record was written.
+struct RecordedChild {
+  uint32_t number = 0;
+  int32_t pid = 0;
+};
+
 struct RecordCounters {
   uint32_t next_child = 1;   // The supervisor's next child number.
+  uint64_t epoch = 0;        // Promotions so far.
   uint64_t accepted_ns = 0;  // CLOCK_MONOTONIC, when the spec was accepted.
   uint64_t recoveries = 0;
   uint64_t last_recovery_us = 0;
   uint64_t max_recovery_us = 0;
-  uint64_t oom_kills = 0;            // Of its control group, reported already.
-  uint64_t forks_refused = 0;        // Likewise.
-  bool stopping = false;             // An operator has asked for the end.
-  std::vector<CauseCount> restarts;  // At most kMaxCauses; then "other".
+  uint64_t oom_kills = 0;      // Of its control group, reported already.
+  uint64_t forks_refused = 0;  // Likewise.
+  RestartPolicy::Saved policy;
+  bool denied = false;                  // The crash budget was empty.
+  std::vector<RecordedChild> children;  // At most kMaxRecordedChildren.
+  bool stopping = false;                // An operator has asked for the end.
+  std::vector<CauseCount> restarts;     // At most kMaxCauses; then "other".
 };
 
 inline constexpr size_t kMaxCauses = 8;
+// The active one, the standby, and one that makes room for another.
+inline constexpr size_t kMaxRecordedChildren = 4;
 inline constexpr size_t kMaxCauseName = 47;
 // Bytes of the memfd.
 inline constexpr size_t kRecordSize = 36 * 1024;

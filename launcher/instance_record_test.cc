@@ -27,6 +27,12 @@ RecordCounters Counters() {
   counters.last_recovery_us = 90;
   counters.max_recovery_us = 900;
   counters.stopping = true;
+  counters.epoch = 6;
+  counters.oom_kills = 2;
+  counters.forks_refused = 3;
+  counters.policy = {1.5, 4, absl::Seconds(77), true, absl::Seconds(99)};
+  counters.denied = true;
+  counters.children = {{15, 4000}, {16, 4001}};
   counters.restarts = {{"SIGKILL", 4}, {"sandbox violation (SIGSYS)", 1}};
   return counters;
 }
@@ -41,6 +47,18 @@ TEST(InstanceRecord, ReadsBackWhatWasWritten) {
   EXPECT_EQ(record->counters.next_child, 17u);
   EXPECT_EQ(record->counters.max_recovery_us, 900u);
   EXPECT_TRUE(record->counters.stopping);
+  EXPECT_EQ(record->counters.epoch, 6u);
+  EXPECT_EQ(record->counters.oom_kills, 2u);
+  EXPECT_EQ(record->counters.forks_refused, 3u);
+  EXPECT_EQ(record->counters.policy.tokens, 1.5);
+  EXPECT_EQ(record->counters.policy.in_a_row, 4u);
+  EXPECT_EQ(record->counters.policy.last_loss, absl::Seconds(77));
+  EXPECT_TRUE(record->counters.policy.serving);
+  EXPECT_EQ(record->counters.policy.credited_until, absl::Seconds(99));
+  EXPECT_TRUE(record->counters.denied);
+  ASSERT_EQ(record->counters.children.size(), 2u);
+  EXPECT_EQ(record->counters.children[1].number, 16u);
+  EXPECT_EQ(record->counters.children[1].pid, 4001);
   EXPECT_EQ(record->counters.restarts, Counters().restarts);
 }
 
@@ -53,6 +71,13 @@ TEST(InstanceRecord, UpdateLeavesTheSpecAlone) {
   EXPECT_EQ(record->spec.name, "disk0");
   EXPECT_EQ(record->counters.recoveries, 0u);
   EXPECT_TRUE(record->counters.restarts.empty());
+}
+
+TEST(InstanceRecord, NoLossIsReadBackAsNone) {
+  std::vector<uint8_t> memory(kRecordSize);
+  WriteRecord(absl::MakeSpan(memory), Spec(), RecordCounters());
+  EXPECT_EQ(ReadRecord(memory)->counters.policy.last_loss,
+            -absl::InfiniteDuration());
 }
 
 TEST(InstanceRecord, GarbageIsRefused) {

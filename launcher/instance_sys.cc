@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "launcher/exit_cause.h"
 #include "launcher/process_sys.h"
 
 namespace holdfast::launcher {
@@ -77,6 +78,7 @@ absl::Status Instance::MakeSegmentAndRecord() {
       record_, MapShared(record_fd_, 0, kRecordSize, MapAccess::kReadWrite));
   counters_.accepted_ns =
       static_cast<uint64_t>(absl::ToInt64Nanoseconds(Now()));
+  counters_.policy = supervision_.policy.Save();
   WriteRecord(record_.span(), spec_, counters_);
   return absl::OkStatus();
 }
@@ -90,61 +92,6 @@ absl::Status Instance::Deposit(store::Client& store) {
         resources_[i]));
   }
   return store.PutBlob(id_, record_fd_);
-}
-
-absl::StatusOr<std::unique_ptr<Instance>> Instance::Adopt(
-    InstanceHost& host, store::Client::InstanceInfo info,
-    std::vector<store::Client::ChildInfo> children,
-    const std::vector<store::Slot>& slots) {
-  if (!info.blob.valid() || !IsSealedAgainstShrinking(info.blob)) {
-    return absl::DataLossError("the instance has no record in the store");
-  }
-  ASSIGN_OR_RETURN(Mapping record,
-                   MapShared(info.blob, 0, kRecordSize, MapAccess::kReadWrite));
-  ASSIGN_OR_RETURN(ParsedRecord parsed, ReadRecord(record.span()));
-  std::unique_ptr<Instance> instance(
-      new Instance(host, info.id, std::move(parsed.spec)));
-  instance->counters_ = std::move(parsed.counters);
-  instance->record_ = std::move(record);
-  instance->record_fd_ = std::move(info.blob);
-  instance->segment_ = std::move(info.segment);
-  instance->MakeGroup();
-  instance->epoch_ = info.epoch;
-  instance->resources_.resize(instance->spec_.resources.size());
-  Adopted adopted;
-  adopted.next_child = instance->counters_.next_child;
-  for (store::Client::ChildInfo& found : children) {
-    auto child = std::make_unique<Child>();
-    child->number = found.id;
-    child->pid = static_cast<int>(found.pid);
-    child->pidfd = std::move(found.pidfd);
-    child->control = std::move(found.control);
-    ASSIGN_OR_RETURN(child->listener,
-                     host.store()->GetSeccompListener(info.id, found.id));
-    adopted.next_child = std::max(adopted.next_child, found.id + 1);
-    if (found.state == store::ChildState::kActive) {
-      adopted.active = found.id;
-    } else {
-      adopted.spare = found.id;
-      adopted.spare_ready = found.state == store::ChildState::kStandby;
-    }
-    instance->children_.push_back(std::move(child));
-  }
-  for (store::Slot slot : slots) {
-    ASSIGN_OR_RETURN(UniqueFd fd, host.store()->GetSlot(info.id, slot));
-    if (slot == store::kSlotConnection) {
-      instance->connection_ = std::move(fd);
-      instance->supervision_.vmm_connected = true;
-      continue;
-    }
-    const size_t index = slot - store::kSlotFirstResource;
-    if (index < instance->resources_.size()) {
-      instance->resources_[index] = std::move(fd);
-    }
-  }
-  instance->Handle(adopted);
-  if (instance->counters_.stopping) instance->Handle(StopRequested{});
-  return instance;
 }
 
 void Instance::Handle(const Event& event) {
@@ -326,11 +273,22 @@ void Instance::KillStrays() {
   retry_causes_ = Now() + kCauseRetry;  // One may have forked meanwhile.
 }
 
+// From the kernel, or from the parent: it is the parent of what an earlier core
+// has started.
+std::optional<std::string> Instance::ExitCauseOf(const Child& child) {
+  std::optional<std::string> cause;
+  if (child.pidfd.valid()) cause = TakeExitCause(child.pidfd);
+  if (cause.has_value()) return cause;
+  const std::optional<int> status = host_.TakeExitStatus(child.pid);
+  if (status.has_value()) cause = ExitCause(*status);
+  return cause;
+}
+
 // Reports why an ended child ended, as soon as that is known and its loss was
 // handled; then it may be forgotten (pid 0).
 void Instance::FinishChild(Child& child) {
   if (!child.lost || child.pid == 0) return;
-  std::optional<std::string> cause = TakeExitCause(child.pidfd);
+  std::optional<std::string> cause = ExitCauseOf(child);
   if (!cause.has_value()) {
     if (++child.cause_tries < kCauseTries) {
       retry_causes_ = Now() + kCauseRetry;
@@ -445,6 +403,13 @@ int Instance::PidOf(ChildNumber number) const {
 }
 
 void Instance::SaveCounters() {
+  counters_.epoch = epoch_;
+  counters_.policy = supervision_.policy.Save();
+  counters_.denied = supervision_.replacement == Replacement::kDenied;
+  counters_.children.clear();
+  for (const auto& child : children_) {
+    if (!child->lost) counters_.children.push_back({child->number, child->pid});
+  }
   if (record_.valid()) UpdateRecord(record_.span(), counters_);
 }
 

@@ -36,6 +36,9 @@ class InstanceHost {
   virtual const AllowedDirectories& policies() const = 0;
   virtual const std::vector<std::string>& policy_dirs() const = 0;
   virtual const CgroupTree& cgroups() const = 0;
+  // The wait status of a process that the parent has reaped; nothing: unknown,
+  // or not yet. Once only.
+  virtual std::optional<int> TakeExitStatus(int pid) = 0;
   // Takes the event into the log, with number and time.
   virtual void Report(LaunchEvent event) = 0;
 };
@@ -139,7 +142,10 @@ class Instance {
   void OnChannelEnded(ChildNumber number);
   // Whether the child was asked to end.
   bool IsPlanned(ChildNumber number) const;
+  // Those of the record that the store does not know any more.
+  void AdoptLost(Adopted& adopted);
   void FinishChild(Child& child);
+  std::optional<std::string> ExitCauseOf(const Child& child);
   void KillStrays();
   void Lose(ChildNumber number);
   void MakeGroup();

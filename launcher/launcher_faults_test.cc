@@ -172,6 +172,76 @@ TEST_F(LauncherFaults, DeathOfTheActiveChildIsRepairedWithoutACore) {
   EXPECT_EQ(after->active_pid, before->standby_pid);
 }
 
+// Core and active child die; nobody of those who could tell is left, but the
+// parent has reaped both.
+TEST_F(LauncherFaults, ChildThatDiedWithoutACoreIsToldOfByTheNext) {
+  const auto before = launcher_.AwaitWhole("disk0");
+  ASSERT_OK(before);
+  const int core = CorePid();
+  kill(core, SIGSTOP);
+  kill(before->active_pid, SIGKILL);
+  ExpectAnswer();  // By the standby: the store has promoted it.
+  kill(core, SIGKILL);
+  const auto after = launcher_.Await("disk0", [](const InstanceStatus& s) {
+    return s.standby_ready && !s.restarts.empty();
+  });
+  ASSERT_OK(after);
+  EXPECT_EQ(after->recoveries, 1u);
+  EXPECT_THAT(after->restarts,
+              Contains(std::pair<std::string, uint64_t>("SIGKILL", 1)));
+  const auto exited = launcher_.AwaitEvent("exited");
+  ASSERT_OK(exited);
+  EXPECT_EQ(exited->pid, before->active_pid);
+  EXPECT_EQ(exited->cause, "SIGKILL");
+  const auto lost = launcher_.AwaitEvent("lost");
+  ASSERT_OK(lost);
+  EXPECT_EQ(lost->detail, "while no core ran");
+}
+
+TEST_F(LauncherFaults, BudgetAndQuarantineSurviveTheCore) {
+  LaunchSpec spec = launcher_.Spec("bad", {"--crash-when-active"});
+  spec.restart.budget = 2;
+  ASSERT_OK(launcher_.Run(spec));
+  const auto is_quarantined = [](const InstanceStatus& s) {
+    return s.state == "QUARANTINED";
+  };
+  const auto before = launcher_.Await("bad", is_quarantined);
+  ASSERT_OK(before);
+  KillCore();
+  const auto after = launcher_.Await("bad", is_quarantined);
+  ASSERT_OK(after);
+  EXPECT_EQ(after->epoch, before->epoch);
+  EXPECT_EQ(after->crash_budget, 0u);
+  // An operator can go on, as before.
+  ASSERT_OK(launcher_.Ask([](CoreClient& c) { return c.Restart("bad"); }));
+  EXPECT_OK(launcher_.Await("bad", [&](const InstanceStatus& s) {
+    return s.epoch > before->epoch && s.state == "QUARANTINED";
+  }));
+}
+
+// The store's memory for events that the core does not read is bounded: a core
+// that has missed some makes room for one that takes the inventory.
+TEST_F(LauncherFaults, CoreThatMissedEventsIsReplaced) {
+  const int core = CorePid();
+  kill(core, SIGSTOP);
+  vmm_.Reset();
+  for (int i = 0; i < 1000; ++i) {
+    const auto vmm = ConnectTo(launcher_.File("disk0.sock"));
+    ASSERT_OK(vmm);
+    uint8_t byte = 1;
+    // Turned away while the one before is still there; that is an event too.
+    if (send(vmm->get(), &byte, 1, MSG_NOSIGNAL) == 1) {
+      (void)!recv(vmm->get(), &byte, 1, 0);
+    }
+  }
+  kill(core, SIGCONT);
+  const auto status = launcher_.AwaitWhole("disk0");
+  ASSERT_OK(status);
+  EXPECT_EQ(status->epoch, 1u);
+  EXPECT_THAT(status->restarts, ::testing::IsEmpty());
+  EXPECT_NE(CorePid(), core);
+}
+
 TEST_F(LauncherFaults, ChildrenServeThroughTheDeathOfTheStore) {
   const auto before = launcher_.AwaitWhole("disk0");
   ASSERT_OK(before);

@@ -1,6 +1,7 @@
 // holdfastd: starts, confines and supervises device processes.
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cstdio>
@@ -33,6 +34,12 @@ int main(int argc, char** argv) {
                          .string();
   }
   signal(SIGPIPE, SIG_IGN);
+  // Each instance takes some descriptors; children have limits of their own.
+  rlimit files = {};
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
   // Sockets and files are for root unless somebody says otherwise.
   umask(077);
   return launcher::RunParent(*options);

@@ -201,11 +201,23 @@ class Parent {
     std::optional<int> core_status;
     int status;
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-      if (pid != core_) continue;
+      if (pid != core_) {
+        Remember({pid, status});
+        continue;
+      }
       core_status = status;
       core_ = -1;
     }
     return core_status;
+  }
+
+  // Children of cores that died end as ours. The core of the time is told, and
+  // the next one too, which may look for what ended before it came.
+  void Remember(const ExitNotice& exit) {
+    constexpr size_t kMost = 128;  // Two of each instance, and some.
+    if (core_channel_.valid()) SendExit(core_channel_, exit);
+    start_.exits.push_back(exit);
+    if (start_.exits.size() > kMost) start_.exits.pop_front();
   }
 
   void Pause(absl::Duration delay) {

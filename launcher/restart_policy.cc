@@ -47,6 +47,20 @@ void RestartPolicy::Reset() {
   last_loss_ = -absl::InfiniteDuration();
 }
 
+RestartPolicy::Saved RestartPolicy::Save() const {
+  return {tokens_, in_a_row_, last_loss_, serving_, credited_until_};
+}
+
+void RestartPolicy::Restore(const Saved& saved) {
+  // Written so that what is not a number becomes 0.
+  tokens_ =
+      saved.tokens > 0 ? std::min<double>(saved.tokens, limits_.budget) : 0;
+  in_a_row_ = saved.in_a_row;
+  last_loss_ = saved.last_loss;
+  serving_ = saved.serving;
+  credited_until_ = saved.credited_until;
+}
+
 void RestartPolicy::Credit(Uptime now) {
   if (!serving_ || now <= credited_until_) return;
   const absl::Duration healthy = now - credited_until_;

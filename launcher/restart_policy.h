@@ -57,6 +57,19 @@ class RestartPolicy {
   // Forgets all losses: an operator has asked for a restart.
   void Reset();
 
+  // What outlives a restart of the launcher. The clock is the machine's, so its
+  // points still mean the same.
+  struct Saved {
+    double tokens = 0;
+    uint32_t in_a_row = 0;
+    Uptime last_loss = -absl::InfiniteDuration();
+    bool serving = false;
+    Uptime credited_until;
+  };
+  Saved Save() const;
+  // `saved` may be anything: what is impossible is brought into range.
+  void Restore(const Saved& saved);
+
   // Whole tokens left; the bucket's size when there is no budget.
   uint32_t tokens() const { return static_cast<uint32_t>(tokens_); }
   const RestartLimits& limits() const { return limits_; }

@@ -1,5 +1,6 @@
 #include "launcher/restart_policy.h"
 
+#include <cmath>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -154,6 +155,41 @@ TEST(RestartPolicy, ResetForgetsAllLosses) {
   const RestartPolicy::Decision next = policy.OnLoss(absl::Milliseconds(4));
   EXPECT_TRUE(next.allowed);
   EXPECT_EQ(next.delay, absl::ZeroDuration());
+}
+
+TEST(RestartPolicy, RestoredPolicyGoesOnWhereTheSavedOneWas) {
+  RestartLimits limits;
+  limits.budget = 3;
+  limits.refill_every = absl::Seconds(10);
+  RestartPolicy first(limits, 1);
+  first.OnServing(absl::Seconds(100));
+  first.OnLoss(absl::Seconds(100));
+  first.OnLoss(absl::Seconds(101));
+  RestartPolicy second(limits, 2);
+  second.Restore(first.Save());
+  EXPECT_EQ(second.tokens(), first.tokens());
+  // Both know of two losses in a row, and of the healthy time since.
+  EXPECT_TRUE(second.OnLoss(absl::Seconds(102)).allowed);
+  EXPECT_FALSE(second.OnLoss(absl::Seconds(102)).allowed);
+  EXPECT_TRUE(second.TryTakeToken(absl::Seconds(120)));
+  // The control: a fresh one would have a whole budget.
+  EXPECT_EQ(RestartPolicy(limits, 2).tokens(), 3u);
+}
+
+TEST(RestartPolicy, NonsenseIsBroughtIntoRange) {
+  RestartLimits limits;
+  limits.budget = 3;
+  for (const double tokens : {-1.0, 1e300, std::nan(""), HUGE_VAL}) {
+    RestartPolicy policy(limits, 1);
+    RestartPolicy::Saved saved;
+    saved.tokens = tokens;
+    saved.in_a_row = UINT32_MAX;
+    saved.last_loss = absl::InfiniteDuration();
+    policy.Restore(saved);
+    EXPECT_LE(policy.tokens(), 3u) << tokens;
+    policy.OnLoss(absl::Seconds(1));
+    EXPECT_LE(policy.tokens(), 3u) << tokens;
+  }
 }
 
 }  // namespace

@@ -28,9 +28,15 @@ class Stepper {
     s_.served = event.active != 0;
     if (s_.active != 0) s_.policy.OnServing(now_);
     if (s_.spare != 0 && !s_.spare_ready) Arm(Timer::kStart);
-    if (NeedsSpare()) s_.replacement = Replacement::kDue;
+    if (NeedsSpare()) {
+      s_.replacement = event.denied ? Replacement::kDenied : Replacement::kDue;
+    }
     Enter(State::kStarting);
     Emit("adopted", s_.active);
+    for (ChildNumber child : event.lost) {
+      Emit("lost", child, "while no core ran");
+      if (NeedsSpare()) Replace();
+    }
     // An earlier launcher may have died in the middle of a stop.
     Do(HoldPromotion{false});
     Settle();
@@ -213,6 +219,11 @@ class Stepper {
       s_.replacement = Replacement::kDue;
       return Settle();
     }
+    Replace();
+    Settle();
+  }
+
+  void Replace() {
     const RestartPolicy::Decision decision = s_.policy.OnLoss(now_);
     if (!decision.allowed) {
       s_.replacement = Replacement::kDenied;
@@ -222,7 +233,6 @@ class Stepper {
     } else {
       s_.replacement = Replacement::kDue;
     }
-    Settle();
   }
 
   void OnRefill() {

@@ -59,6 +59,10 @@ struct Adopted {
   ChildNumber spare = 0;
   bool spare_ready = false;
   ChildNumber next_child = 1;
+  // Those that ended while no launcher ran, though nobody had asked them to.
+  std::vector<ChildNumber> lost = {};
+  // The crash budget was empty.
+  bool denied = false;
 };
 // The store says that the child is parked and complete.
 struct ChildReady {

@@ -254,6 +254,11 @@ TEST(Supervisor, AdoptionCompletesWhatIsMissing) {
               Contains("SpawnChild(8)"));
   Instance empty;
   EXPECT_THAT(empty.Feed(Adopted{0, 0, false, 5}), Contains("SpawnChild(5)"));
+  // An empty budget stays empty.
+  Instance denied;
+  EXPECT_THAT(denied.Feed(Adopted{0, 0, false, 5, {}, true}),
+              Not(Contains("SpawnChild(5)")));
+  EXPECT_EQ(denied.state().state, State::kQuarantined);
 }
 
 TEST(Supervisor, ConnectionIsKeptWhileAVmmIsThere) {
