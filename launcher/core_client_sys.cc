@@ -115,6 +115,28 @@ absl::StatusOr<CoreClient::Events> CoreClient::ReadEvents(uint64_t since,
                 answer.events_lost};
 }
 
+absl::StatusOr<SpecFile> CoreClient::NextSpec() {
+  ASSIGN_OR_RETURN(Answer answer, Call(Of(Op::kNextSpec)));
+  return std::move(answer.file);
+}
+
+absl::Status CoreClient::SpecIsRead(const std::string& file,
+                                    const absl::StatusOr<LaunchSpec>& spec) {
+  Request request = Of(Op::kSpecRead);
+  request.file = file;
+  if (spec.ok()) {
+    request.spec = EncodeSpec(*spec);
+    if (request.spec.size() > kMaxSpecBytes) {
+      request.spec.clear();
+      request.refusal = "is too large: give it fewer or shorter arguments";
+    }
+  } else {
+    request.refusal = std::string(spec.status().message());
+    if (request.refusal.empty()) request.refusal = "cannot be read";
+  }
+  return Call(std::move(request)).status();
+}
+
 absl::StatusOr<UniqueFd> CoreClient::StateDump(const std::string& instance) {
   UniqueFd segment;
   RETURN_IF_ERROR(Call(Of(Op::kStateDump, instance), &segment).status());

@@ -52,6 +52,13 @@ class CoreClient {
   // The segment, open for reading only.
   absl::StatusOr<UniqueFd> StateDump(const std::string& instance);
 
+  // The first text spec of --spec-dir that is not read yet; no name: none is.
+  absl::StatusOr<SpecFile> NextSpec();
+  // Has it run, or refused with the error; OK either way. kNotFound: `file` is
+  // not, or no longer, the next one.
+  absl::Status SpecIsRead(const std::string& file,
+                          const absl::StatusOr<LaunchSpec>& spec);
+
   // For every later call; 10 seconds at first.
   void set_timeout(absl::Duration timeout) { timeout_ = timeout; }
 

@@ -151,6 +151,8 @@ std::vector<uint8_t> EncodeRequest(const Request& request) {
   writer.U8(static_cast<uint8_t>(request.target));
   writer.U64(request.since);
   writer.Bool(request.wait);
+  WriteText(writer, request.file, kMaxSpecFileName);
+  WriteText(writer, request.refusal, kMaxRefusal);
   return writer.Take();
 }
 
@@ -172,9 +174,11 @@ absl::StatusOr<Request> DecodeRequest(absl::Span<const uint8_t> bytes) {
   const uint8_t target = reader.U8();
   request.since = reader.U64();
   request.wait = reader.Bool();
+  request.file = reader.String(kMaxSpecFileName);
+  request.refusal = reader.String(kMaxRefusal);
   if (!reader.Finished()) return Malformed("request");
   if (op < static_cast<uint16_t>(Op::kRun) ||
-      op > static_cast<uint16_t>(Op::kBeat) ||
+      op > static_cast<uint16_t>(Op::kSpecRead) ||
       fault > static_cast<uint8_t>(Fault::kSegv) ||
       target > static_cast<uint8_t>(FaultTarget::kCore)) {
     return Malformed("request");
@@ -203,6 +207,8 @@ std::vector<uint8_t> EncodeAnswer(const Answer& answer) {
   for (size_t i = 0; i < events; ++i) WriteEvent(writer, answer.events[i]);
   writer.U64(answer.last_sequence);
   writer.U64(answer.events_lost);
+  WriteText(writer, answer.file.name, kMaxSpecFileName);
+  WriteText(writer, answer.file.text, kMaxSpecText);
   return writer.Take();
 }
 
@@ -241,6 +247,8 @@ absl::StatusOr<Answer> DecodeAnswer(absl::Span<const uint8_t> bytes) {
   }
   answer.last_sequence = reader.U64();
   answer.events_lost = reader.U64();
+  answer.file.name = reader.String(kMaxSpecFileName);
+  answer.file.text = reader.String(kMaxSpecText);
   if (!reader.Finished()) return Malformed("answer");
   return answer;
 }

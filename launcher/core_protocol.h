@@ -22,11 +22,14 @@ namespace holdfast::launcher {
 // Both ends check everything: the api does not run as root, and the core parses
 // what it sends.
 
-inline constexpr uint16_t kCoreProtocolVersion = 1;
-// Of one packet. Status of all 32 instances or 128 events fit; events beyond
-// are fetched by the next request.
+inline constexpr uint16_t kCoreProtocolVersion = 2;
+// Of one packet. Status of all 32 instances, or 128 events, or the text of a
+// spec fit; events beyond are fetched by the next request.
 inline constexpr size_t kMaxCorePacket = 160 * 1024;
 inline constexpr size_t kMaxEventsInAnswer = 128;
+inline constexpr size_t kMaxSpecFileName = 255;  // NAME_MAX.
+inline constexpr size_t kMaxSpecText = 65535;
+inline constexpr size_t kMaxRefusal = 2048;
 
 // The api says kBeat this often; silent for so long, it hangs and is replaced.
 inline constexpr absl::Duration kBeatInterval = absl::Seconds(1);
@@ -43,6 +46,8 @@ enum class Op : uint16_t {
   kStateDump = 8,  // instance -> nothing; 1 descriptor: the segment, read-only
   kResize = 9,     // instance -> nothing, as soon as its processes are told
   kBeat = 10,      // The api lives; never answered.
+  kNextSpec = 11,  // -> file, the first that is not read; no name: none is left
+  kSpecRead = 12,  // file; spec, or refusal -> nothing, when that is dealt with
 };
 
 enum class Fault : uint8_t { kKill = 0, kStop = 1, kSegv = 2 };
@@ -54,18 +59,27 @@ enum class FaultTarget : uint8_t {
   kCore = 4,
 };
 
+// A text spec of --spec-dir.
+struct SpecFile {
+  std::string name;  // In the directory; may have any byte.
+  std::string text;
+};
+
 struct Request {
   Op op{};
   uint32_t tag = 0;           // Chosen by the asker.
-  std::string instance;       // All but kRun, kList and kEvents.
-  std::vector<uint8_t> spec;  // kRun: launcher/spec.h.
+  std::string instance;       // Of those that say so above.
+  std::vector<uint8_t> spec;  // kRun, kSpecRead: launcher/spec.h.
   Fault fault{};              // kInject.
   FaultTarget target{};       // kInject; store, api and core need no instance.
   uint64_t since = 0;         // kEvents: those with a larger sequence number.
   bool wait = false;          // kEvents: not before there is one.
+  std::string file;           // kSpecRead: the name that kNextSpec gave.
+  std::string refusal;        // kSpecRead: why there is no spec; empty: it is.
 };
 
-// One thing that happened. All text is of the launcher's own making.
+// One thing that happened. All text is of the launcher's own making, but for
+// what the api says of a text spec, which is made plain.
 struct LaunchEvent {
   uint64_t sequence = 0;      // 1, 2, ...; goes on when the core is restarted.
   int64_t unix_ns = 0;        // Wall clock, for people.
@@ -117,6 +131,7 @@ struct Answer {
   uint64_t last_sequence = 0;
   // kEvents: so many were overwritten before they were asked for.
   uint64_t events_lost = 0;
+  SpecFile file;  // kNextSpec.
 };
 
 std::vector<uint8_t> EncodeRequest(const Request& request);

@@ -24,6 +24,8 @@ Request InjectRequest() {
   request.target = FaultTarget::kStandby;
   request.since = 99;
   request.wait = true;
+  request.file = "disk0.textproto";
+  request.refusal = "disk0.textproto:2: binary: is missing";
   return request;
 }
 
@@ -56,6 +58,8 @@ TEST(CoreProtocol, RequestReadsBack) {
   EXPECT_EQ(request->target, FaultTarget::kStandby);
   EXPECT_EQ(request->since, 99u);
   EXPECT_TRUE(request->wait);
+  EXPECT_EQ(request->file, "disk0.textproto");
+  EXPECT_EQ(request->refusal, InjectRequest().refusal);
 }
 
 TEST(CoreProtocol, AnswerReadsBack) {
@@ -76,6 +80,7 @@ TEST(CoreProtocol, AnswerReadsBack) {
   answer.servants = {{"api", 12, 2, "SIGKILL", {"degraded: x"}}};
   answer.last_sequence = 8;
   answer.events_lost = 2;
+  answer.file = {"disk0.textproto", "name: \"disk0\"\n"};
   const absl::StatusOr<Answer> read = DecodeAnswer(EncodeAnswer(answer));
   ASSERT_OK(read);
   EXPECT_THAT(read->status,
@@ -89,6 +94,8 @@ TEST(CoreProtocol, AnswerReadsBack) {
   EXPECT_EQ(read->servants[0].lost, 2u);
   EXPECT_EQ(read->servants[0].last_loss, "SIGKILL");
   EXPECT_EQ(read->events_lost, 2u);
+  EXPECT_EQ(read->file.name, "disk0.textproto");
+  EXPECT_EQ(read->file.text, "name: \"disk0\"\n");
   EXPECT_EQ(EncodeAnswer(*read), EncodeAnswer(answer));
 }
 
@@ -106,7 +113,7 @@ TEST(CoreProtocol, EveryTruncationIsRefused) {
 }
 
 TEST(CoreProtocol, OperationsOutsideTheListAreRefused) {
-  for (uint8_t op : {0, 11, 255}) {
+  for (uint8_t op : {0, 13, 255}) {
     std::vector<uint8_t> bytes = EncodeRequest(InjectRequest());
     bytes[2] = op;
     EXPECT_THAT(
@@ -124,11 +131,20 @@ TEST(CoreProtocol, FaultsOutsideTheListAreRefused) {
   EXPECT_FALSE(DecodeRequest(EncodeRequest(request)).ok());
 }
 
+TEST(CoreProtocol, TextsOfARequestAreCut) {
+  Request request = InjectRequest();
+  request.file = request.refusal = std::string(100000, 'x');
+  const absl::StatusOr<Request> read = DecodeRequest(EncodeRequest(request));
+  ASSERT_OK(read);
+  EXPECT_EQ(read->file.size(), kMaxSpecFileName);
+  EXPECT_EQ(read->refusal.size(), kMaxRefusal);
+}
+
 TEST(CoreProtocol, OtherVersionIsNamed) {
   std::vector<uint8_t> bytes = EncodeRequest(InjectRequest());
-  bytes[0] = 2;
+  bytes[0] = 1;
   EXPECT_THAT(DecodeRequest(bytes), StatusIs(absl::StatusCode::kInvalidArgument,
-                                             HasSubstr("protocol version 2")));
+                                             HasSubstr("protocol version 1")));
 }
 
 TEST(CoreProtocol, LargestAnswersFitInOnePacket) {
@@ -145,7 +161,9 @@ TEST(CoreProtocol, LargestAnswersFitInOnePacket) {
   event.type = event.instance = event.cause = event.detail = text;
   Answer all_events;
   all_events.events.assign(1000, event);
-  for (Answer* answer : {&all_statuses, &all_events}) {
+  Answer largest_file;
+  largest_file.file = {text, std::string(100000, 'x')};
+  for (Answer* answer : {&all_statuses, &all_events, &largest_file}) {
     answer->status = absl::InternalError(text);
     const std::vector<uint8_t> bytes = EncodeAnswer(*answer);
     EXPECT_LE(bytes.size(), kMaxCorePacket);

@@ -1,13 +1,10 @@
-// The part of Core that serves its clients, and the directory of specs.
+// The part of Core that serves its clients.
 
 #include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -73,6 +70,12 @@ void Core::Serve(ControlServer::ClientId client, const Request& request) {
         return;
       }
       events_.Read(request.since, answer);
+      break;
+    case Op::kNextSpec:
+      HandOutSpec(answer);
+      break;
+    case Op::kSpecRead:
+      answer.status = TakeReadSpec(request);
       break;
     case Op::kStatus:
     case Op::kStop:
@@ -227,35 +230,6 @@ absl::Status Core::Inject(const Request& request) {
   Instance* const instance = FindInstance(request.instance);
   if (instance == nullptr) return NoInstance(request.instance);
   return instance->Inject(request.fault, request.target);
-}
-
-void Core::RunSpecDirectory() {
-  if (options_.spec_dir.empty()) return;
-  std::error_code error;
-  std::vector<std::filesystem::path> paths;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(options_.spec_dir, error)) {
-    if (entry.path().extension() == ".spec") paths.push_back(entry.path());
-  }
-  if (error) {
-    ReportOwn(
-        "spec-refused", 0, "",
-        absl::StrCat("--spec-dir=", options_.spec_dir, ": ", error.message()));
-  }
-  // By name, so that a failure of one is the same every time.
-  std::sort(paths.begin(), paths.end());
-  for (const std::filesystem::path& path : paths) {
-    std::ifstream file(path, std::ios::binary);
-    const std::vector<uint8_t> bytes((std::istreambuf_iterator<char>(file)),
-                                     std::istreambuf_iterator<char>());
-    absl::StatusOr<LaunchSpec> spec = DecodeSpec(bytes);
-    const absl::Status status =
-        spec.ok() ? RunSpec(*std::move(spec)) : spec.status();
-    if (!status.ok()) {
-      ReportOwn("spec-refused", 0, "",
-                absl::StrCat(path.string(), ": ", status.message()));
-    }
-  }
 }
 
 }  // namespace holdfast::launcher

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
 #include "launcher/cgroup_sys.h"
 #include "launcher/control_sys.h"
@@ -18,6 +19,7 @@
 #include "launcher/event_log.h"
 #include "launcher/instance_sys.h"
 #include "launcher/options.h"
+#include "launcher/pending_specs.h"
 #include "launcher/resources_sys.h"
 #include "launcher/restart_policy.h"
 #include "launcher/spec.h"
@@ -72,7 +74,14 @@ class Core final : public InstanceHost {
  private:
   absl::Status Prepare();
   absl::Status PrepareDirectories();
+
+  // The directory of specs.
   void RunSpecDirectory();
+  absl::Status RunSpecFile(const std::string& path);
+  absl::Status AddPendingSpec(const std::string& path);
+  void HandOutSpec(Answer& answer);
+  absl::Status TakeReadSpec(const Request& request);
+  void ReportRefused(absl::string_view file, absl::string_view message);
 
   // The store.
   absl::Status StartStore();
@@ -152,6 +161,7 @@ class Core final : public InstanceHost {
 
   std::vector<std::unique_ptr<Instance>> instances_;
   EventLog events_;
+  PendingSpecs pending_specs_;
   std::optional<ControlServer> control_;
   std::vector<Waiting> waiting_;  // kStop and kEvents not answered yet.
   int raise_ = 0;  // A signal to send to this process after the answer is out.

@@ -11,12 +11,16 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/time/time.h"
+#include "base/log.h"
+#include "base/status_macros.h"
 #include "base/unix_socket_sys.h"
 #include "launcher/api/core_links.h"
 #include "launcher/api/service.h"
+#include "launcher/api/startup_specs.h"
 #include "launcher/core_protocol.h"
 
 namespace holdfast::launcher {
@@ -71,6 +75,42 @@ class Beats {
   Clock::time_point due_;  // The past, at first.
 };
 
+class CoreSpecs final : public SpecSource {
+ public:
+  explicit CoreSpecs(CoreLinks& links) : links_(links) {}
+
+  absl::StatusOr<SpecFile> NextSpec() override {
+    SpecFile file;
+    RETURN_IF_ERROR(links_.Call([&](CoreClient& core) -> absl::Status {
+      ASSIGN_OR_RETURN(file, core.NextSpec());
+      return absl::OkStatus();
+    }));
+    return file;
+  }
+  absl::Status SpecIsRead(const std::string& file,
+                          const absl::StatusOr<LaunchSpec>& spec) override {
+    return links_.Call(
+        [&](CoreClient& core) { return core.SpecIsRead(file, spec); });
+  }
+
+ private:
+  CoreLinks& links_;
+};
+
+// Before the first client is taken: none can hold a link that this waits for.
+void ReadSpecs(CoreLinks& links, Beats& beats) {
+  CoreSpecs specs(links);
+  while (true) {
+    beats.SayIfDue();
+    const absl::StatusOr<bool> more = ReadNextSpec(specs);
+    if (more.ok() && !*more) return;
+    // A busy core is asked again; one that is gone ends the api elsewhere.
+    if (more.ok() || absl::IsDeadlineExceeded(more.status())) continue;
+    LogError("specs of --spec-dir: ", more.status().message());
+    return;
+  }
+}
+
 }  // namespace
 
 absl::Status Serve(ApiDescriptors descriptors,
@@ -89,6 +129,7 @@ absl::Status Serve(ApiDescriptors descriptors,
   if (server == nullptr) return absl::InternalError("gRPC does not start");
   absl::Status status = tighten();
   Beats beats(watch);
+  if (status.ok()) ReadSpecs(core, beats);
   while (status.ok()) {
     // Of the watch only the hang-up, which needs no asking.
     pollfd fds[] = {{listener.get(), POLLIN, 0}, {watch.get(), 0, 0}};

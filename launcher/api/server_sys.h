@@ -21,8 +21,9 @@ struct ApiDescriptors {
 
 // Serves Management, health and reflection to whoever connects to the listener
 // until the core closes the watch, then returns OK. `tighten` is called once,
-// when gRPC has started and before the first client is taken; its error ends
-// Serve. Beats are sent by the thread that takes clients: they prove that it
+// when gRPC has started and before anything else; its error ends Serve. Then
+// text specs are read for the core until it has no more, then clients are
+// taken. Beats are sent by the thread that takes clients: they prove that it
 // runs, not that gRPC's threads do.
 absl::Status Serve(ApiDescriptors descriptors,
                    const std::function<absl::Status()>& tighten);

@@ -161,6 +161,27 @@ TEST_F(Server, RefusesASpecBeforeTheCoreSeesIt) {
   EXPECT_THAT(ran.error_message(), HasSubstr("name: "));
 }
 
+TEST_F(Server, ReadsTheSpecsOfTheCoreBeforeItServes) {
+  Start([pending = 2](const Request& request) mutable {
+    Answer answer;
+    if (request.op == Op::kNextSpec && pending == 2) {
+      answer.file = {"a.textproto", "name: \"a\"\nbinary: \"/bin/disk\"\n"};
+    } else if (request.op == Op::kNextSpec && pending == 1) {
+      answer.file = {"b.textproto", "name: \"b\"\nbinary: \"disk\"\n"};
+    } else if (request.op == Op::kSpecRead) {
+      EXPECT_EQ(request.refusal.empty(), pending == 2) << request.refusal;
+      EXPECT_EQ(DecodeSpec(request.spec).ok(), pending == 2);
+      --pending;
+    } else if (request.op == Op::kList) {
+      EXPECT_EQ(pending, 0);
+    }
+    return answer;
+  });
+  grpc::ClientContext context;
+  v1::ListResponse list;
+  EXPECT_TRUE(stub_->List(&context, v1::ListRequest(), &list).ok());
+}
+
 TEST_F(Server, FollowersGetWhatComesLater) {
   // One event for each question, but none for the second.
   Start([asked = 0](const Request& request) mutable {

@@ -16,8 +16,10 @@
 #include <thread>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "base/testing/matchers.h"
+#include "base/testing/temp_dir.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "launcher/testing/launcher_process.h"
@@ -300,6 +302,76 @@ TEST_F(Cli, ErrorsOfASpecNameTheLine) {
   const Output run = Holdfast("run " + path);
   EXPECT_EQ(run.status, 1);
   EXPECT_THAT(run.text, HasSubstr("bad.textproto:2: binary: 'disk' is not"));
+}
+
+// A directory of text specs, and a launcher that is started with it.
+class SpecDirectory : public ::testing::Test {
+ protected:
+  void Write(const std::string& file, const std::string& name,
+             const std::string& more = "") {
+    std::ofstream(specs_.File(file + ".textproto"))
+        << "name: \"" << name << "\"\n"
+        << more << "binary: \"" << Runfile("launcher/testing/fake_device")
+        << "\"\nsegment_bytes: 4096\n"
+        << "restart { budget: 0 backoff_base_ms: 0 }\n";
+  }
+  std::vector<std::string> Args() const {
+    return {"--api=" + Runfile("launcher/api/holdfast-api"),
+            "--api-policy=" + Runfile("launcher/api/api.policy"),
+            "--spec-dir=" + specs_.path()};
+  }
+
+  testing::TempDir specs_;
+};
+
+TEST_F(SpecDirectory, IsRunAtTheStartAndErrorsArePrecise) {
+  Write("a", "disk0");
+  Write("b", "disk9", "binnary: \"/bin/disk\"\n");
+  Write("c", "disk9", "\nsocket_path: \"disk9.sock\"\n");
+  Write("d", "disk0");
+  Write("e", "disk1");
+  LauncherProcess launcher(Args());
+  ASSERT_OK(launcher.AwaitWhole("disk0"));
+  ASSERT_OK(launcher.AwaitWhole("disk1"));
+  const std::string run_dir =
+      std::filesystem::path(launcher.File("x")).parent_path().string();
+  EXPECT_THAT(Holdfast(run_dir, "list").text,
+              AllOf(HasSubstr("disk0  RUNNING"), HasSubstr("disk1  RUNNING"),
+                    Not(HasSubstr("disk9"))));
+  EXPECT_THAT(
+      Holdfast(run_dir, "events").text,
+      AllOf(HasSubstr("spec-refused b.textproto:2:8: "), HasSubstr("binnary"),
+            HasSubstr("spec-refused c.textproto:3: socket_path: "),
+            HasSubstr("spec-refused d.textproto: instance 'disk0' exists")));
+}
+
+// The api dies once before it has read anything and then each time that an
+// instance of it is seen, which is amid the others as a rule; what must hold at
+// every step is in launcher_specs_test.
+TEST_F(SpecDirectory, ApisThatDieMeanwhileLeaveAllOfItRun) {
+  std::vector<std::string> names;
+  for (int i = 0; i < 8; ++i) names.push_back("disk" + std::to_string(i));
+  for (const std::string& name : names) Write(name, name);
+  LauncherProcess launcher(Args());
+  const auto first = launcher.AwaitEvent("api-started");
+  ASSERT_OK(first);
+  kill(first->pid, SIGKILL);
+  auto core = CoreClient::Connect(launcher.File("core.sock"));
+  ASSERT_OK(core);
+  core->set_timeout(absl::Seconds(60));
+  int api = first->pid;
+  size_t accepted = 0;
+  for (uint64_t last = first->sequence; accepted < names.size();) {
+    const auto events = core->ReadEvents(last, /*wait=*/true);
+    ASSERT_OK(events);
+    last = events->last_sequence;
+    for (const LaunchEvent& event : events->events) {
+      EXPECT_NE(event.type, "spec-refused") << event.detail;
+      if (event.type == "api-started") api = event.pid;
+      if (event.type == "accepted" && ++accepted <= 3) kill(api, SIGKILL);
+    }
+  }
+  for (const std::string& name : names) EXPECT_OK(launcher.AwaitWhole(name));
 }
 
 // What an api does that was taken over: negative control of its confinement.
