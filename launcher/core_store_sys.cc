@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/log.h"
+#include "base/scheduling_sys.h"
 #include "base/status_macros.h"
 #include "base/unix_socket_sys.h"
 #include "launcher/core_sys.h"
@@ -92,6 +93,14 @@ void Core::AdoptInstances(store::Client::Inventory inventory) {
               absl::StrCat(name, ": ", instance.status().message()));
     if (empty) store_->RemoveInstance(id).IgnoreError();
   }
+}
+
+absl::Status Core::PutStoreBefore(uint32_t realtime_priority) {
+  if (realtime_priority == 0 || HasEnded(custody_.store_pidfd)) {
+    return absl::OkStatus();
+  }
+  return RaiseToRealtime(custody_.store_pid,
+                         static_cast<int>(realtime_priority) + 1);
 }
 
 void Core::ReadStoreEvents() {

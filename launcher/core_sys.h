@@ -69,6 +69,7 @@ class Core final : public InstanceHost {
   }
   const CgroupTree& cgroups() const override { return start_.cgroups; }
   std::optional<int> TakeExitStatus(int pid) override;
+  absl::Status PutStoreBefore(uint32_t realtime_priority) override;
   void Report(LaunchEvent event) override;
 
  private:

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -64,6 +65,7 @@ absl::Status Instance::Spawn(ChildNumber number) {
   ASSIGN_OR_RETURN(SpawnedChild spawned,
                    SpawnDevice(spec_, program, segment_, filters_, group_));
   degraded_ = std::move(spawned.degraded);
+  PutStoreBefore();
   auto owned = std::make_unique<Child>();
   Child& child = *owned;
   child.number = number;
@@ -87,6 +89,17 @@ absl::Status Instance::Spawn(ChildNumber number) {
   SaveCounters();
   Report("started", child.pid, "", 0, "");
   return absl::OkStatus();
+}
+
+void Instance::PutStoreBefore() {
+  const absl::Status status = host_.PutStoreBefore(spec_.realtime_priority);
+  if (status.ok()) return;
+  std::string degraded = absl::StrCat(
+      "degraded: real-time priority of the store: ", status.message());
+  if (std::find(degraded_.begin(), degraded_.end(), degraded) ==
+      degraded_.end()) {
+    degraded_.push_back(std::move(degraded));
+  }
 }
 
 absl::Status Instance::AddToStore(store::Client& store, Child& child,
@@ -144,7 +157,7 @@ void Instance::Perform(const DemoteChild& action) {
   const Child* child = Find(action.child);
   // A process that has ended wholly may have left its number to another.
   if (child == nullptr || child->pid == 0 || HasEnded(child->pidfd)) return;
-  DemoteToIdle(child->pid);
+  Demote(child->pid);
 }
 
 void Instance::Perform(const HoldPromotion& action) {
@@ -184,6 +197,7 @@ void Instance::Perform(const Redeposit& action) {
 absl::Status Instance::RedepositAll(bool hold) {
   store::Client* store = host_.store();
   if (store == nullptr) return absl::UnavailableError("no store runs");
+  PutStoreBefore();
   RETURN_IF_ERROR(Deposit(*store));
   if (hold) RETURN_IF_ERROR(store->HoldPromotion(id_, true));
   // The active child first: what it deposits is the truth.

@@ -39,6 +39,9 @@ class InstanceHost {
   // The wait status of a process that the parent has reaped; nothing: unknown,
   // or not yet. Once only.
   virtual std::optional<int> TakeExitStatus(int pid) = 0;
+  // Lets the store run before children of this real-time priority: on a busy
+  // machine it would otherwise be what their recovery waits for.
+  virtual absl::Status PutStoreBefore(uint32_t realtime_priority) = 0;
   // Takes the event into the log, with number and time.
   virtual void Report(LaunchEvent event) = 0;
 };
@@ -137,6 +140,7 @@ class Instance {
 
   absl::Status Spawn(ChildNumber number);
   absl::Status RedepositAll(bool hold);
+  void PutStoreBefore();
   absl::Status Reattach(store::Client& store, Child& child, bool active);
   void OnPromoted(const store::Message& message);
   void OnChannelEnded(ChildNumber number);

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/ptrace.h>
@@ -20,6 +19,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
+#include "base/scheduling_sys.h"
 #include "launcher/exit_cause.h"
 
 namespace holdfast::launcher {
@@ -35,6 +35,10 @@ struct PidfdInfo {
 static_assert(sizeof(PidfdInfo) == 64);  // PIDFD_INFO_SIZE_VER0
 constexpr uint64_t kPidfdInfoExit = 1 << 3;
 constexpr unsigned long kPidfdGetInfo = _IOWR(0xFF, 11, PidfdInfo);
+
+// Not the idle class: the tear-down takes locks that the living need, and an
+// idle thread that holds one may wait for a second on a busy machine.
+constexpr int kNiceOfTheDying = 10;
 
 std::vector<int> NumbersIn(const std::string& directory) {
   std::vector<int> numbers;
@@ -123,21 +127,10 @@ absl::StatusOr<UniqueFd> OpenPidfd(int pid) {
   return pidfd;
 }
 
-void DemoteToIdle(int pid) {
-  const sched_param none = {};
+void Demote(int pid) {
   for (int thread : NumbersIn(absl::StrCat("/proc/", pid, "/task"))) {
-    sched_setscheduler(thread, SCHED_IDLE, &none);
+    SetPrompt(thread, kNiceOfTheDying).IgnoreError();
   }
-}
-
-absl::Status MakeRealtime(int pid, int priority) {
-  sched_param param = {};
-  param.sched_priority = priority;
-  if (sched_setscheduler(pid, SCHED_FIFO, &param) != 0) {
-    return ErrnoStatus(
-        absl::StrCat("sched_setscheduler SCHED_FIFO ", priority));
-  }
-  return absl::OkStatus();
 }
 
 absl::Status InjectSegmentationFault(int pid) {

@@ -34,12 +34,9 @@ std::optional<std::string> TakeExitCause(BorrowedFd pidfd);
 // A pidfd, close-on-exec.
 absl::StatusOr<UniqueFd> OpenPidfd(int pid);
 
-// Gives all threads of `pid` the idle class, so that the tear-down of its
-// memory does not compete with the guest. Best effort.
-void DemoteToIdle(int pid);
-
-// Gives `pid` SCHED_FIFO at `priority`; threads made later inherit it.
-absl::Status MakeRealtime(int pid, int priority);
+// Lowers the priority of all threads of `pid`, which dies, so that the
+// tear-down of its memory hardly competes with the guest. Best effort.
+void Demote(int pid);
 
 // Makes the first thread of `pid` execute address 0, as a wild jump would: a
 // signal that is merely sent does not reach process 1 of a pid namespace. For

@@ -80,6 +80,7 @@ sandbox::JailSpec JailOf(const LaunchSpec& spec, BorrowedFd program,
   jail.limits.threads = spec.limits.threads;
   jail.limits.file_size = spec.limits.file_size;
   jail.limits.locked_memory = spec.limits.locked_memory;
+  jail.realtime_priority = static_cast<int>(spec.realtime_priority);
   jail.startup_filter = filters.startup;
   return jail;
 }
@@ -104,14 +105,6 @@ absl::StatusOr<SpawnedChild> SpawnDevice(const LaunchSpec& spec,
   ASSIGN_OR_RETURN(SpawnedChild child, Start(jail, group));
   child.store_channel = std::move(to_store.first);
   child.control = std::move(to_launcher.first);
-  if (spec.realtime_priority != 0) {
-    const absl::Status realtime =
-        MakeRealtime(child.pid, static_cast<int>(spec.realtime_priority));
-    if (!realtime.ok()) {
-      child.degraded.push_back(
-          absl::StrCat("degraded: real-time priority: ", realtime.message()));
-    }
-  }
   return child;
 }
 

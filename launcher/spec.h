@@ -84,7 +84,8 @@ struct LaunchSpec {
   // that cannot be confined; reported as degraded.
   bool confined = true;
   bool standby = true;
-  // SCHED_FIFO priority of the children's processes, 1 to 49; 0: normal.
+  // SCHED_FIFO priority of the children, 1 to 49; the store then runs above
+  // them. 0: normal.
   uint32_t realtime_priority = 0;
   RestartLimits restart;
 };

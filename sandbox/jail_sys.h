@@ -21,6 +21,7 @@
 //     net ipc uts cgroup) ----------> signals to default, setsid
 //   write gid_map, uid_map            wait
 //   write its pid to the cgroups
+//   scheduling
 //   "go" -------------------------->  SELinux exec context
 //                                     descriptors: all close-on-exec, then
 //                                       the table under its numbers
@@ -91,6 +92,12 @@ struct JailSpec {
   // An allow-all filter with a listener comes first; its EPOLLHUP is the death
   // fence.
   bool want_listener = true;
+  // SCHED_FIFO at this priority, 1 to 99, from the first instruction of the
+  // program on, so for every thread that it ever starts. Reported as degraded
+  // when the machine refuses. 0: the normal policy, with the shortest time
+  // slice that Linux 6.12 and later give: it runs at once when it is woken,
+  // and gets no more of the processor for it.
+  int realtime_priority = 0;
   // Context for SELinux, empty: none. Ignored, and reported as degraded, when
   // the kernel has no SELinux.
   std::string selinux_context;

@@ -1,8 +1,9 @@
 // core_ctl: speaks with holdfastd's core for the Python harness. Reads commands
 // from standard input, one a line, and answers each with one line of JSON:
 //
-//   run NAME BINARY SOCKET IMAGE POLICY ARGUMENT...
-//                   IMAGE and POLICY "-": none; IMAGE PATH[,ro][,block]
+//   run NAME BINARY SOCKET IMAGE POLICY PRIORITY ARGUMENT...
+//                   IMAGE and POLICY "-": none; IMAGE PATH[,ro][,block];
+//                   PRIORITY: of SCHED_FIFO, 0: normal
 //   status NAME
 //   events SINCE      waits until there is one after number SINCE
 //   stop NAME
@@ -99,7 +100,7 @@ absl::StatusOr<ResourceSpec> Image(const std::string& word) {
 }
 
 absl::StatusOr<std::string> Run(CoreClient& client, const Words& words) {
-  if (words.size() < 6) return absl::InvalidArgumentError("run: too short");
+  if (words.size() < 7) return absl::InvalidArgumentError("run: too short");
   LaunchSpec spec;
   spec.name = words[1];
   spec.binary = words[2];
@@ -109,7 +110,10 @@ absl::StatusOr<std::string> Run(CoreClient& client, const Words& words) {
     spec.resources.push_back(image);
   }
   if (words[5] != "-") spec.policy = words[5];
-  spec.args.assign(words.begin() + 6, words.end());
+  if (!absl::SimpleAtoi(words[6], &spec.realtime_priority)) {
+    return absl::InvalidArgumentError("run: the priority is no number");
+  }
+  spec.args.assign(words.begin() + 7, words.end());
   // The harness kills far more often than anything that is healthy dies.
   spec.restart.budget = 0;
   spec.restart.backoff_base = absl::ZeroDuration();

@@ -167,9 +167,10 @@ class HoldfastDevice(Device):
     # Whether holdfast-api runs beside it.
     api = False
 
-    def __init__(self, image, options=()):
+    def __init__(self, image, options=(), realtime_priority=0):
         super().__init__(image)
         self._options = options
+        self._realtime_priority = realtime_priority
         self.daemon = holdfastd.Holdfastd(
             self._directory.name,
             [os.path.dirname(image)] if image else [],
@@ -178,7 +179,8 @@ class HoldfastDevice(Device):
     def start(self):
         self.daemon.start([self.program, self.policy])
         self.daemon.run(self.instance, self.program, self.socket,
-                        self.image or "-", self.policy, self._options)
+                        self.image or "-", self.policy, self._options,
+                        self._realtime_priority)
         self.wait_whole()
 
     def stop(self):
@@ -189,6 +191,11 @@ class HoldfastDevice(Device):
 
     def wait_whole(self):
         return self.daemon.wait_whole(self.instance)
+
+    def wait_free(self):
+        """Waits until the end of the VMM before was noticed."""
+        processes.wait_for(lambda: not self.status()["connected"],
+                           START_SECONDS, "an instance without a VMM")
 
     def kill(self):
         return self.daemon.kill_active(self.instance)

@@ -43,6 +43,9 @@ class Holdfastd:
     runs holdfast-api as well.
     """
 
+    # What it is started by: words before its own command.
+    prefix = ()
+
     def __init__(self, directory, resource_directories, log, api=False):
         self.directory = directory
         self._resources = resource_directories
@@ -63,6 +66,7 @@ class Holdfastd:
         # The store and the children are users of their own.
         os.chmod(self.directory, 0o755)
         command = [
+            *self.prefix,
             parts.built("launcher/holdfastd"),
             "--run-dir=" + self.directory,
             "--store=" + _real("statestore/store/holdfast-store"),
@@ -155,10 +159,11 @@ class Holdfastd:
                     raise
                 time.sleep(0.02)
 
-    def run(self, name, program, socket, image, policy, options=()):
+    def run(self, name, program, socket, image, policy, options=(),
+            realtime_priority=0):
         """Starts an instance; raises with the core's words."""
         return self.ask("run", name, _real(program), socket, image,
-                        _real(policy), *options)
+                        _real(policy), str(realtime_priority), *options)
 
     def status(self, name):
         return self.ask_again("status", name)

@@ -31,6 +31,11 @@
 ABSL_FLAG(std::string, library, "",
           "path of libblkio.so.1; otherwise of BLKIO_LIBRARY");
 ABSL_FLAG(std::string, socket, "", "of the back-end");
+ABSL_FLAG(uint32_t, memory_mib, 0,
+          "have so much guest memory, all of it touched");
+ABSL_FLAG(uint32_t, pause_us, 0,
+          "sleep so long after completions: a client that never sleeps leaves "
+          "no processor to others at a real-time priority");
 ABSL_FLAG(uint32_t, gaps, 10000, "list at most this many pauses, the longest");
 ABSL_FLAG(bool, json, false, "print nothing but the line of JSON");
 
@@ -51,6 +56,8 @@ absl::StatusOr<std::unique_ptr<BlkioQueue>> OpenQueue() {
   options.socket = absl::GetFlag(FLAGS_socket);
   options.depth = absl::GetFlag(FLAGS_depth);
   options.max_request_bytes = load::MaxRequestBytes();
+  options.memory_bytes = size_t{absl::GetFlag(FLAGS_memory_mib)} << 20;
+  options.pause_us = absl::GetFlag(FLAGS_pause_us);
   return BlkioQueue::Open(api, options);
 }
 

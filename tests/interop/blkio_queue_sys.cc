@@ -1,5 +1,8 @@
 #include "tests/interop/blkio_queue_sys.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <cerrno>
 #include <ctime>
 
@@ -51,8 +54,10 @@ absl::Status BlkioQueue::Connect() {
   uint64_t alignment = 0;
   RETURN_IF_ERROR(Check(
       api_.get_uint64(device_, "mem-region-alignment", &alignment), "memory"));
-  // The driver reaches only memory that was given to it.
-  const size_t needed = options_.depth * options_.max_request_bytes;
+  // The driver reaches only memory that was given to it: a memfd, which it
+  // shares with the back-end.
+  const size_t needed = std::max(options_.depth * options_.max_request_bytes,
+                                 options_.memory_bytes);
   BlkioMemoryRegion region;
   RETURN_IF_ERROR(Check(
       api_.alloc_mem_region(device_, &region,
@@ -61,13 +66,16 @@ absl::Status BlkioQueue::Connect() {
   RETURN_IF_ERROR(
       Check(api_.map_mem_region(device_, &region), "map_mem_region"));
   memory_ = static_cast<uint8_t*>(region.address);
+  stride_ = needed / options_.depth / load::kBlockSize * load::kBlockSize;
+  for (size_t at = 0; at < options_.memory_bytes; at += load::kBlockSize) {
+    memory_[at] = 1;
+  }
   queue_ = api_.get_queue(device_, 0);
   return absl::OkStatus();
 }
 
 absl::Span<uint8_t> BlkioQueue::buffer(uint32_t slot) {
-  return {memory_ + slot * options_.max_request_bytes,
-          options_.max_request_bytes};
+  return {memory_ + slot * stride_, options_.max_request_bytes};
 }
 
 void BlkioQueue::Add(uint32_t slot, const load::LoadRequest& request) {
@@ -98,6 +106,7 @@ absl::StatusOr<std::vector<BlkioQueue::Completion>> BlkioQueue::Wait(
     completions.push_back(
         {SlotOf(completions_[i].user_data), completions_[i].result == 0});
   }
+  if (options_.pause_us > 0) usleep(options_.pause_us);
   return completions;
 }
 

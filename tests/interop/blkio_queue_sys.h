@@ -23,7 +23,10 @@ class BlkioQueue final : public load::IoQueue {
     std::string socket;
     uint32_t depth = 1;
     size_t max_request_bytes = load::kBlockSize;
-    int queue_size = 256;  // Descriptors of the virtqueue.
+    // Guest memory, all of it touched; the buffers lie far apart in it.
+    size_t memory_bytes = 0;  // At least what the buffers need.
+    uint32_t pause_us = 0;    // Slept after each Wait that found something.
+    int queue_size = 256;     // Descriptors of the virtqueue.
   };
 
   // Connects and starts. INTERNAL with the library's words if it refuses.
@@ -55,6 +58,7 @@ class BlkioQueue final : public load::IoQueue {
   blkio* device_ = nullptr;
   blkioq* queue_ = nullptr;
   uint8_t* memory_ = nullptr;  // Of all buffers; the library owns it.
+  size_t stride_ = 0;          // From one buffer to the next.
   uint64_t size_ = 0;
   std::vector<BlkioCompletion> completions_;
 };
