@@ -36,8 +36,8 @@ static_assert(sizeof(PidfdInfo) == 64);  // PIDFD_INFO_SIZE_VER0
 constexpr uint64_t kPidfdInfoExit = 1 << 3;
 constexpr unsigned long kPidfdGetInfo = _IOWR(0xFF, 11, PidfdInfo);
 
-// Not the idle class: the tear-down takes locks that the living need, and an
-// idle thread that holds one may wait for a second on a busy machine.
+// Behind the living, but not in the idle class: the tear-down takes locks that
+// they may need, and on a busy machine an idle thread hardly runs.
 constexpr int kNiceOfTheDying = 10;
 
 std::vector<int> NumbersIn(const std::string& directory) {
