@@ -64,6 +64,7 @@ class Device {
       if (event.fd.valid()) note.token = ReadToken(event.fd);
       if (event.slot == kSlotConnection) connection_ = event.connection;
       held_[event.slot] = std::move(event.fd);
+      if (progress_ != nullptr && progress_->silent_forwards) return;
     } else if (event.kind == ChildEvent::Kind::kForwardDone) {
       channel_.Ready().IgnoreError();
     } else if (event.kind == ChildEvent::Kind::kPromote) {
