@@ -17,10 +17,16 @@ mount -t tmpfs tmpfs /run
 bazel() { echo "bazel $*"; }
 """
 BETWEEN = """
+launcher=$!
 for try in $(seq 200); do
   ! bazel-bin/launcher/cli/holdfast list >/dev/null 2>&1 || break
   sleep 0.02
 done
+"""
+# An ordered end, which leaves no control group behind.
+AFTER = """
+kill $launcher
+wait $launcher
 """
 
 
@@ -34,7 +40,7 @@ def script(terminals):
     first, second = terminals
     following = re.compile(r"^(\S+ events --follow)$", re.M)
     return (PREAMBLE + first.rstrip("\n") + " >holdfastd.log 2>&1 &\n" + BETWEEN
-            + following.sub(r"timeout 2 \1 || [ $? = 124 ]", second))
+            + following.sub(r"timeout 2 \1 || [ $? = 124 ]", second) + AFTER)
 
 
 class Readme(unittest.TestCase):
