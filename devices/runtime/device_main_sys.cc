@@ -27,8 +27,6 @@ namespace {
 
 constexpr int kExitError = 1;
 constexpr int kExitUsage = 2;
-// How long a socket that holds a part of a message is left alone.
-constexpr timespec kStallPause = {0, 1'000'000};
 // Between two slices of a standby's preparations: it must be rested when it is
 // promoted, or the scheduler lets others go first, and it must not keep the
 // processor from the guest.
@@ -106,7 +104,9 @@ class Managed {
       // A standby that has nothing else to do gets its page tables ready.
       const bool touch = !process_.active() && process_.TouchSome();
       const bool stalled = process_.active() && process_.stalled();
-      Wait(fds, touch ? &kTouchPause : stalled ? &kStallPause : nullptr);
+      Wait(fds, touch     ? &kTouchPause
+                : stalled ? &DeviceProcess::kStallPause
+                          : nullptr);
       config_changed_ = (fds[2].revents & POLLIN) != 0;
     }
   }

@@ -1,6 +1,8 @@
 #ifndef HOLDFAST_DEVICES_RUNTIME_DEVICE_PROCESS_SYS_H_
 #define HOLDFAST_DEVICES_RUNTIME_DEVICE_PROCESS_SYS_H_
 
+#include <time.h>
+
 #include <atomic>
 #include <map>
 #include <memory>
@@ -70,8 +72,9 @@ class DeviceProcess final : private VirtioContext {
   // Handles what the VMM sent, if anything.
   absl::Status Serve();
   // Whether Serve would only find what it has seen: part of a message. Then
-  // the socket is to be looked at again after a moment, not at once.
+  // the socket is to be looked at again after kStallPause, not at once.
   bool stalled() const { return stalled_; }
+  static constexpr timespec kStallPause = {0, 1'000'000};
 
   // Becomes readable when the device wants its configuration change told: then
   // call TellConfigChange.

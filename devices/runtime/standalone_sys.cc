@@ -18,9 +18,6 @@
 namespace holdfast {
 namespace {
 
-// How long a socket that holds a part of a message is left alone.
-constexpr timespec kStallPause = {0, 1'000'000};
-
 // -1: `fd` has no such option.
 int SocketOption(int fd, int option) {
   int value = -1;
@@ -101,8 +98,8 @@ absl::Status ServeConnections(UniqueFd socket, DeviceProcess& process) {
                                             : connection.get();
     std::array<pollfd, 2> fds = {
         {{awaited, POLLIN, 0}, {process.config_event().get(), POLLIN, 0}}};
-    (void)!ppoll(fds.data(), fds.size(), stalled ? &kStallPause : nullptr,
-                 nullptr);
+    (void)!ppoll(fds.data(), fds.size(),
+                 stalled ? &DeviceProcess::kStallPause : nullptr, nullptr);
     if ((fds[1].revents & POLLIN) != 0) process.TellConfigChange();
     if (!connection.valid() && (fds[0].revents & POLLIN) != 0) {
       UniqueFd accepted(accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
