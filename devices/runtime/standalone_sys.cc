@@ -5,11 +5,11 @@
 #include <sys/socket.h>
 
 #include <array>
-#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
+#include "base/image_lock_sys.h"
 #include "base/log.h"
 #include "base/shm_sys.h"
 #include "base/status_macros.h"
@@ -43,22 +43,6 @@ absl::StatusOr<UniqueFd> TakeSocket(const CommandLine& line) {
                                    socket.status().message()));
 }
 
-// The lock that the launcher takes, too: whoever writes is alone. It belongs to
-// the open file and ends with it.
-absl::Status Lock(BorrowedFd fd, bool read_only, const std::string& argument) {
-  struct flock lock = {};
-  lock.l_type = read_only ? F_RDLCK : F_WRLCK;
-  lock.l_whence = SEEK_SET;
-  if (fcntl(fd.get(), F_OFD_SETLK, &lock) == 0) return absl::OkStatus();
-  if (errno != EAGAIN && errno != EACCES) {
-    return ErrnoStatus(absl::StrCat("locking ", argument));
-  }
-  return absl::UnavailableError(
-      absl::StrCat(argument,
-                   " is in use by another process: stop it, or make all its "
-                   "users read-only"));
-}
-
 absl::Status OpenResources(const CommandLine& line,
                            const std::vector<ResourceSpec>& resources,
                            DeviceProcess& process) {
@@ -73,7 +57,8 @@ absl::Status OpenResources(const CommandLine& line,
     UniqueFd fd(
         open(it->second.c_str(), (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
     if (!fd.valid()) return ErrnoStatus(absl::StrCat("opening ", argument));
-    RETURN_IF_ERROR(Lock(fd, read_only, argument));
+    RETURN_IF_ERROR(LockImage(
+        fd, argument, read_only ? ImageUse::kRead : ImageUse::kReadAndWrite));
     process.descriptors().Set(slot, std::move(fd));
     process.NameResource(resource.name, slot++);
   }

@@ -99,9 +99,32 @@ class Standalone(unittest.TestCase):
     def test_an_image_in_use_is_refused(self):
         self.serve()
         self.expect_mistake(
-            1, ["--image=" + self.image, "in use by another process"],
+            1, ["--image=" + self.image, "is in use by pid "],
             "--socket-path=" + os.path.join(self.directory, "2"),
             "--image=" + self.image)
+
+    def test_an_image_that_all_only_read_is_shared_with_a_launcher(self):
+        self.serve("--read-only")
+        with device.HoldfastDevice(self.image + ",ro") as launched:
+            self.assertTrue(launched.status()["active_pid"])
+            # Another one comes in beside them, but nobody who writes.
+            self.serve("--read-only")
+            self.expect_mistake(
+                1, ["--image=" + self.image, "is in use by pid "],
+                "--socket-path=" + os.path.join(self.directory, "2"),
+                "--image=" + self.image)
+            with self.assertRaisesRegex(RuntimeError, "is in use by pid"):
+                launched.daemon.run(
+                    "writer", launched.program, launched.socket + "2",
+                    self.image, launched.policy)
+
+    def test_an_image_that_a_launcher_writes_is_refused(self):
+        with device.HoldfastDevice(self.image):
+            for options in ([], ["--read-only"]):
+                self.expect_mistake(
+                    1, ["--image=" + self.image, "is in use by pid "],
+                    "--socket-path=" + os.path.join(self.directory, "2"),
+                    "--image=" + self.image, *options)
 
     def test_capabilities_are_qemus_json(self):
         done = self.run_program("--print-capabilities")
