@@ -46,7 +46,7 @@ class Wide final : public VirtioDevice {
 class DeviceSegmentTest : public ::testing::Test {
  protected:
   const DeviceClass class_ = DeviceClassOf<Wide>();
-  const CommandLine line_;
+  const CommandLine line_{};
   DeviceProcess process_{class_, Wide::Spec(), line_, "wide"};
 };
 
