@@ -11,15 +11,24 @@
 
 namespace holdfast {
 
+// What becomes of requests that a queue has taken and not yet answered when its
+// process dies. All but kTracked loses some.
+enum class InFlight {
+  kTracked,
+  // For negative controls: a queue that starts believes used->idx, as
+  // front-ends do that know of no in-flight table.
+  kForgotten,
+  // For measurements: the same, and there is no table, so nothing is recorded.
+  kUntracked,
+};
+
 // A device class with its type erased, so that the runtime is not a template.
 struct DeviceClass {
   std::vector<OptionSpec> options;
   absl::StatusOr<VirtioSpec> (*spec)(const DeviceOptions&);
   absl::StatusOr<std::unique_ptr<VirtioDevice>> (*make)(VirtioContext&);
-  // For negative controls: a queue that starts believes used->idx, as
-  // front-ends do that know of no in-flight table. Loses requests; never set
-  // it.
-  bool forget_in_flight = false;
+  // Never set it.
+  InFlight in_flight = InFlight::kTracked;
 };
 
 namespace internal {

@@ -169,7 +169,7 @@ absl::Status DeviceProcess::Build() {
   }
   host_ = std::make_unique<VhostUserHost>(
       MakeBackendInfo(), *device_, *segment_, descriptors_, *keeper_, runners_);
-  if (device_class_.forget_in_flight) host_->ForgetInFlight();
+  host_->SetInFlight(device_class_.in_flight);
   return absl::OkStatus();
 }
 

@@ -114,6 +114,28 @@ TEST_F(QueueDeathTest, ARequestThatCrashedTwiceIsPoisonedAndNoOther) {
   EXPECT_EQ(rig_.stats->poisoned, 1u);
 }
 
+// There is nowhere to write the blame to, and the process still ends in order.
+TEST_F(QueueDeathTest, WithoutATableACrashBlamesNobody) {
+  const pid_t test = getpid();
+  device_.handler = [&](uint8_t first, Request& request, Txn& txn) {
+    if (getpid() != test) raise(SIGSEGV);
+    txn.Complete(request, request.Write({&first, 1}));
+    return absl::OkStatus();
+  };
+  rig_.tracked = false;
+  rig_.Post('X');
+  for (int death = 0; death < 3; ++death) {
+    const int status = Victim(rig_, device_).Reap();
+    ASSERT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), kCrashExitBase + SIGSEGV);
+  }
+  const auto runner = rig_.Runner(device_);
+  ASSERT_OK(rig_.Start(*runner));
+  EXPECT_THAT(rig_.Answers(1), ElementsAre("X"));
+  runner->Stop();
+  EXPECT_EQ(rig_.stats->poisoned, 0u);
+}
+
 // The control: what blames is the handler.
 TEST_F(QueueDeathTest, WithoutTheCrashHandlerNobodyIsBlamed) {
   const pid_t test = getpid();

@@ -68,7 +68,8 @@ class QueueRunner::Worker final : public CrashObserver {
   ~Worker() override { thread_.join(); }
 
   void OnCrash(int) override {
-    if (serving_) runner_.ring_->table()->MarkStarted(head_);
+    SplitRing::Table* const table = runner_.ring_->table();
+    if (serving_ && table != nullptr) table->MarkStarted(head_);
   }
 
  private:
@@ -191,6 +192,12 @@ uint16_t QueueRunner::Stop() {
   return ring_.has_value() ? ring_->next_avail() : 0;
 }
 
+// 0, which no record has, if nothing is tracked.
+uint64_t QueueRunner::CounterOf(uint16_t head) {
+  const SplitRing::Table* const table = ring_->table();
+  return table != nullptr ? table->counter(head) : 0;
+}
+
 QueueRunner::Found QueueRunner::TakeLocked(Work* work) {
   if (resubmitted_ < resubmit_.size()) {
     *work = resubmit_[resubmitted_++];
@@ -199,7 +206,7 @@ QueueRunner::Found QueueRunner::TakeLocked(Work* work) {
   const Popped popped = ring_->Pop();
   switch (popped.result) {
     case PopResult::kRequest:
-      *work = {popped.head, ring_->table()->counter(popped.head), false};
+      *work = {popped.head, CounterOf(popped.head), false};
       return Found::kRequest;
     case PopResult::kBroken:
       if (stats_.broken < kLogged) {

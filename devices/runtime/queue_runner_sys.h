@@ -31,7 +31,9 @@ namespace holdfast {
 class QueueRunner {
  public:
   struct Config {
-    SplitRing ring;              // Recover() has not been called.
+    // Recover() has not been called. Without an in-flight table, what was in
+    // flight and what it did to the state are lost with the process.
+    SplitRing ring;
     StateBank* state = nullptr;  // May be shared by queues; outlives Stop.
     BorrowedFd kick{-1};
     BorrowedFd call{-1};  // May be invalid: the driver polls.
@@ -72,6 +74,7 @@ class QueueRunner {
   };
 
   std::unique_lock<std::mutex> LockAgainstFullCall();
+  uint64_t CounterOf(uint16_t head);
   Found TakeLocked(Work* work);
   void WaitForKickLocked(std::unique_lock<std::mutex>& lock);
   void PublishLocked(uint16_t head, size_t written);

@@ -196,6 +196,24 @@ TEST_F(QueueRunnerTest, ServesSixteenQueuesAtOnce) {
   EXPECT_EQ(served, kQueues * kRequests);
 }
 
+// As it is measured against.
+TEST_F(QueueRunnerTest, WithoutATableServesAndLeavesNoRecord) {
+  CountRequests();
+  rig_.tracked = false;
+  auto runner = rig_.Runner(device_, /*workers=*/2);
+  ASSERT_OK(rig_.Start(*runner));
+  for (char first : {'a', 'b', 'c'}) rig_.Post(first);
+  rig_.Kick();
+  EXPECT_EQ(rig_.Answers(3).size(), 3u);
+  EXPECT_EQ(runner->Stop(), 3);
+  runner.reset();
+  EXPECT_EQ(rig_.Requests(), 3u);
+  EXPECT_EQ(rig_.Bank().completion(0).counter, 0u);
+  // Another one that had a table would find a queue without history.
+  rig_.tracked = true;
+  EXPECT_THAT(*rig_.Ring().Recover(3), IsEmpty());
+}
+
 // ---- Stopping and going on ----
 
 TEST_F(QueueRunnerTest, StopWaitsForWhatIsInFlight) {

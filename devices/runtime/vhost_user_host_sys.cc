@@ -379,10 +379,12 @@ absl::StatusOr<QueueRunner::Config> VhostUserHost::ConfigOf(
     const SessionState& session, uint16_t queue) {
   const QueueState& state = session.queues[queue];
   ASSIGN_OR_RETURN(const SplitRingConfig ring_config, RingOf(session, queue));
-  ASSIGN_OR_RETURN(InflightTable table, TableOf(session, queue));
+  ASSIGN_OR_RETURN(absl::optional<InflightTable> table,
+                   TableOf(session, queue));
   uint16_t base = static_cast<uint16_t>(state.base);
-  if (forget_in_flight_) {
-    table.Forget();
+  if (in_flight_ != InFlight::kTracked) {
+    table->Forget();
+    if (in_flight_ == InFlight::kUntracked) table.reset();
     std::memcpy(&base, ring_config.used + offsetof(vring::Used, idx),
                 sizeof(base));
   }

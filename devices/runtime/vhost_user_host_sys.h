@@ -15,6 +15,7 @@
 #include "devices/bus/virtio_device.h"
 #include "devices/runtime/config_notice.h"
 #include "devices/runtime/descriptors.h"
+#include "devices/runtime/device_class.h"
 #include "devices/runtime/memory_map_sys.h"
 #include "devices/runtime/queue_runner_sys.h"
 #include "devices/vhost_user/session.h"
@@ -58,8 +59,8 @@ class VhostUserHost final : public LaneHandler,
   // has been told.
   absl::StatusOr<Served> Serve(Lane& lane);
 
-  // DeviceClass::forget_in_flight.
-  void ForgetInFlight() { forget_in_flight_ = true; }
+  // DeviceClass::in_flight.
+  void SetInFlight(InFlight in_flight) { in_flight_ = in_flight; }
 
   // Stops all queues; requests in flight are answered.
   void StopQueues();
@@ -133,7 +134,7 @@ class VhostUserHost final : public LaneHandler,
   StateBank* state_ = nullptr;  // Since Resume.
   int reply_fd_ = -1;
   int refusals_ = 0;  // Logged, of this connection.
-  bool forget_in_flight_ = false;
+  InFlight in_flight_ = InFlight::kTracked;
 };
 
 }  // namespace holdfast

@@ -6,6 +6,6 @@
 int main(int argc, char** argv) {
   holdfast::DeviceClass device_class =
       holdfast::DeviceClassOf<holdfast::virtio_blk::VirtioBlk>();
-  device_class.forget_in_flight = true;
+  device_class.in_flight = holdfast::InFlight::kForgotten;
   return holdfast::DeviceMain(argc, argv, device_class);
 }

@@ -84,8 +84,9 @@ class QueueRig {
     return *bank_;
   }
   SplitRing Ring() {
-    return *SplitRing::Create(driver_->config(), &driver_->memory(),
-                              *InflightTable::Attach(inflight_, kRingSize));
+    absl::optional<InflightTable> table;
+    if (tracked) table = *InflightTable::Attach(inflight_, kRingSize);
+    return *SplitRing::Create(driver_->config(), &driver_->memory(), table);
   }
   std::unique_ptr<QueueRunner> Runner(VirtioDevice& device,
                                       uint16_t workers = 1) {
@@ -131,6 +132,7 @@ class QueueRig {
   UniqueFd kick;
   UniqueFd call;
   QueueStats* stats;
+  bool tracked = true;  // Whether rings have an in-flight table.
 
  private:
   const uint16_t queue_;

@@ -39,6 +39,6 @@ class Unordered final : public holdfast::VirtioDevice {
 
 int main(int argc, char** argv) {
   holdfast::DeviceClass device_class = holdfast::DeviceClassOf<Unordered>();
-  device_class.forget_in_flight = true;
+  device_class.in_flight = holdfast::InFlight::kForgotten;
   return holdfast::DeviceMain(argc, argv, device_class);
 }
