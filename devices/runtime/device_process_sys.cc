@@ -195,11 +195,11 @@ absl::Status DeviceProcess::Promote(uint64_t epoch) {
       state_, StateBank::Attach(segment_->section(SectionType::kState), epoch));
   ASSIGN_OR_RETURN(lane_, Lane::Attach(segment_->section(SectionType::kLane),
                                        VhostUserHost::Sizes(), epoch));
-  RETURN_IF_ERROR(host_->Resume(*lane_, *state_));
-  RETURN_IF_ERROR(Serve());
-  // A standby is not told of changes, and may have looked long ago.
+  // A standby is not told of changes, and may have looked long ago; the driver
+  // may know of them. So before the first request, and the first answer.
   device_->OnResourceChanged();
-  return absl::OkStatus();
+  RETURN_IF_ERROR(host_->Resume(*lane_, *state_));
+  return Serve();
 }
 
 absl::Status DeviceProcess::Serve() {

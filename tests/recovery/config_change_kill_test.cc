@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "base/shm_sys.h"
 #include "base/testing/matchers.h"
@@ -18,6 +20,7 @@
 #include "devices/runtime/config_notice.h"
 #include "devices/testing/managed_device_sys.h"
 #include "devices/vhost_user/testing/front_end.h"
+#include "devices/vhost_user/testing/message_builder.h"
 #include "gtest/gtest.h"
 #include "statestore/segment.h"
 
@@ -48,6 +51,11 @@ class ConfigChange : public ::testing::Test {
     vmm_ = *std::move(vmm);
     ASSERT_OK(vmm_->Start());
     EXPECT_FALSE(IsTold());
+  }
+
+  void StartDisk() {
+    Start("devices/virtio_blk/holdfast-virtio-blk",
+          "devices/virtio_blk/virtio_blk.policy", "image");
   }
 
   void Grow(uint64_t size) {
@@ -148,9 +156,55 @@ TEST_F(GrowingDevice, AStandbyLooksAgain) {
   EXPECT_EQ(Config(), size_);
 }
 
+// The driver has been told, and uses the new part at once. The standby was
+// parked before: it looks again before it serves the first message, and before
+// it executes the first request.
+TEST_F(ConfigChange, NobodyServesWithTheSizeOfBefore) {
+  StartDisk();
+  const uint64_t old_sectors = size_ / kSector;
+  Grow(size_ * 2);
+  SayThatItHasGrown();
+  ExpectTold();
+  ASSERT_EQ(Config(), 2 * old_sectors);
+
+  // Stands still, so that both wait for the successor.
+  siginfo_t info;
+  ASSERT_EQ(kill(device_->active_pid(), SIGSTOP), 0);
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(device_->active_pid()), &info,
+                   WSTOPPED | WNOWAIT),
+            0);
+  ASSERT_OK(vmm_->SendRaw(vhost_user::Message(
+      vhost_user::RequestType::kGetConfig,
+      vhost_user::ConfigPayload(0, 0, std::vector<uint8_t>(8)))));
+  std::vector<uint8_t> read(16);  // VIRTIO 1.2, 5.2.6: type, 0, sector.
+  std::memcpy(&read[8], &old_sectors, sizeof(old_sectors));
+  const auto request = vmm_->driver(0).Post({FrontEndBuffer::Readable(read),
+                                             FrontEndBuffer::Writable(kSector),
+                                             FrontEndBuffer::Writable(1)});
+  ASSERT_TRUE(request.has_value());
+  ASSERT_OK(vmm_->Kick(0));
+  ASSERT_OK(device_->Kill(SIGKILL));
+
+  const auto reply = vmm_->Receive();
+  ASSERT_OK(reply);
+  uint64_t sectors = 0;
+  ASSERT_EQ(reply->payload.size(),
+            sizeof(vhost_user::ConfigHeader) + sizeof(sectors));
+  std::memcpy(&sectors,
+              reply->payload.data() + sizeof(vhost_user::ConfigHeader),
+              sizeof(sectors));
+  EXPECT_EQ(sectors, 2 * old_sectors);
+  std::vector<FrontEnd::Answer> answers;
+  while (answers.empty()) {
+    ASSERT_OK(vmm_->WaitForCall(0));
+    answers = vmm_->driver(0).Collect();
+  }
+  ASSERT_EQ(answers[0].data.size(), kSector + 1);
+  EXPECT_EQ(answers[0].data.back(), 0) << "VIRTIO_BLK_S_OK";
+}
+
 TEST_F(ConfigChange, ReachesTheGuestOverKillsAtRandom) {
-  Start("devices/virtio_blk/holdfast-virtio-blk",
-        "devices/virtio_blk/virtio_blk.policy", "image");
+  StartDisk();
   const char* const scale = getenv("HOLDFAST_KILLS");
   const int rounds = scale != nullptr ? atoi(scale) : 40;
   std::mt19937 random(1);
