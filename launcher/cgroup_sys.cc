@@ -8,8 +8,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <set>
 #include <utility>
@@ -18,15 +16,10 @@
 #include "base/errno_status.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "base/text_file_sys.h"
 
 namespace holdfast::launcher {
 namespace {
-
-std::string ReadText(const std::string& path) {
-  std::ifstream file(path);
-  return std::string((std::istreambuf_iterator<char>(file)),
-                     std::istreambuf_iterator<char>());
-}
 
 absl::Status WriteText(const std::string& path, const std::string& text) {
   const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
@@ -46,7 +39,7 @@ absl::Status MakeDirectory(const std::string& path) {
 }
 
 std::vector<int> ProcessesOf(const std::string& group) {
-  return ParseProcesses(ReadText(group + "/cgroup.procs"));
+  return ParseProcesses(ReadTextFile(group + "/cgroup.procs"));
 }
 
 // Kills everybody in `group` but this process; whom.
@@ -72,7 +65,7 @@ std::vector<std::string> GroupsBelow(const std::string& directory) {
 absl::Status Delegate(const std::string& directory,
                       const std::vector<Controller>& controllers) {
   const std::string file = directory + "/cgroup.subtree_control";
-  const std::vector<Controller> there = ParseControllers(ReadText(file));
+  const std::vector<Controller> there = ParseControllers(ReadTextFile(file));
   absl::Status first_error;
   for (Controller controller : controllers) {
     if (std::find(there.begin(), there.end(), controller) != there.end()) {
@@ -109,8 +102,8 @@ absl::StatusOr<bool> DelegateHome(const CgroupHome& home,
 // ---- CgroupTree ----
 
 CgroupTree CgroupTree::Create(const std::string& name) {
-  return CreateIn(FindCgroupHomes(ReadText("/proc/self/mountinfo"),
-                                  ReadText("/proc/self/cgroup")),
+  return CreateIn(FindCgroupHomes(ReadTextFile("/proc/self/mountinfo"),
+                                  ReadTextFile("/proc/self/cgroup")),
                   name);
 }
 
@@ -120,8 +113,8 @@ CgroupTree CgroupTree::CreateIn(std::vector<CgroupHome> homes,
   tree.why_none_ = "no hierarchy with memory, pids or cpu is mounted";
   for (CgroupHome& home : homes) {
     if (home.unified) {
-      home.controllers =
-          ParseControllers(ReadText(home.directory + "/cgroup.controllers"));
+      home.controllers = ParseControllers(
+          ReadTextFile(home.directory + "/cgroup.controllers"));
       if (home.controllers.empty()) continue;
       const absl::StatusOr<bool> moved = DelegateHome(home, home.controllers);
       if (!moved.ok()) {
@@ -249,7 +242,7 @@ Cgroup::Costs Cgroup::ReadCosts() const {
       const auto [file, word] = CounterOf(controller, place.unified);
       if (file.empty()) continue;
       const uint64_t count =
-          ParseCounter(ReadText(place.directory + "/" + file), word)
+          ParseCounter(ReadTextFile(place.directory + "/" + file), word)
               .value_or(0);
       if (controller == Controller::kMemory) costs.oom_kills = count;
       if (controller == Controller::kTasks) costs.forks_refused = count;

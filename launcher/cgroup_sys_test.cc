@@ -2,11 +2,11 @@
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
 
 #include "base/testing/matchers.h"
 #include "base/testing/temp_dir.h"
+#include "base/text_file_sys.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -18,12 +18,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-std::string ReadText(const std::string& path) {
-  std::ifstream file(path);
-  return std::string((std::istreambuf_iterator<char>(file)),
-                     std::istreambuf_iterator<char>());
-}
 
 // Directories in place of groups: they have no files but those of the test, so
 // this shows what is written where, and what is said where that fails.
@@ -40,7 +34,7 @@ class CgroupDirectories : public ::testing::Test {
     std::ofstream(dir_.File(name)) << text;
   }
   std::string Read(const std::string& name) const {
-    return ReadText(dir_.File(name));
+    return ReadTextFile(dir_.File(name));
   }
 
   testing::TempDir dir_;

@@ -11,7 +11,6 @@
 #include "base/errno_status.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "base/unix_socket_sys.h"
 #include "launcher/core_sys.h"
 #include "launcher/process_sys.h"
 #include "launcher/vmm_socket_sys.h"
@@ -187,10 +186,7 @@ absl::Status Core::RunSpec(LaunchSpec spec) {
     absl::StatusOr<std::string> path = sockets_->SocketPath(spec.socket_path);
     if (!path.ok()) return WithField("socket_path", path.status());
     spec.socket_path = *std::move(path);
-    ASSIGN_OR_RETURN(const SocketAccess access, AccessOf(spec));
-    absl::StatusOr<UniqueFd> listener = ListenAt(spec.socket_path, access);
-    if (!listener.ok()) return WithField("socket_path", listener.status());
-    parts.listener = *std::move(listener);
+    ASSIGN_OR_RETURN(parts.listener, MakeVmmSocket(spec));
   }
   const std::string socket_path = spec.socket_path;
   parts.spec = std::move(spec);

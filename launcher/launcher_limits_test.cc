@@ -6,11 +6,11 @@
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
 #include "base/testing/matchers.h"
+#include "base/text_file_sys.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "launcher/cgroup_plan.h"
@@ -27,12 +27,6 @@ using ::testing::IsSupersetOf;
 using ::testing::Not;
 using ::testing::UnorderedElementsAre;
 
-std::string ReadText(const std::string& path) {
-  std::ifstream file(path);
-  return std::string((std::istreambuf_iterator<char>(file)),
-                     std::istreambuf_iterator<char>());
-}
-
 class LauncherLimits : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -46,8 +40,9 @@ class LauncherLimits : public ::testing::Test {
     const std::string run_dir =
         std::filesystem::path(launcher_.File("x")).parent_path();
     std::vector<std::string> trees;
-    for (const CgroupHome& home : FindCgroupHomes(
-             ReadText("/proc/self/mountinfo"), ReadText("/proc/self/cgroup"))) {
+    for (const CgroupHome& home :
+         FindCgroupHomes(ReadTextFile("/proc/self/mountinfo"),
+                         ReadTextFile("/proc/self/cgroup"))) {
       const std::string tree = home.directory + "/" + CgroupNameOf(run_dir);
       if (std::filesystem::exists(tree)) trees.push_back(tree);
     }
@@ -59,7 +54,7 @@ class LauncherLimits : public ::testing::Test {
     std::vector<int> all;
     for (const std::string& tree : Trees()) {
       const std::string group = tree + "/" + instance + "/cgroup.procs";
-      for (int pid : ParseProcesses(ReadText(group))) all.push_back(pid);
+      for (int pid : ParseProcesses(ReadTextFile(group))) all.push_back(pid);
     }
     return all;
   }
@@ -142,7 +137,7 @@ TEST_F(LauncherLimits, RefusedForkIsTold) {
   EXPECT_THAT(limit->detail, HasSubstr("group_limits.tasks is 20: "));
   for (const std::string& tree : Trees()) {
     // Who is put into a group is not refused: the standby may be beyond it.
-    EXPECT_LE(ParseProcesses(ReadText(tree + "/disk0/cgroup.procs")).size(),
+    EXPECT_LE(ParseProcesses(ReadTextFile(tree + "/disk0/cgroup.procs")).size(),
               21u);
   }
 }
@@ -154,7 +149,7 @@ TEST_F(LauncherLimits, ProcessorTimeIsLimited) {
   std::vector<std::string> quotas;
   for (const std::string& tree : Trees()) {
     for (const char* file : {"cpu.cfs_quota_us", "cpu.max"}) {
-      const std::string text = ReadText(tree + "/disk0/" + file);
+      const std::string text = ReadTextFile(tree + "/disk0/" + file);
       if (!text.empty()) quotas.push_back(text.substr(0, 6));
     }
   }

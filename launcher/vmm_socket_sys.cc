@@ -1,12 +1,13 @@
 #include "launcher/vmm_socket_sys.h"
 
-#include <fstream>
-#include <iterator>
+#include <cstdint>
 #include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/text_file_sys.h"
+#include "base/unix_socket_sys.h"
 #include "launcher/account_names.h"
 
 namespace holdfast::launcher {
@@ -14,18 +15,14 @@ namespace {
 
 absl::StatusOr<uint32_t> Find(absl::string_view field, const char* file,
                               const std::string& name) {
-  std::ifstream in(file);
-  const std::string table((std::istreambuf_iterator<char>(in)),
-                          std::istreambuf_iterator<char>());
-  const std::optional<uint32_t> id = FindAccount(table, name);
+  const std::optional<uint32_t> id = FindAccount(ReadTextFile(file), name);
   if (id.has_value()) return *id;
   return absl::NotFoundError(absl::StrCat(field, ": '", name, "' is not in ",
                                           file,
                                           ": correct it, or give a number"));
 }
 
-}  // namespace
-
+// Its names are looked up in /etc/passwd and /etc/group.
 absl::StatusOr<SocketAccess> AccessOf(const LaunchSpec& spec) {
   SocketAccess access;
   if (!spec.socket_owner.empty()) {
@@ -41,9 +38,15 @@ absl::StatusOr<SocketAccess> AccessOf(const LaunchSpec& spec) {
   return access;
 }
 
+}  // namespace
+
 absl::StatusOr<UniqueFd> MakeVmmSocket(const LaunchSpec& spec) {
   ASSIGN_OR_RETURN(const SocketAccess access, AccessOf(spec));
-  return ListenAt(spec.socket_path, access);
+  absl::StatusOr<UniqueFd> listener = ListenAt(spec.socket_path, access);
+  if (listener.ok()) return listener;
+  return absl::Status(
+      listener.status().code(),
+      absl::StrCat("socket_path: ", listener.status().message()));
 }
 
 }  // namespace holdfast::launcher

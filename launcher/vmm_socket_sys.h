@@ -3,16 +3,14 @@
 
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
-#include "base/unix_socket_sys.h"
 #include "launcher/spec.h"
 
 namespace holdfast::launcher {
 
-// Who may connect to the socket of `spec`, its names looked up in /etc/passwd
-// and /etc/group. kNotFound begins with the field of the spec.
-absl::StatusOr<SocketAccess> AccessOf(const LaunchSpec& spec);
-
-// The socket that the VMM connects to. Precondition: `spec` has one.
+// The socket that the VMM connects to, open to the owner, the group and with
+// the mode that `spec` says; names are looked up in /etc/passwd and /etc/group.
+// Errors begin with the field of the spec: kNotFound for a name, and those of
+// ListenAt(). Precondition: `spec` has a socket path.
 absl::StatusOr<UniqueFd> MakeVmmSocket(const LaunchSpec& spec);
 
 }  // namespace holdfast::launcher
