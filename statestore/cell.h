@@ -87,6 +87,10 @@ class Cell {
   explicit Cell(absl::string_view name)
       : name_(name), offset_(SchemaBuilder::Declare(name, type())) {}
 
+  // The cell of a field that a framework has laid out in a schema by itself,
+  // `offset` bytes from the start of the fields. Device authors use BindState.
+  static Cell At(uint32_t offset) { return Cell("at", offset); }
+
   static constexpr FieldType type() { return internal::FieldTypeOf<T>::Get(); }
   static constexpr uint32_t size() { return sizeof(T); }
   absl::string_view name() const { return name_; }
@@ -95,6 +99,9 @@ class Cell {
   uint32_t offset() const { return offset_; }
 
  private:
+  Cell(absl::string_view name, uint32_t offset)
+      : name_(name), offset_(offset) {}
+
   absl::string_view name_;
   uint32_t offset_;
 };

@@ -28,7 +28,7 @@ absl::Status DmaWindows::Add(DmaWindow window) {
   const uint64_t first = ToInt(window.address);
   if (window.size == 0 || LastOf(window) < first) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("DMA window at %#x: %d bytes are empty or wrap around",
+        absl::StrFormat("DMA window at 0x%x: %d bytes are empty or wrap around",
                         first, window.size));
   }
   std::unique_lock<std::shared_mutex> lock(mutex_);
@@ -40,7 +40,7 @@ absl::Status DmaWindows::Add(DmaWindow window) {
   if (after != entries_.begin() &&
       LastOf(std::prev(after)->second->window) >= first) {
     return absl::AlreadyExistsError(
-        absl::StrFormat("DMA window at %#x overlaps the one at %#x", first,
+        absl::StrFormat("DMA window at 0x%x overlaps the one at 0x%x", first,
                         std::prev(after)->first));
   }
   auto entry = std::make_shared<Entry>();
@@ -54,13 +54,13 @@ absl::Status DmaWindows::Remove(GuestAddress address, uint64_t size) {
   const auto found = entries_.find(ToInt(address));
   if (found == entries_.end() || found->second->window.size != size) {
     return absl::NotFoundError(absl::StrFormat(
-        "no DMA window of %d bytes at %#x", size, ToInt(address)));
+        "no DMA window of %d bytes at 0x%x", size, ToInt(address)));
   }
   found->second->leaving = true;
   // Nobody can take it up any more, so the count only falls.
   if (found->second.use_count() > 1) {
     return absl::UnavailableError(
-        absl::StrFormat("DMA window at %#x is in use", ToInt(address)));
+        absl::StrFormat("DMA window at 0x%x is in use", ToInt(address)));
   }
   entries_.erase(found);
   return absl::OkStatus();
@@ -93,12 +93,12 @@ absl::StatusOr<DmaWindows::Piece> DmaWindows::Find(GuestAddress address,
       LastOf(std::prev(after)->second->window) < at ||
       std::prev(after)->second->leaving) {
     return absl::OutOfRangeError(
-        absl::StrFormat("DMA address %#x is in no window", at));
+        absl::StrFormat("DMA address 0x%x is in no window", at));
   }
   const std::shared_ptr<Entry>& entry = std::prev(after)->second;
   if (!Allows(entry->window.access, access)) {
     return absl::PermissionDeniedError(
-        absl::StrFormat("DMA window at %#x does not allow this access",
+        absl::StrFormat("DMA window at 0x%x does not allow this access",
                         ToInt(entry->window.address)));
   }
   const uint64_t offset = at - ToInt(entry->window.address);
@@ -110,13 +110,13 @@ absl::Status DmaWindows::CheckAll(GuestAddress address, uint64_t size,
                                   DmaAccess access) const {
   if (size != 0 && ToInt(address) + (size - 1) < ToInt(address)) {
     return absl::OutOfRangeError(absl::StrFormat(
-        "DMA range of %d bytes at %#x wraps around", size, ToInt(address)));
+        "DMA range of %d bytes at 0x%x wraps around", size, ToInt(address)));
   }
   while (size != 0) {
     ASSIGN_OR_RETURN(const Piece piece, Find(address, size, access));
     if (piece.entry->window.host == nullptr && messenger_ == nullptr) {
       return absl::UnavailableError(absl::StrFormat(
-          "DMA address %#x is not mapped, and the VMM cannot be asked",
+          "DMA address 0x%x is not mapped, and the VMM cannot be asked",
           ToInt(address)));
     }
     address = Plus(address, piece.size);
@@ -181,7 +181,7 @@ absl::StatusOr<DmaMapping> DmaWindows::Map(GuestAddress address, uint64_t size,
   ASSIGN_OR_RETURN(Piece piece, Find(address, size, access));
   if (piece.size < size || piece.entry->window.host == nullptr) {
     return absl::FailedPreconditionError(
-        absl::StrFormat("DMA range of %d bytes at %#x is not mapped in one "
+        absl::StrFormat("DMA range of %d bytes at 0x%x is not mapped in one "
                         "piece",
                         size, ToInt(address)));
   }
