@@ -17,6 +17,7 @@
 #include "devices/vhost_user/message.h"
 #include "statestore/inflight.h"
 #include "statestore/lane_peek.h"
+#include "statestore/queue_stats.h"
 #include "statestore/segment_sys.h"
 
 namespace holdfast {
@@ -161,11 +162,13 @@ absl::Status DeviceProcess::Build() {
   ASSIGN_OR_RETURN(device_, device_class_.make(*this));
   auto* stats = reinterpret_cast<QueueStats*>(
       segment_->section(SectionType::kStats).data());
-  static_assert(VirtioSpec::kMaxQueues * sizeof(QueueStats) <= kStatsSize);
+  auto* stamps = reinterpret_cast<QueueStamp*>(
+      segment_->section(SectionType::kStamps).data());
+  static_assert(VirtioSpec::kMaxQueues <= kMaxQueues);
   for (size_t i = 0; i < spec_.queues().size(); ++i) {
-    runners_.push_back(std::make_unique<QueueRunner>(static_cast<uint16_t>(i),
-                                                     spec_.queues()[i].workers,
-                                                     *device_, stats[i]));
+    runners_.push_back(std::make_unique<QueueRunner>(
+        static_cast<uint16_t>(i), spec_.queues()[i].workers, *device_, stats[i],
+        stamps[i]));
   }
   host_ = std::make_unique<VhostUserHost>(
       MakeBackendInfo(), *device_, *segment_, descriptors_, *keeper_, runners_);

@@ -23,16 +23,6 @@ using ::holdfast::testing::QueueRig;
 using ::holdfast::testing::ScriptedDevice;
 using ::testing::ElementsAre;
 
-class QueueDeathTest : public ::testing::Test {
- protected:
-  void TearDown() override {
-    EXPECT_THAT(rig_.driver().violations(), ::testing::IsEmpty());
-  }
-
-  QueueRig rig_;
-  ScriptedDevice device_;
-};
-
 // A process of its own that runs the queue until it dies.
 class Victim {
  public:
@@ -68,16 +58,33 @@ std::atomic<int>& SharedCounter() {
   return *counter;
 }
 
+class QueueDeathTest : public ::testing::Test {
+ protected:
+  void TearDown() override {
+    EXPECT_THAT(rig_.driver().violations(), ::testing::IsEmpty());
+  }
+
+  // Other processes keep what they execute until they are killed. Returns how
+  // many executions there were.
+  std::atomic<int>& AnswerInThisProcessOnly() {
+    std::atomic<int>& executions = SharedCounter();
+    executions = 0;
+    device_.handler = [&executions, test = getpid()](
+                          uint8_t first, Request& request, Txn& txn) {
+      ++executions;
+      while (getpid() != test) pause();
+      txn.Complete(request, request.Write({&first, 1}));
+      return absl::OkStatus();
+    };
+    return executions;
+  }
+
+  QueueRig rig_;
+  ScriptedDevice device_;
+};
+
 TEST_F(QueueDeathTest, KillsFromOutsideBlameNobody) {
-  std::atomic<int>& executions = SharedCounter();
-  executions = 0;
-  const pid_t test = getpid();
-  device_.handler = [&](uint8_t first, Request& request, Txn& txn) {
-    ++executions;
-    while (getpid() != test) pause();
-    txn.Complete(request, request.Write({&first, 1}));
-    return absl::OkStatus();
-  };
+  std::atomic<int>& executions = AnswerInThisProcessOnly();
   rig_.Post('a');
   for (int death = 1; death <= 4; ++death) {
     Victim victim(rig_, device_);
@@ -112,6 +119,26 @@ TEST_F(QueueDeathTest, ARequestThatCrashedTwiceIsPoisonedAndNoOther) {
   EXPECT_THAT(answers, ElementsAre("!?", "b"));
   runner->Stop();
   EXPECT_EQ(rig_.stats->poisoned, 1u);
+  EXPECT_EQ(rig_.stamp->poisoned_deaths, 2u);
+  EXPECT_GT(rig_.stamp->poisoned_ns, 0u);
+}
+
+TEST_F(QueueDeathTest, WhatADeadProcessLeftIsInFlightUntilItIsAnswered) {
+  std::atomic<int>& executions = AnswerInThisProcessOnly();
+  rig_.Post('a');
+  rig_.Post('b');
+  Victim victim(rig_, device_);
+  while (executions < 2) usleep(200);
+  EXPECT_EQ(rig_.stamp->in_flight, 2u);
+  EXPECT_EQ(rig_.stamp->progress_ns, 0u);
+  victim.Kill();
+  EXPECT_EQ(rig_.stamp->in_flight, 2u);
+  const auto runner = rig_.Runner(device_);
+  ASSERT_OK(rig_.Start(*runner));
+  rig_.Answers(2);
+  runner->Stop();
+  EXPECT_EQ(rig_.stamp->in_flight, 0u);
+  EXPECT_GT(rig_.stamp->progress_ns, 0u);
 }
 
 // There is nowhere to write the blame to, and the process still ends in order.

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/shared_access.h"
 #include "base/status_macros.h"
 #include "devices/runtime/crash_handler_sys.h"
 #include "devices/runtime/prefault.h"
@@ -87,10 +88,11 @@ class QueueRunner::Worker final : public CrashObserver {
 };
 
 QueueRunner::QueueRunner(uint16_t queue, uint16_t workers, VirtioDevice& device,
-                         QueueStats& stats)
+                         QueueStats& stats, QueueStamp& stamp)
     : queue_(queue),
       device_(device),
       stats_(stats),
+      stamp_(stamp),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       service_time_(2 * kWorthAFollower) {
   resubmit_.reserve(VirtioSpec::kMaxQueueSize);
@@ -124,11 +126,11 @@ absl::Status QueueRunner::Start(Config config) {
   resubmit_.clear();
   resubmitted_ = 0;
   for (const InflightRequest& request : left) {
-    resubmit_.push_back(
-        {request.head, request.counter, request.deaths >= kDeathsOfPoison});
+    resubmit_.push_back({request.head, request.counter, request.deaths});
   }
   Count(stats_.resubmitted, left.size());
   RETURN_IF_ERROR(ResolveRecordLocked());
+  StampInFlightLocked();
   ring_->DisableKicks();
   SignalLocked();
   running_ = true;
@@ -206,7 +208,7 @@ QueueRunner::Found QueueRunner::TakeLocked(Work* work) {
   const Popped popped = ring_->Pop();
   switch (popped.result) {
     case PopResult::kRequest:
-      *work = {popped.head, CounterOf(popped.head), false};
+      *work = {popped.head, CounterOf(popped.head), 0};
       return Found::kRequest;
     case PopResult::kBroken:
       if (stats_.broken < kLogged) {
@@ -239,6 +241,13 @@ void QueueRunner::SignalLocked() {
   if (!running_ && IsFull(call_)) return;
   Count(stats_.interrupts);
   Signal(call_);
+}
+
+// For those who watch from outside.
+void QueueRunner::StampInFlightLocked() {
+  const size_t waiting = resubmit_.size() - resubmitted_;
+  SharedAccess::Store(&stamp_.in_flight,
+                      static_cast<uint32_t>(waiting + busy_));
 }
 
 // The leader's wait. On return the lock is held again and nothing is assumed.
@@ -286,16 +295,21 @@ void QueueRunner::Worker::ServeLocked(const Work& work,
                                       std::unique_lock<std::mutex>& lock) {
   QueueRunner& r = runner_;
   ++r.busy_;
+  r.StampInFlightLocked();
   const bool call_in = r.waiting_ > 0 && r.service_time_ > kWorthAFollower;
   lock.unlock();
   if (call_in) r.work_.notify_one();
   const uint64_t begin = Now();
   const size_t written = Serve(work);
-  const uint64_t took = Now() - begin;
+  const uint64_t end = Now();
+  const uint64_t took = end - begin;
   lock.lock();
   r.service_time_ = std::max(took, r.service_time_ - r.service_time_ / 16);
   r.PublishLocked(work.head, written);
-  if (--r.busy_ == 0 && !r.running_) r.idle_.notify_all();
+  SharedAccess::Store(&r.stamp_.progress_ns, end);
+  --r.busy_;
+  r.StampInFlightLocked();
+  if (r.busy_ == 0 && !r.running_) r.idle_.notify_all();
 }
 
 size_t QueueRunner::Worker::Serve(const Work& work) {
@@ -321,8 +335,9 @@ size_t QueueRunner::Worker::Execute(const Work& work, Request& request) {
   QueueRunner& r = runner_;
   StateTxn state = r.state_->Begin();
   Txn txn(state);
-  if (work.poisoned) {
+  if (work.deaths >= kDeathsOfPoison) {
     Count(r.stats_.poisoned);
+    StampPoisoned(r.stamp_, work.head, work.deaths, Now());
     LogError("queue ", r.queue_, ": request ", work.head,
              " killed its executor twice and is answered with an error");
     r.device_.OnPoisoned(request, txn);

@@ -14,8 +14,8 @@
 #include "absl/types/optional.h"
 #include "base/unique_fd.h"
 #include "devices/bus/virtio_device.h"
-#include "devices/runtime/queue_stats.h"
 #include "devices/virtqueue/split_ring.h"
+#include "statestore/queue_stats.h"
 #include "statestore/transaction.h"
 
 namespace holdfast {
@@ -43,7 +43,7 @@ class QueueRunner {
 
   // All references outlive the runner.
   QueueRunner(uint16_t queue, uint16_t workers, VirtioDevice& device,
-              QueueStats& stats);
+              QueueStats& stats, QueueStamp& stamp);
   QueueRunner(const QueueRunner&) = delete;
   QueueRunner& operator=(const QueueRunner&) = delete;
   // Never runs in production: the process ends with its threads. For tests.
@@ -70,7 +70,7 @@ class QueueRunner {
   struct Work {
     uint16_t head = 0;
     uint64_t counter = 0;
-    bool poisoned = false;
+    uint16_t deaths = 0;  // Of processes that executed it.
   };
 
   std::unique_lock<std::mutex> LockAgainstFullCall();
@@ -80,10 +80,12 @@ class QueueRunner {
   void PublishLocked(uint16_t head, size_t written);
   absl::Status ResolveRecordLocked();
   void SignalLocked();
+  void StampInFlightLocked();
 
   const uint16_t queue_;
   VirtioDevice& device_;
   QueueStats& stats_;
+  QueueStamp& stamp_;
   UniqueFd wake_;  // Gets the leader out of its wait.
 
   std::mutex mutex_;

@@ -19,6 +19,7 @@
 #include "devices/virtqueue/testing/fake_driver.h"
 #include "gtest/gtest.h"
 #include "statestore/inflight.h"
+#include "statestore/queue_stats.h"
 #include "statestore/transaction.h"
 
 namespace holdfast::testing {
@@ -67,6 +68,7 @@ class QueueRig {
     driver_ = std::make_unique<FakeDriver>(
         options, absl::MakeSpan(shared_, kDriverMemory));
     stats = reinterpret_cast<QueueStats*>(shared_ + kDriverMemory);
+    stamp = reinterpret_cast<QueueStamp*>(stats + 1);
     inflight_ = {shared_ + kDriverMemory + 4096, InflightRegionSize(kRingSize)};
     state_ = {shared_ + kDriverMemory + 8192,
               StateSectionSize(schema_.size, queues)};
@@ -90,7 +92,8 @@ class QueueRig {
   }
   std::unique_ptr<QueueRunner> Runner(VirtioDevice& device,
                                       uint16_t workers = 1) {
-    return std::make_unique<QueueRunner>(queue_, workers, device, *stats);
+    return std::make_unique<QueueRunner>(queue_, workers, device, *stats,
+                                         *stamp);
   }
   absl::Status Start(QueueRunner& runner, StateBank& bank, uint16_t base = 0) {
     QueueRunner::Config config{Ring(), &bank};
@@ -132,6 +135,7 @@ class QueueRig {
   UniqueFd kick;
   UniqueFd call;
   QueueStats* stats;
+  QueueStamp* stamp;
   bool tracked = true;  // Whether rings have an in-flight table.
 
  private:
