@@ -374,7 +374,6 @@ absl::Span<uint8_t> MessageWriter::AppendSpace(size_t size) {
     return {};
   }
   const absl::Span<uint8_t> space = out_.subspan(size_, size);
-  if (size != 0) std::memset(space.data(), 0, size);
   size_ += size;
   return space;
 }

@@ -113,7 +113,8 @@ class MessageWriter {
     AppendBytes({reinterpret_cast<const uint8_t*>(&value), sizeof(value)});
   }
   void AppendBytes(absl::Span<const uint8_t> bytes);
-  // Appends `size` zeros, to be filled by the caller. Empty: no room for them.
+  // Appends `size` bytes as they are, to be filled by the caller. Empty: there
+  // is no room for them.
   absl::Span<uint8_t> AppendSpace(size_t size);
 
   // Writes the header and returns the size of the whole. kResourceExhausted: it

@@ -222,19 +222,6 @@ struct DmaAccess {
 };
 static_assert(sizeof(DmaAccess) == 16);
 
-// Indices of regions and interrupts of a PCI device, from <linux/vfio.h>.
-inline constexpr uint32_t kPciBar0Region = 0;
-inline constexpr uint32_t kPciRomRegion = 6;
-inline constexpr uint32_t kPciConfigRegion = 7;
-inline constexpr uint32_t kPciVgaRegion = 8;
-inline constexpr uint32_t kPciRegionCount = 9;
-inline constexpr uint32_t kPciIntxIrq = 0;
-inline constexpr uint32_t kPciMsiIrq = 1;
-inline constexpr uint32_t kPciMsixIrq = 2;
-inline constexpr uint32_t kPciErrIrq = 3;
-inline constexpr uint32_t kPciReqIrq = 4;
-inline constexpr uint32_t kPciIrqCount = 5;
-
 }  // namespace holdfast::vfio_user
 
 #endif  // HOLDFAST_DEVICES_VFIO_USER_MESSAGE_H_

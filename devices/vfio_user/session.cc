@@ -1,0 +1,260 @@
+#include "devices/vfio_user/session.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/status_macros.h"
+#include "devices/vfio_user/capabilities.h"
+#include "devices/vfio_user/turn.h"
+
+namespace holdfast::vfio_user {
+namespace {
+
+// What we speak; a reply has the smaller of the two ends' minors.
+constexpr uint16_t kMajor = 0;
+constexpr uint16_t kMinor = 2;
+
+constexpr size_t kMaxKinds = 32;  // Of regions and of interrupts.
+constexpr size_t kMaxRegionWindows = 8;
+
+absl::Status DecideVersion(Turn& turn) {
+  const Request& request = turn.request;
+  if (turn.next.negotiated != 0) return turn.Invalid("was negotiated already");
+  if (request.version.major != kMajor) {
+    return turn.Invalid("major ", request.version.major, ", only ", kMajor,
+                        " is spoken");
+  }
+  Capabilities client;
+  if (request.has_json) {
+    ASSIGN_OR_RETURN(client, ParseCapabilities(request.json));
+  }
+  SessionState& next = turn.next;
+  next.negotiated = 1;
+  next.minor = std::min(request.version.minor, kMinor);
+  next.max_message_fds =
+      std::min<uint32_t>(client.max_message_fds, kMaxMessageFds);
+  next.max_transfer = std::min(client.max_transfer, turn.serving.max_transfer);
+
+  Capabilities own;
+  own.max_message_fds = kMaxMessageFds;
+  own.max_transfer = turn.serving.max_transfer;
+  own.max_dma_maps = kMaxWindows;
+  own.write_multiple = turn.serving.write_multiple;
+  const std::string json = EncodeCapabilities(own);
+  turn.writer.Append(Version{kMajor, next.minor});
+  turn.writer.AppendBytes(
+      {reinterpret_cast<const uint8_t*>(json.c_str()), json.size() + 1});
+  return absl::OkStatus();
+}
+
+absl::Status DecideInfo(Turn& turn) {
+  DeviceInfo reply{};
+  reply.argsz = sizeof(reply);
+  reply.flags = kDeviceCanReset | (turn.device.is_pci() ? kDeviceIsPci : 0);
+  reply.region_count = static_cast<uint32_t>(turn.device.regions().size());
+  reply.irq_count = static_cast<uint32_t>(turn.device.irqs().size());
+  turn.writer.Append(reply);
+  return absl::OkStatus();
+}
+
+absl::Status DecideReset(Turn& turn) {
+  const absl::Status status = turn.environment.ResetDevice();
+  if (absl::IsAborted(status) || absl::IsDataLoss(status)) turn.fatal = status;
+  return status;
+}
+
+absl::Status DecideCommand(Turn& turn) {
+  const Command command = turn.request.command;
+  if (command == Command::kVersion) return DecideVersion(turn);
+  if (turn.next.negotiated == 0) {
+    return turn.Invalid("before the version was negotiated");
+  }
+  switch (command) {
+    case Command::kDmaMap:
+      return DecideDmaMap(turn);
+    case Command::kDmaUnmap:
+      return DecideDmaUnmap(turn);
+    case Command::kDeviceGetInfo:
+      return DecideInfo(turn);
+    case Command::kDeviceGetRegionInfo:
+      return DecideRegionInfo(turn);
+    case Command::kDeviceGetRegionIoFds:
+      return DecideRegionIoFds(turn);
+    case Command::kDeviceGetIrqInfo:
+      return DecideIrqInfo(turn);
+    case Command::kDeviceSetIrqs:
+      return DecideSetIrqs(turn);
+    case Command::kRegionRead:
+      return DecideRegionRead(turn);
+    case Command::kRegionWrite:
+      return DecideRegionWrite(turn);
+    case Command::kRegionWriteMulti:
+      if (!turn.serving.write_multiple) return turn.Invalid("is not offered");
+      return DecideSmallWrites(turn);
+    case Command::kDeviceReset:
+      return DecideReset(turn);
+    default:
+      return turn.Invalid("is not served");
+  }
+}
+
+// Ends the wait of one of our requests. Others' answers are dropped: whoever
+// asked has died, and to answer an answer could go on for ever.
+void TakeAnswer(const Request& request, Decision& decision) {
+  for (AskState& ask : decision.next.asks) {
+    if (ask.command == 0 || ask.id != request.id ||
+        Command{ask.command} != request.command) {
+      continue;
+    }
+    Answer& answer = decision.answer;
+    answer.id = ask.id;
+    answer.command = request.command;
+    answer.error =
+        request.malformed.ok() ? request.error : ErrorNumber(request.malformed);
+    answer.data = request.data;
+    if (answer.error == 0 && request.command == Command::kDmaRead &&
+        answer.data.size() != ask.count) {
+      answer.error = ErrorNumber(absl::InternalError("another size"));
+    }
+    if (answer.error != 0) answer.data = {};
+    decision.answered = true;
+    ask = AskState{};
+    return;
+  }
+  decision.refusal = absl::NotFoundError(absl::StrCat(
+      CommandName(request.command), ": an answer that nobody waits for"));
+}
+
+absl::StatusOr<AskState*> NewAsk(SessionState& next, Command command,
+                                 uint64_t address, uint64_t count) {
+  if (count == 0 || count > next.max_transfer) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(CommandName(command), ": ", count, " bytes, at most ",
+                     next.max_transfer, " are taken at once"));
+  }
+  for (AskState& ask : next.asks) {
+    if (ask.command != 0) continue;
+    ask = {address, static_cast<uint32_t>(count), next.next_ask++,
+           static_cast<uint16_t>(command)};
+    return &ask;
+  }
+  return absl::ResourceExhaustedError(
+      absl::StrCat(CommandName(command), ": ", kMaxAsks, " requests wait"));
+}
+
+}  // namespace
+
+absl::Status CheckDevice(const RegionDevice& device) {
+  const auto wrong = [](const auto&... parts) {
+    return absl::InvalidArgumentError(absl::StrCat("device: ", parts...));
+  };
+  if (device.regions().size() > kMaxKinds || device.irqs().size() > kMaxKinds) {
+    return wrong("more than ", kMaxKinds, " regions or kinds of interrupts");
+  }
+  for (size_t i = 0; i < device.regions().size(); ++i) {
+    const holdfast::RegionInfo& region = device.regions()[i];
+    if (region.windows.empty()) continue;
+    if (region.windows.size() > kMaxRegionWindows) {
+      return wrong("region ", i, " has more than ", kMaxRegionWindows,
+                   " windows");
+    }
+    if (device.RegionMemory(static_cast<uint32_t>(i)).get() < 0) {
+      return wrong("region ", i, " has windows and no memory");
+    }
+  }
+  uint64_t vectors = 0;
+  for (const holdfast::IrqInfo& irq : device.irqs()) vectors += irq.count;
+  if (vectors > kMaxVectors) {
+    return wrong(vectors, " interrupt vectors, at most ", kMaxVectors,
+                 " are served");
+  }
+  return absl::OkStatus();
+}
+
+size_t FirstVector(const RegionDevice& device, uint32_t irq) {
+  size_t first = 0;
+  for (uint32_t i = 0; i < irq; ++i) first += device.irqs()[i].count;
+  return first;
+}
+
+SlotList SlotsFor(const SessionState& state, ConstWindowTable table,
+                  const Request& request) {
+  SlotList list;
+  if (request.fd_count == 0 || !request.malformed.ok()) return list;
+  const SlotBitmap used = ReferencedSlots(state, table);
+  for (store::Slot slot = store::kSlotFirstSession;
+       slot < store::kSlotEndSession && list.count < request.fd_count; ++slot) {
+    if ((used[slot / 64] >> (slot % 64) & 1) == 0) {
+      list.slots[list.count++] = slot;
+    }
+  }
+  return list;
+}
+
+absl::StatusOr<Decision> Decide(const SessionState& state,
+                                SessionMemory& memory, const Request& request,
+                                const SlotList& slots, const Serving& serving,
+                                RegionDevice& device,
+                                SessionEnvironment& environment,
+                                absl::Span<uint8_t> reply) {
+  if (state.lost != 0) {
+    return absl::InvalidArgumentError(
+        "the message before had an impossible size");
+  }
+  Decision decision;
+  decision.next = state;
+  decision.next.version = kSessionStateVersion;
+  decision.next.reply_region = 0;
+  if (request.is_reply && !request.boundary_lost) {
+    TakeAnswer(request, decision);
+    return decision;
+  }
+  Turn turn(decision.next, memory, request, slots, serving, device, environment,
+            reply);
+  decision.refusal =
+      request.malformed.ok() ? DecideCommand(turn) : request.malformed;
+  RETURN_IF_ERROR(turn.fatal);
+  if (decision.refusal.ok()) {
+    decision.next = turn.next;
+    decision.afterwards = turn.afterwards;
+    ASSIGN_OR_RETURN(decision.reply_size, turn.writer.FinishReply(request));
+  } else {
+    decision.next.lost = request.boundary_lost ? 1 : 0;
+    ASSIGN_OR_RETURN(
+        decision.reply_size,
+        EncodeError(request, ErrorNumber(decision.refusal), reply));
+  }
+  if (request.no_reply) {
+    decision.reply_size = 0;
+    decision.next.reply_region = 0;
+  }
+  return decision;
+}
+
+absl::StatusOr<size_t> AskToRead(SessionState& next, const DmaAccess& access,
+                                 absl::Span<uint8_t> out) {
+  SessionState asked = next;
+  ASSIGN_OR_RETURN(const AskState* ask, NewAsk(asked, Command::kDmaRead,
+                                               access.address, access.count));
+  ASSIGN_OR_RETURN(const size_t size, EncodeDmaRead(ask->id, access, out));
+  next = asked;
+  return size;
+}
+
+absl::StatusOr<size_t> AskToWrite(SessionState& next, uint64_t address,
+                                  absl::Span<const uint8_t> data,
+                                  absl::Span<uint8_t> out) {
+  SessionState asked = next;
+  ASSIGN_OR_RETURN(const AskState* ask,
+                   NewAsk(asked, Command::kDmaWrite, address, data.size()));
+  ASSIGN_OR_RETURN(const size_t size,
+                   EncodeDmaWrite(ask->id, address, data, out));
+  next = asked;
+  return size;
+}
+
+void DropAsks(SessionState& next) {
+  for (AskState& ask : next.asks) ask = AskState{};
+}
+
+}  // namespace holdfast::vfio_user
