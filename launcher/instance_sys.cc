@@ -3,7 +3,9 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <cstring>
 #include <set>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -30,6 +32,13 @@ SupervisorOptions OptionsFor(const LaunchSpec& spec) {
   options.want_standby = spec.standby;
   options.seed = static_cast<uint64_t>(UnixNs());
   return options;
+}
+
+// `error`: what kept the store from accepting it; 0: another VMM.
+std::string WhyVmmWaits(uint64_t error) {
+  if (error == 0) return "a second VMM waits until the first one has closed";
+  return absl::StrCat("the store cannot accept a VMM and tries again: ",
+                      std::strerror(static_cast<int>(error)));
 }
 
 }  // namespace
@@ -128,8 +137,7 @@ void Instance::OnStoreEvent(const store::Message& message) {
     case store::Type::kVmmGone:
       return Handle(VmmGone{});
     case store::Type::kVmmWaiting:
-      return Report("vmm-waiting", 0, "", 0,
-                    "a second VMM waits until the first one has closed");
+      return Report("vmm-waiting", 0, "", 0, WhyVmmWaits(message.arg0));
     case store::Type::kChildMisbehaved:
       if (message.arg0 == static_cast<uint64_t>(store::Error::kNone)) {
         return OnChannelEnded(message.child);

@@ -105,12 +105,17 @@ void Escrow::UpdateListening(Instance& instance, ActionList& actions) {
   // While a re-attached child may still deposit the connection, nobody else
   // may take its place.
   const bool wanted = instance.listener != kNoHandle && !instance.vmm_waits &&
-                      !AnyDepositing(instance);
+                      !instance.paused && !AnyDepositing(instance);
   if (wanted == instance.listening) return;
   instance.listening = wanted;
   const Key key = tables_.KeyOf(instance);
   wanted ? WatchHandle(instance.listener, key, actions)
          : Unwatch(instance.listener, key, actions);
+}
+
+void Escrow::SetPaused(Instance& instance, bool paused) {
+  if (instance.paused != paused) paused ? ++paused_ : --paused_;
+  instance.paused = paused;
 }
 
 void Escrow::SetConnection(Instance& instance, Handle vmm, uint64_t now,

@@ -46,6 +46,18 @@ class Escrow {
   // `vmm` was accepted from the socket that OnKnock returned.
   void OnAccepted(Key key, Handle vmm, uint64_t now, ActionList& actions);
 
+  // Nothing could be accepted from it, for want of descriptors or memory. The
+  // socket is not looked at until OnRetry(), or it would be reported for ever.
+  // The launcher is told `error` (errno) once, until a VMM is accepted again.
+  void OnAcceptFailed(Key key, int error, ActionList& actions);
+  // Whether there is something to do for OnRetry(), which looks at those
+  // sockets again.
+  bool paused() const { return paused_ != 0; }
+  void OnRetry(ActionList& actions);
+
+  // No more instances than this many from now on; kMaxInstances at first.
+  void LimitInstances(size_t limit) { tables_.LimitInstances(limit); }
+
   // A child's store channel; kNoHandle when `key` is of one that is gone.
   Handle ChannelOf(Key key);
 
@@ -106,10 +118,12 @@ class Escrow {
   Action& Send(const Instance& instance, size_t index, Type type,
                ActionList& actions);
   void UpdateListening(Instance& instance, ActionList& actions);
+  void SetPaused(Instance& instance, bool paused);
   void SetConnection(Instance& instance, Handle vmm, uint64_t now,
                      ActionList& actions);
 
   Tables tables_;
+  size_t paused_ = 0;  // Instances that are.
 };
 
 }  // namespace holdfast::store

@@ -216,9 +216,29 @@ void Escrow::OnAccepted(Key key, Handle vmm, uint64_t now,
     Close(vmm, actions);
     return;
   }
+  instance->vmm_refused = false;
   SetConnection(*instance, vmm, now, actions);
   Tell(Type::kVmmConnected, *instance, actions).message.arg0 =
       instance->connection;
+}
+
+void Escrow::OnAcceptFailed(Key key, int error, ActionList& actions) {
+  Instance* instance = tables_.Find(key);
+  if (instance == nullptr || !instance->listening) return;
+  SetPaused(*instance, true);
+  UpdateListening(*instance, actions);
+  if (std::exchange(instance->vmm_refused, true)) return;
+  Tell(Type::kVmmWaiting, *instance, actions).message.arg0 =
+      static_cast<uint64_t>(error);
+}
+
+void Escrow::OnRetry(ActionList& actions) {
+  for (size_t i = 0; i < kMaxInstances && paused(); ++i) {
+    Instance& instance = tables_.At(i);
+    if (!instance.paused) continue;
+    SetPaused(instance, false);
+    UpdateListening(instance, actions);
+  }
 }
 
 }  // namespace holdfast::store

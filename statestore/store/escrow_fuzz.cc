@@ -99,6 +99,13 @@ void Step(Scene& scene, Steps& steps) {
     case 3:
       scene.SendFailed(SomeKey(scene, whom, Watch::kChannel), what >= 128);
       break;
+    case 15:
+      if (what >= 128) {
+        scene.AcceptFailed(SomeKey(scene, whom, Watch::kVmmListener), whom);
+      } else {
+        scene.Retry();
+      }
+      break;
     case 4:
       scene.ChildSays(SomeKey(scene, whom, Watch::kChannel), Incoming());
       break;

@@ -5,6 +5,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "statestore/store/actions.h"
+#include "statestore/store/escrow.h"
 #include "statestore/store/protocol.h"
 #include "statestore/store/tables.h"
 #include "statestore/store/testing/escrow_fixture.h"
@@ -34,6 +35,27 @@ TEST_F(EscrowInstance, InstancesBeyondTheTableAreRefused) {
     EXPECT_EQ(scene().Create(id).type, Type::kOk);
   }
   EXPECT_TRUE(IsError(scene().Create(99), Error::kLimit));
+}
+
+TEST_F(EscrowInstance, FewerInstancesWhereThereAreFewerDescriptors) {
+  Escrow escrow;
+  ActionList actions;
+  escrow.LimitInstances(1);
+  for (InstanceId id : {1, 2}) {
+    Incoming create;
+    create.size = sizeof(Message);
+    create.message = Of(Type::kCreateInstance, id);
+    create.fd_count = 1;
+    create.fds[0] = static_cast<Handle>(id);
+    escrow.OnLauncher(create, 1, actions);
+  }
+  std::vector<Message> answers;
+  for (const Action& action : actions) {
+    if (action.kind == Action::Kind::kTell) answers.push_back(action.message);
+  }
+  ASSERT_EQ(answers.size(), 2u);
+  EXPECT_EQ(answers[0].type, Type::kOk);
+  EXPECT_TRUE(IsError(answers[1], Error::kLimit));
 }
 
 TEST_F(EscrowInstance, RequestForAnUnknownInstanceIsRefusedAndItsFdsClosed) {

@@ -81,7 +81,8 @@ Error Escrow::SetListener(Instance& instance, Request& request) {
     Unwatch(instance.listener, tables_.KeyOf(instance), request.actions);
     instance.listening = false;
   }
-  instance.vmm_waits = false;
+  instance.vmm_waits = instance.vmm_refused = false;
+  SetPaused(instance, false);
   Close(instance.listener, request.actions);
   instance.listener = Take(request.incoming, 0);
   UpdateListening(instance, request.actions);
@@ -151,6 +152,7 @@ Error Escrow::RemoveInstance(Instance& instance, Request& request) {
   Close(instance.segment, request.actions);
   Close(instance.blob, request.actions);
   for (Handle& handle : instance.slots) Close(handle, request.actions);
+  SetPaused(instance, false);
   instance = Instance();
   return Error::kNone;
 }

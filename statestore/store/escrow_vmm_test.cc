@@ -37,6 +37,55 @@ TEST_F(EscrowVmm, SecondVmmWaitsAndTheLauncherIsToldOnce) {
   EXPECT_EQ(HeldIn(kSlotConnection), first);
 }
 
+TEST_F(EscrowVmm, ListenerRestsWhileNothingCanBeAccepted) {
+  scene().Request(Of(Type::kSetListener), 1);
+  scene().FailAccept(kDisk, 24);
+  EXPECT_FALSE(scene().IsWatched(disk().listener));
+  ASSERT_THAT(scene().ToldTypes(), ElementsAre(Type::kVmmWaiting));
+  EXPECT_EQ(scene().told()[0].message.arg0, 24u);
+  EXPECT_TRUE(scene().escrow().paused());
+
+  scene().Retry();
+  EXPECT_TRUE(scene().IsWatched(disk().listener));
+  EXPECT_FALSE(scene().escrow().paused());
+  scene().FailAccept(kDisk, 24);
+  EXPECT_THAT(scene().ToldTypes(), IsEmpty()) << "it was told";
+  scene().Retry();
+  scene().Connect(kDisk);
+  EXPECT_THAT(scene().ToldTypes(), ElementsAre(Type::kVmmConnected));
+  // The next time is news again.
+  scene().Say(active_, Type::kVmmClosed);
+  scene().FailAccept(kDisk, 24);
+  EXPECT_THAT(scene().ToldTypes(), ElementsAre(Type::kVmmWaiting));
+}
+
+TEST_F(EscrowVmm, PauseEndsWithItsListenerAndItsInstance) {
+  scene().Request(Of(Type::kSetListener), 1);
+  scene().FailAccept(kDisk, 24);
+  scene().Request(Of(Type::kSetListener), 1);
+  EXPECT_FALSE(scene().escrow().paused());
+  EXPECT_TRUE(scene().IsWatched(disk().listener));
+  scene().FailAccept(kDisk, 24);
+  scene().Fence(active_);
+  scene().Fence(standby_);
+  scene().Request(Of(Type::kRemoveInstance));
+  EXPECT_FALSE(scene().escrow().paused());
+  // Of nobody; and of nothing that could be retried.
+  scene().FailAccept(kDisk, 24);
+  EXPECT_FALSE(scene().escrow().paused());
+}
+
+// Nor does anything else bring it back before its time.
+TEST_F(EscrowVmm, OnlyTheRetryEndsAPause) {
+  scene().Request(Of(Type::kSetListener), 1);
+  scene().FailAccept(kDisk, 24);
+  scene().Request(WithArg(Type::kSetConnection, 0), 1);
+  scene().Say(active_, Type::kVmmClosed);
+  EXPECT_FALSE(scene().IsWatched(disk().listener));
+  scene().Retry();
+  EXPECT_TRUE(scene().IsWatched(disk().listener));
+}
+
 // A VMM that closes and comes back may be seen before the active child has
 // seen the end of the old connection.
 TEST_F(EscrowVmm, WaitingVmmIsServedWhenTheSessionHasEnded) {

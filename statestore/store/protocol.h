@@ -94,7 +94,9 @@ enum class Type : uint16_t {
   kVmmConnected,     // instance; arg0 = connection number, see kForward.
   kVmmGone,          // instance: the active child said that the stream ended.
   kVmmWaiting,       // instance: a second VMM waits for the end of the first
-                     // one's session. Told once a session.
+                     // one's session, told once a session; or, with arg0 =
+                     // errno, the store could not accept a VMM and tries
+                     // again, told once until it can.
   kChildMisbehaved,  // instance, child; arg0 = Error. The store has killed it;
                      // arg1 = errno when that failed: the launcher must. With
                      // kNone: it closed its channel and the kill failed.

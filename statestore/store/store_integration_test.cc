@@ -22,6 +22,7 @@
 #include "statestore/store/child_channel.h"
 #include "statestore/store/message_io_sys.h"
 #include "statestore/store/testing/fake_device_sys.h"
+#include "statestore/store/testing/store_fixture.h"
 #include "statestore/store/testing/store_process_sys.h"
 
 namespace holdfast::store {
@@ -32,14 +33,12 @@ using ::holdfast::testing::TempDir;
 using ::testing::_;
 using testing::Command;
 using testing::FakeDevice;
+using testing::kDisk;
 using testing::MakeToken;
 using testing::Note;
 using testing::ReadToken;
-using testing::StoreProcess;
 using testing::WaitForEvent;
 
-constexpr char kStore[] = "statestore/store/holdfast-store";
-constexpr InstanceId kDisk = 7;
 constexpr InstanceId kOther = 8;
 
 bool HangsUp(BorrowedFd fd, int timeout_ms) {
@@ -47,29 +46,7 @@ bool HangsUp(BorrowedFd fd, int timeout_ms) {
   return poll(&poll_fd, 1, timeout_ms) == 1;
 }
 
-class StoreIntegration : public ::testing::Test {
- protected:
-  void SetUp() override {
-    ASSERT_OK(client().CreateInstance(kDisk, "disk", MakeToken(99), true));
-  }
-  Client& client() { return store_->client(); }
-
-  // How many the store has open, once it has done all that it was asked.
-  size_t CountDescriptors() {
-    EXPECT_OK(client().HoldPromotion(kDisk, false));
-    return store_->CountDescriptors();
-  }
-
-  // Adds a child; the first of an instance comes back promoted, others ready.
-  std::unique_ptr<FakeDevice> Add(ChildId id, InstanceId instance = kDisk) {
-    auto device = std::make_unique<FakeDevice>(id);
-    EXPECT_OK(device->child().AddTo(client(), instance));
-    EXPECT_TRUE(WaitForEvent(client(), Type::kChildReady).has_value());
-    return device;
-  }
-
-  std::unique_ptr<StoreProcess> store_ = std::make_unique<StoreProcess>(kStore);
-};
+class StoreIntegration : public testing::StoreTest {};
 
 // ---- life and death ----
 
@@ -427,27 +404,7 @@ TEST_F(StoreIntegration, PromotesWhileNoLauncherReads) {
 
 // ---- a new store ----
 
-class StoreRestart : public StoreIntegration {
- protected:
-  // A new store knows the instance again, with the segment that was kept.
-  void Restart() {
-    store_->Kill();
-    store_ = std::make_unique<StoreProcess>(kStore);
-    ASSERT_OK(client().CreateInstance(kDisk, "disk", MakeToken(99), true));
-  }
-  void Reattach(FakeDevice& device, uint64_t flags, uint64_t epoch) {
-    Command command;
-    command.kind = Command::Kind::kReattach;
-    const UniqueFd channel = device.child().NewChannel();
-    ASSERT_OK(device.child().AddTo(client(), kDisk, flags, epoch));
-    ASSERT_TRUE(device.Do(command, channel));
-    ASSERT_TRUE(WaitForEvent(client(), Type::kChildReady).has_value());
-  }
-  uint64_t TokenInStore(Slot slot) {
-    const auto fd = client().GetSlot(kDisk, slot);
-    return fd.ok() ? ReadToken(*fd) : 0;
-  }
-};
+class StoreRestart : public testing::StoreTest {};
 
 TEST_F(StoreRestart, ChildrenNoticeAndDepositEverythingAgain) {
   auto active = Add(1), standby = Add(2);

@@ -9,7 +9,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 
@@ -33,8 +35,9 @@ constexpr char kUsage[] =
 
 // Every table full: slots, per instance segment, blob and listening socket,
 // per child four; and some for what is in flight.
-constexpr rlim_t kMaxDescriptors =
-    kMaxInstances * (kSlotCount + 3 + kMaxChildrenPerInstance * 4) + 64;
+constexpr rlim_t kInstanceDescriptors =
+    kSlotCount + 3 + kMaxChildrenPerInstance * 4;
+constexpr rlim_t kOtherDescriptors = 64;
 
 struct Options {
   int launcher_fd = -1;
@@ -63,15 +66,24 @@ void IgnoreSignals() {
   }
 }
 
-void RaiseDescriptorLimit() {
+// Returns the number of instances that there are descriptors for, whatever each
+// of them deposits: one that takes all that is its own takes nothing from the
+// others.
+size_t RaiseDescriptorLimit() {
   rlimit limit = {};
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_max < kMaxDescriptors) {
-    LogWarning("degraded: descriptor limit ", limit.rlim_max, " is below ",
-               kMaxDescriptors, ": not every table can be filled");
+  const rlim_t room =
+      limit.rlim_max - std::min(limit.rlim_max, kOtherDescriptors);
+  const rlim_t instances =
+      std::min<rlim_t>(room / kInstanceDescriptors, kMaxInstances);
+  if (instances < kMaxInstances) {
+    LogWarning("degraded: descriptor limit ", limit.rlim_max,
+               " is enough for instances: ", instances, ", not ",
+               kMaxInstances);
   }
+  return instances;
 }
 
 int Main(int argc, char** argv) {
@@ -82,14 +94,15 @@ int Main(int argc, char** argv) {
     return 2;
   }
   IgnoreSignals();
-  RaiseDescriptorLimit();
+  const size_t max_instances = RaiseDescriptorLimit();
   // What it holds must not be readable in a core file or through /proc.
   prctl(PR_SET_DUMPABLE, 0);
   if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
     LogWarning("degraded: memory is not locked (raise RLIMIT_MEMLOCK)");
   }
   static Store store;
-  if (absl::Status status = store.Start(UniqueFd(options.launcher_fd));
+  if (absl::Status status =
+          store.Start(UniqueFd(options.launcher_fd), max_instances);
       !status.ok()) {
     LogError(status.message());
     return 1;

@@ -18,6 +18,7 @@ namespace {
 
 constexpr uint64_t kFenceSet = ~uint64_t{0};
 constexpr int kRequestsPerTurn = 16;
+constexpr uint64_t kRetryNs = uint64_t{Store::kRetryMs} * 1000000;
 
 bool IsFence(Watch watch) {
   return watch == Watch::kListener || watch == Watch::kPidfd;
@@ -39,8 +40,9 @@ bool Control(BorrowedFd set, int operation, int fd, uint32_t events,
 
 }  // namespace
 
-absl::Status Store::Start(UniqueFd launcher) {
+absl::Status Store::Start(UniqueFd launcher, size_t max_instances) {
   launcher_ = std::move(launcher);
+  escrow_.LimitInstances(max_instances);
   epoll_.Reset(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) return ErrnoStatus("epoll_create1");
   fences_.Reset(epoll_create1(EPOLL_CLOEXEC));
@@ -55,7 +57,10 @@ absl::Status Store::Start(UniqueFd launcher) {
 
 bool Store::RunOnce(int timeout_ms) {
   epoll_event events[kBatch];
-  const int n = epoll_wait(epoll_.get(), events, kBatch, timeout_ms);
+  const bool soon =
+      escrow_.paused() && (timeout_ms < 0 || timeout_ms > kRetryMs);
+  const int n =
+      epoll_wait(epoll_.get(), events, kBatch, soon ? kRetryMs : timeout_ms);
   for (int i = 0; i < n; ++i) {
     HandleFences();
     if (events[i].data.u64 == kFenceSet) continue;
@@ -71,6 +76,7 @@ bool Store::RunOnce(int timeout_ms) {
         HandleChannel(key);
     }
   }
+  if (escrow_.paused()) Retry();
   UpdateLauncherEvents();
   return true;
 }
@@ -108,9 +114,23 @@ void Store::HandleVmm(Key key) {
   Perform();
   if (listener == kNoHandle) return;
   const int vmm = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-  if (vmm < 0) return;
+  const int error = errno;
+  // The VMM has left, or somebody else took it.
+  if (vmm < 0 && (error == EAGAIN || error == ECONNABORTED)) return;
   actions_.Clear();
-  escrow_.OnAccepted(key, vmm, MonotonicNs(), actions_);
+  if (vmm >= 0) {
+    escrow_.OnAccepted(key, vmm, MonotonicNs(), actions_);
+  } else {
+    if (!escrow_.paused()) retry_at_ = MonotonicNs() + kRetryNs;
+    escrow_.OnAcceptFailed(key, error, actions_);
+  }
+  Perform();
+}
+
+void Store::Retry() {
+  if (MonotonicNs() < retry_at_) return;
+  actions_.Clear();
+  escrow_.OnRetry(actions_);
   Perform();
 }
 

@@ -26,8 +26,12 @@ class Store {
   // that a child cannot starve the rest by flooding.
   static constexpr int kMessagesPerTurn = 4;
 
-  // `launcher`: SEQPACKET to the launcher.
-  absl::Status Start(UniqueFd launcher);
+  // After a VMM could not be accepted: time until the next attempt.
+  static constexpr int kRetryMs = 100;
+
+  // `launcher`: SEQPACKET to the launcher. `max_instances`: at most
+  // kMaxInstances; all that there are descriptors for.
+  absl::Status Start(UniqueFd launcher, size_t max_instances = kMaxInstances);
 
   // Waits up to `timeout_ms` (-1: for ever) for something to happen and
   // handles it. False: the launcher's end is closed for good.
@@ -42,6 +46,7 @@ class Store {
   void HandleFences();
   void HandleChannel(Key key);
   void HandleVmm(Key key);
+  void Retry();
   bool HandleLauncher(uint32_t events);
 
   void Perform();
@@ -68,6 +73,7 @@ class Store {
   Cursor cursor_;
   uint64_t nonce_ = 0;
   bool launcher_blocked_ = false;
+  uint64_t retry_at_ = 0;  // While escrow_.paused().
   uint64_t promoted_at_ = 0;
   int kill_errno_ = 0;
   // Children whose last send failed in the list being carried out.

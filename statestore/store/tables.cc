@@ -77,7 +77,8 @@ Instance* Tables::Find(InstanceId id) {
 }
 
 Instance* Tables::Allocate(InstanceId id) {
-  for (Instance& instance : instances_) {
+  for (size_t i = 0; i < std::min(limit_, kMaxInstances); ++i) {
+    Instance& instance = instances_[i];
     if (instance.id != 0) continue;
     instance = Instance();
     instance.id = id;

@@ -32,6 +32,8 @@ struct Instance {
   bool seccomp_fence = false;  // The listener's HUP is the fence; else pidfd.
   bool listening = false;      // `listener` is being watched.
   bool vmm_waits = false;      // A VMM waits for the end of another's session.
+  bool vmm_refused = false;    // One waits since accept4() failed; it was told.
+  bool paused = false;         // `listener` is not watched because of that.
   char name[kMaxNameSize] = {};
   Handle segment = kNoHandle;
   Handle blob = kNoHandle;
@@ -52,13 +54,18 @@ class Tables {
  public:
   // The instance, or nullptr when there is none.
   Instance* Find(InstanceId id);
-  // A free place under a new generation, or nullptr: kMaxInstances are there.
+  // A free place under a new generation, or nullptr: as many are there as may
+  // be.
   Instance* Allocate(InstanceId id);
+  // At most kMaxInstances, which is the default.
+  void LimitInstances(size_t limit) { limit_ = limit; }
   // The instance that `key` was made for, or nullptr.
   Instance* Find(Key key);
   // Likewise its child; for keys of a child's descriptors.
   Child* FindChild(Key key);
 
+  // The place with this number, below kMaxInstances; used or not.
+  Instance& At(size_t index) { return instances_[index]; }
   size_t IndexOf(const Instance& instance) const {
     return static_cast<size_t>(&instance - instances_.data());
   }
@@ -73,6 +80,7 @@ class Tables {
  private:
   std::array<Instance, kMaxInstances> instances_;
   uint32_t generation_ = 0;
+  size_t limit_ = kMaxInstances;
 };
 
 // An event of `instance` for the launcher, to be filled in.

@@ -241,6 +241,16 @@ Handle Scene::Connect(InstanceId id) {
   return Accept(escrow_.tables().KeyOf(instance(id)));
 }
 
+void Scene::FailAccept(InstanceId id, int error) {
+  AcceptFailed(escrow_.tables().KeyOf(instance(id)), error);
+}
+
+void Scene::Retry() {
+  Begin();
+  escrow_.OnRetry(actions_);
+  Finish();
+}
+
 void Scene::FailSend(const ChildHandles& child, bool gone) {
   SendFailed(child.key, gone);
 }
@@ -287,6 +297,12 @@ Handle Scene::AcceptUnasked(Key key) {
   escrow_.OnAccepted(key, vmm, now_, actions_);
   Finish();
   return vmm;
+}
+
+void Scene::AcceptFailed(Key key, int error) {
+  Begin();
+  escrow_.OnAcceptFailed(key, error, actions_);
+  Finish();
 }
 
 void Scene::SendFailed(Key key, bool gone) {

@@ -63,6 +63,9 @@ class Scene {
   void Fence(const ChildHandles& child, Watch watch = Watch::kListener);
   // What was accepted; kNoHandle: the VMM waits.
   Handle Connect(InstanceId instance);
+  // The system has no descriptor for a VMM that connects; a later attempt.
+  void FailAccept(InstanceId instance, int error);
+  void Retry();
   void FailSend(const ChildHandles& child, bool gone);
   // Anything, for the fuzzer.
   void Launcher(Incoming incoming);
@@ -70,6 +73,7 @@ class Scene {
   void FenceKey(Key key);
   Handle Accept(Key key);
   Handle AcceptUnasked(Key key);
+  void AcceptFailed(Key key, int error);
   void SendFailed(Key key, bool gone);
 
   const Instance& instance(InstanceId id) const;

@@ -36,10 +36,7 @@ class Device {
 
   void Run() {
     while (true) {
-      ChildEvent event;
-      while (channel_.Receive(event) == ChildChannel::Received::kEvent) {
-        OnEvent(event);
-      }
+      HearStore();
       pollfd fds[] = {{channel_.gone() ? -1 : channel_.fd().get(), POLLIN, 0},
                       {test_.get(), POLLIN, 0}};
       poll(fds, 2, -1);
@@ -50,6 +47,13 @@ class Device {
  private:
   void Say(const Note& note) {
     send(test_.get(), &note, sizeof(note), MSG_NOSIGNAL);
+  }
+
+  void HearStore() {
+    ChildEvent event;
+    while (channel_.Receive(event) == ChildChannel::Received::kEvent) {
+      OnEvent(event);
+    }
   }
 
   void OnEvent(ChildEvent& event) {
@@ -102,6 +106,7 @@ class Device {
       case Command::Kind::kRaw:
         return SendRaw(command);
       case Command::Kind::kReattach:
+        if (command.value == 0) HearStore();
         return Reattach(std::move(fds.fds[0]));
       case Command::Kind::kChurn:
         Churn();
@@ -136,7 +141,7 @@ class Device {
   }
 
   void Churn() {
-    while (!channel_.gone()) {
+    while (!channel_.gone() && progress_->next < progress_->end) {
       const uint64_t token = progress_->next++;
       const Slot index = token % Progress::kChurnSlots;
       const Slot slot = kSlotFirstSession + index;
@@ -215,6 +220,10 @@ void FakeDevice::Start(const Command& command, BorrowedFd fd) {
 
 bool FakeDevice::Do(const Command& command, BorrowedFd fd) {
   Start(command, fd);
+  return Finish();
+}
+
+bool FakeDevice::Finish() {
   while (std::optional<Note> note = Read()) {
     if (note->is_result) return note->ok;
   }

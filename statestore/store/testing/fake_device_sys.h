@@ -20,7 +20,9 @@ struct Command {
     kReady,
     kVmmClosed,  // Connection number `value`.
     kRaw,        // Sends `size` bytes of `raw` with `value` descriptors.
-    kReattach,   // Goes on with the channel that comes along.
+    kReattach,   // Goes on with the channel that comes along, after it has
+                 // read what the old store had sent; `value` 1: the mistake
+                 // of not doing so.
     kChurn,      // Deposits for ever in slots [32, 32 + kChurnSlots).
     kFlood,      // Sends kReady for ever.
     kHangUp,     // Closes its store channel.
@@ -53,6 +55,9 @@ struct Note {
 struct Progress {
   static constexpr Slot kChurnSlots = 8;
   std::atomic<uint64_t> next{1};  // Token of the next deposit.
+  // It ends here. A standby's socket holds some 270 forwards: who may not be
+  // able to read for long is to be spared more.
+  std::atomic<uint64_t> end{~uint64_t{0}};
   std::atomic<uint64_t> begun[kChurnSlots] = {};
   std::atomic<uint64_t> acknowledged[kChurnSlots] = {};
   // Count a deposit as acknowledged as soon as it is sent: the mistake that
@@ -75,8 +80,9 @@ class FakeDevice {
   std::optional<Note> AwaitEvent(ChildEvent::Kind kind);
   // Does it and returns whether it was a success.
   bool Do(const Command& command, BorrowedFd fd = BorrowedFd(-1));
-  // Starts it without waiting.
+  // Starts it without waiting; waits for its result.
   void Start(const Command& command, BorrowedFd fd = BorrowedFd(-1));
+  bool Finish();
   bool Escrow(Slot slot, uint64_t value);
 
  private:
