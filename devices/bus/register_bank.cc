@@ -1,7 +1,6 @@
 #include "devices/bus/register_bank.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -124,7 +123,7 @@ absl::Status RegisterBank::ForEachPart(uint64_t offset, uint64_t size,
 
 absl::Status RegisterBank::Read(StateTxn& txn, uint64_t offset,
                                 absl::Span<uint8_t> out, OnRead on_read) const {
-  std::memset(out.data(), undefined_, out.size());
+  std::fill(out.begin(), out.end(), undefined_);
   return ForEachPart(offset, out.size(), [&](const Part& part) -> absl::Status {
     RETURN_IF_ERROR(on_read(RegRead(*part.reg, part.index)));
     const uint64_t value = Load(txn, part.slot, part.index);

@@ -121,6 +121,13 @@ TEST_F(RegisterBankTest, UndefinedBytesReadZeroAndDropWrites) {
   EXPECT_EQ(calls_, "r events0;");
 }
 
+// Of memory that is not there: undefined behaviour, if it is looked at.
+TEST_F(RegisterBankTest, AnAccessToNothingTouchesNothing) {
+  EXPECT_THAT(Read(0x0a, 0), ElementsAre());
+  Write(0x08, {});
+  EXPECT_EQ(calls_, "");
+}
+
 TEST_F(RegisterBankTest, WritesToWhatIsReadOnlyAreDroppedWithoutAHandler) {
   Write(0x00, {9, 9, 9, 9});
   Write(0x24, {9, 9, 9, 9});
