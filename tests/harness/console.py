@@ -145,9 +145,9 @@ class Verdict:
 
     def problems(self, expect_files=False):
         """Everything that is not as it must be, in words; empty if clean."""
-        found = _first(self.findings)
-        found += _first(["the guest's kernel says: " + line
-                         for line in self.kernel])
+        found = first(self.findings)
+        found += first(["the guest's kernel says: " + line
+                        for line in self.kernel])
         if self.exit_status is None:
             found.append("the guest did not come to its end")
         elif self.exit_status:
@@ -160,7 +160,7 @@ class Verdict:
         return found
 
 
-def _first(lines, most=5):
+def first(lines, most=5):
     """The first lines, and how many there are beyond them."""
     if len(lines) <= most:
         return list(lines)

@@ -144,7 +144,8 @@ def run(device_factory, settings, directory, strict=True, log=None,
     problem = image.fsck()
     outcome.fsck_clean = not problem
     if problem:
-        outcome.problems.append("fsck: " + problem.strip())
+        outcome.problems.append("fsck: " + "\n".join(
+            console.first(problem.strip().split("\n"), most=12)))
     return outcome
 
 
