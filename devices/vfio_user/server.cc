@@ -1,0 +1,85 @@
+#include "devices/vfio_user/server.h"
+
+#include <cstring>
+#include <utility>
+
+#include "base/status_macros.h"
+
+namespace holdfast::vfio_user {
+namespace {
+
+SessionState StateOf(absl::Span<const uint8_t> bank) {
+  SessionState state;
+  std::memcpy(&state, bank.data(), sizeof(state));
+  return state;
+}
+
+// Everything of one kind.
+Afterwards All(Afterwards::Kind kind, uint32_t irq, uint32_t count) {
+  return {kind, irq, 0, count, {}};
+}
+
+}  // namespace
+
+absl::Status Server::Resume(absl::Span<const uint8_t> bank) {
+  state_ = StateOf(bank);
+  RETURN_IF_ERROR(CheckInvariants(state_, memory_.windows));
+  environment_.Apply(state_, memory_.windows);
+  for (uint32_t i = 0; i < device_.irqs().size(); ++i) {
+    const holdfast::IrqInfo& irq = device_.irqs()[i];
+    environment_.Do(All(Afterwards::Kind::kSignal, i, irq.count));
+    if (irq.level) {
+      environment_.Do(All(Afterwards::Kind::kUnmask, i, irq.count));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<size_t> Server::MessageSize(
+    absl::Span<const uint8_t> header) const {
+  return vfio_user::MessageSize(header);
+}
+
+absl::Status Server::Escrow(absl::Span<const uint8_t> message,
+                            absl::Span<UniqueFd> fds) {
+  const Request request = Parse(message, fds.size());
+  const SlotList slots = SlotsFor(state_, memory_.windows, request);
+  for (size_t i = 0; i < slots.count; ++i) {
+    RETURN_IF_ERROR(environment_.Escrow(slots.slots[i], std::move(fds[i])));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LaneHandler::Outcome> Server::Execute(
+    absl::Span<const uint8_t> message, size_t fd_count,
+    absl::Span<const uint8_t> old_bank, absl::Span<uint8_t> new_bank,
+    absl::Span<uint8_t> reply, uint32_t /*attempts*/) {
+  state_ = StateOf(old_bank);
+  const Request request = Parse(message, fd_count);
+  const SlotList slots = SlotsFor(state_, memory_.windows, request);
+  ASSIGN_OR_RETURN(const Decision decision,
+                   Decide(state_, memory_, request, slots, serving_, device_,
+                          environment_, reply));
+  std::memcpy(new_bank.data(), &decision.next, sizeof(decision.next));
+  afterwards_ = decision.afterwards;
+  if (decision.answered) environment_.Take(decision.answer);
+  if (!decision.refusal.ok()) environment_.Refused(decision.refusal);
+  return Outcome{decision.reply_size, decision.next.reply_region != 0};
+}
+
+void Server::Committed(absl::Span<const uint8_t> bank) {
+  state_ = StateOf(bank);
+  environment_.Apply(state_, memory_.windows);
+  if (afterwards_.kind != Afterwards::Kind::kNothing) {
+    environment_.Do(afterwards_);
+  }
+  afterwards_ = Afterwards{};
+}
+
+absl::Span<const int> Server::ReplyFds(absl::Span<const uint8_t> bank) {
+  const uint8_t region = StateOf(bank).reply_region;
+  reply_fd_ = device_.RegionMemory(region - 1u).get();
+  return absl::MakeConstSpan(&reply_fd_, 1);
+}
+
+}  // namespace holdfast::vfio_user
