@@ -24,7 +24,6 @@ namespace {
 // A request that takes longer is worth a thread of its own: two wake-ups cost
 // about as much.
 constexpr uint64_t kWorthAFollower = 20'000;  // Nanoseconds.
-constexpr uint64_t kLogged = 20;              // Then only counted.
 constexpr uint16_t kDeathsOfPoison = 2;
 
 uint64_t Now() {
@@ -211,10 +210,8 @@ QueueRunner::Found QueueRunner::TakeLocked(Work* work) {
       *work = {popped.head, CounterOf(popped.head), 0};
       return Found::kRequest;
     case PopResult::kBroken:
-      if (stats_.broken < kLogged) {
-        LogWarning("queue ", queue_, ": the driver broke the ring (",
+      log_.Warning("queue ", queue_, ": the driver broke the ring (",
                    ring_->broken(), "): it is served again after a reset");
-      }
       Count(stats_.broken);
       running_ = false;
       return Found::kNothing;
@@ -228,7 +225,7 @@ void QueueRunner::PublishLocked(uint16_t head, size_t written) {
   const Completion completion = {head, static_cast<uint32_t>(written)};
   const absl::Status status = ring_->Publish({&completion, 1});
   if (!status.ok()) {
-    LogError("queue ", queue_, ": ", status.message());
+    log_.Error("queue ", queue_, ": ", status.message());
     return;
   }
   Count(stats_.requests);
@@ -315,9 +312,7 @@ void QueueRunner::Worker::ServeLocked(const Work& work,
 size_t QueueRunner::Worker::Serve(const Work& work) {
   const absl::Status read = runner_.ring_->ReadChain(work.head, chain_);
   if (!read.ok()) {
-    if (runner_.stats_.errors < kLogged) {
-      LogWarning("queue ", runner_.queue_, ": ", read.message());
-    }
+    runner_.log_.Warning("queue ", runner_.queue_, ": ", read.message());
     Count(runner_.stats_.errors);
     return 0;
   }
@@ -338,8 +333,8 @@ size_t QueueRunner::Worker::Execute(const Work& work, Request& request) {
   if (work.deaths >= kDeathsOfPoison) {
     Count(r.stats_.poisoned);
     StampPoisoned(r.stamp_, work.head, work.deaths, Now());
-    LogError("queue ", r.queue_, ": request ", work.head,
-             " killed its executor twice and is answered with an error");
+    r.log_.Error("queue ", r.queue_, ": request ", work.head,
+                 " killed its executor twice and is answered with an error");
     r.device_.OnPoisoned(request, txn);
     return txn.written();
   }
@@ -359,9 +354,7 @@ size_t QueueRunner::Worker::Execute(const Work& work, Request& request) {
     }
   }
   if (status.ok()) return txn.written();
-  if (r.stats_.errors < kLogged) {
-    LogWarning("queue ", r.queue_, ": request refused: ", status.message());
-  }
+  r.log_.Warning("queue ", r.queue_, ": request refused: ", status.message());
   Count(r.stats_.errors);
   return 0;
 }

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/optional.h"
+#include "base/log_limiter.h"
 #include "base/unique_fd.h"
 #include "devices/bus/virtio_device.h"
 #include "devices/virtqueue/split_ring.h"
@@ -86,7 +87,8 @@ class QueueRunner {
   VirtioDevice& device_;
   QueueStats& stats_;
   QueueStamp& stamp_;
-  UniqueFd wake_;  // Gets the leader out of its wait.
+  LogLimiter log_;  // Of what the guest does.
+  UniqueFd wake_;   // Gets the leader out of its wait.
 
   std::mutex mutex_;
   std::condition_variable work_;  // For followers: there is something to do.

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/log.h"
 #include "base/status_macros.h"
 #include "base/unix_socket_sys.h"
 #include "devices/bus/virtio_ids.h"
@@ -41,9 +40,6 @@ bool Logs(const SessionState& state) {
 // up. Deaths from outside count, too, and a VMM that loses its device cannot go
 // on: so many, but fewer than the launcher's crash budget.
 constexpr uint32_t kMaxAttempts = 8;
-
-// A VMM that is told no can go on asking, and must not fill a disk with it.
-constexpr int kRefusalsLogged = 20;
 
 // What a running queue depends on. Signals may change while it runs.
 QueueState WithoutSignals(QueueState queue) {
@@ -89,7 +85,7 @@ absl::Status VhostUserHost::Resume(Lane& lane, StateBank& state) {
   // What cannot be applied is the VMM's doing (memory that it has cut, say).
   // The connection goes on, so that its end is seen and the next VMM served.
   if (const absl::Status applied = Apply(session); !applied.ok()) {
-    LogError("the VMM's settings cannot be applied: ", applied.message());
+    vmm_log_.Error("the VMM's settings cannot be applied: ", applied.message());
   }
   TellConfig(/*asked=*/false);
   return absl::OkStatus();
@@ -109,7 +105,8 @@ absl::StatusOr<VhostUserHost::Served> VhostUserHost::Serve(Lane& lane) {
         absl::IsDataLoss(progress.status())) {
       return progress.status();
     }
-    LogWarning("closing the VMM's connection: ", progress.status().message());
+    vmm_log_.Warning("closing the VMM's connection: ",
+                     progress.status().message());
   }
   Disconnect(lane);
   return Served::kDisconnected;
@@ -119,10 +116,9 @@ void VhostUserHost::Disconnect(Lane& lane) {
   StopQueues();
   device_.Reset();
   if (const absl::Status reset = lane.ResetConnection(); !reset.ok()) {
-    LogError("forgetting the connection: ", reset.message());
+    vmm_log_.Error("forgetting the connection: ", reset.message());
   }
   applied_ = SessionState{};
-  refusals_ = 0;
   memory_.Clear();
   log_ = UnalignedMapping();
   inflight_ = UnalignedMapping();
@@ -203,18 +199,11 @@ absl::StatusOr<LaneHandler::Outcome> VhostUserHost::Execute(
   ASSIGN_OR_RETURN(
       const Decision decision,
       vhost_user::Decide(old_state, request, slots, info_, *this, reply));
-  if (!decision.refusal.ok()) LogRefusal(decision.refusal);
+  if (!decision.refusal.ok()) {
+    refusal_log_.Warning("refused ", decision.refusal.message());
+  }
   std::memcpy(new_bank.data(), &decision.next, sizeof(decision.next));
   return Outcome{decision.reply_size, decision.reply_slot != 0};
-}
-
-void VhostUserHost::LogRefusal(const absl::Status& refusal) {
-  if (refusals_ == kRefusalsLogged) return;
-  ++refusals_;
-  LogWarning("refused ", refusal.message(),
-             refusals_ == kRefusalsLogged
-                 ? "; further ones of this connection are not logged"
-                 : "");
 }
 
 void VhostUserHost::Committed(absl::Span<const uint8_t> bank) {
@@ -222,7 +211,7 @@ void VhostUserHost::Committed(absl::Span<const uint8_t> bank) {
   const vhost_user::SlotBitmap before = vhost_user::ReferencedSlots(applied_);
   const bool has_channel = session.backend_request != applied_.backend_request;
   if (const absl::Status applied = Apply(session); !applied.ok()) {
-    LogError("the VMM's settings cannot be applied: ", applied.message());
+    vmm_log_.Error("the VMM's settings cannot be applied: ", applied.message());
   }
   if (has_channel) TellConfig(/*asked=*/false);
   const vhost_user::SlotBitmap after = vhost_user::ReferencedSlots(session);
@@ -366,8 +355,8 @@ absl::Status VhostUserHost::ApplyQueue(const SessionState& session,
   if (!absl::IsDataLoss(started)) return started;
   // The table and the ring contradict each other: the guest has laid the ring
   // out anew, or written over it. A new life of the queue serves it again.
-  LogError("queue ", queue,
-           ": what was in flight is given up: ", started.message());
+  vmm_log_.Error("queue ", queue,
+                 ": what was in flight is given up: ", started.message());
   ASSIGN_OR_RETURN(InflightTable table, TableOf(session, queue));
   table.Forget();
   ASSIGN_OR_RETURN(config, ConfigOf(session, queue));

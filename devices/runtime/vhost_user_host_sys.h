@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "base/log_limiter.h"
 #include "base/shm_sys.h"
 #include "base/unique_fd.h"
 #include "devices/bus/virtio_device.h"
@@ -103,7 +104,6 @@ class VhostUserHost final : public LaneHandler,
   void ResetDevice() override;
 
   void SendConfigChange(BorrowedFd channel);
-  void LogRefusal(const absl::Status& refusal);
 
   // Bringing the process in line with `session`.
   absl::Status Apply(const SessionState& session);
@@ -133,7 +133,9 @@ class VhostUserHost final : public LaneHandler,
   UnalignedMapping inflight_;   // Of the front-end; else the segment's is used.
   StateBank* state_ = nullptr;  // Since Resume.
   int reply_fd_ = -1;
-  int refusals_ = 0;  // Logged, of this connection.
+  // Of what VMMs do, whatever the connection.
+  LogLimiter vmm_log_;
+  LogLimiter refusal_log_;
   InFlight in_flight_ = InFlight::kTracked;
 };
 

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <utility>
 
-#include "base/log.h"
 #include "base/status_macros.h"
 #include "devices/virtio_blk/file_engine_sys.h"
 
@@ -21,8 +20,6 @@ constexpr uint32_t kMaxRangeSegments = 16;
 constexpr uint16_t kDefaultQueueSize = 256;
 // Threads that may be blocked in I/O for one queue.
 constexpr uint16_t kWorkers = 4;
-constexpr uint64_t kErrorsLogged = 20;  // Then only counted: a guest could
-                                        // fill the log otherwise.
 
 // Reason: the chain walker admits no more buffers to a request.
 constexpr size_t kMaxBuffers = 1024;
@@ -235,11 +232,8 @@ RequestStatus VirtioBlk::Range(RequestType type, const RangeSegment& segment) {
 
 RequestStatus VirtioBlk::Report(const absl::Status& status, const char* what) {
   if (status.ok()) return RequestStatus::kOk;
-  const uint64_t n = errors_.fetch_add(1, std::memory_order_relaxed);
-  if (n < kErrorsLogged) {
-    LogWarning(what,
-               " failed, the guest gets an I/O error: ", status.message());
-  }
+  errors_log_.Warning(
+      what, " failed, the guest gets an I/O error: ", status.message());
   return RequestStatus::kIoError;
 }
 

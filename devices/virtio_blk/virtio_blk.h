@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/log_limiter.h"
 #include "devices/bus/virtio_device.h"
 #include "devices/virtio_blk/block_engine.h"
 #include "devices/virtio_blk/protocol.h"
@@ -56,7 +57,7 @@ class VirtioBlk final : public VirtioDevice {
   // Without VIRTIO_BLK_F_FLUSH the driver expects every completed write to be
   // durable (section 5.2.5.2).
   std::atomic<bool> write_through_{true};
-  std::atomic<uint64_t> errors_{0};
+  LogLimiter errors_log_;  // A guest could fill the log otherwise.
 };
 
 }  // namespace holdfast::virtio_blk
