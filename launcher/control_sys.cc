@@ -12,7 +12,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
-#include "base/log.h"
 #include "base/status_macros.h"
 #include "base/unix_socket_sys.h"
 
@@ -60,7 +59,9 @@ absl::StatusOr<ControlServer> ControlServer::Create(
     return ErrnoStatus("bind " + path);
   }
   if (listen(fd.get(), 16) != 0) return ErrnoStatus("listen " + path);
-  return ControlServer(std::move(fd), std::move(permitted));
+  ControlServer server(std::move(fd), std::move(permitted));
+  server.spare_.Reset(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  return server;
 }
 
 std::vector<std::pair<ControlServer::ClientId, BorrowedFd>>
@@ -73,7 +74,10 @@ ControlServer::clients() const {
 void ControlServer::Accept() {
   UniqueFd fd(
       accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!fd.valid()) return;
+  if (!fd.valid()) {
+    if (errno == EMFILE || errno == ENFILE) TurnAway();
+    return;
+  }
   ucred peer = {};
   socklen_t size = sizeof(peer);
   if (getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return;
@@ -81,14 +85,23 @@ void ControlServer::Accept() {
       peer.uid == 0 || std::find(permitted_.begin(), permitted_.end(),
                                  peer.uid) != permitted_.end();
   if (!permitted) {
-    LogWarning("control: user ", peer.uid, " was turned away");
+    log_->Warning("control: user ", peer.uid, " was turned away");
     return;
   }
   if (clients_.size() >= kMaxClients) {
-    LogWarning("control: ", kMaxClients, " clients are connected already");
+    log_->Warning("control: ", kMaxClients, " clients are connected already");
     return;
   }
   clients_[next_client_++] = std::move(fd);
+}
+
+// Without a descriptor left nobody can be accepted, and who waits would wake
+// the core for ever: the spare one makes room for saying no.
+void ControlServer::TurnAway() {
+  log_->Warning("control: no descriptor is left for another client");
+  spare_.Reset();
+  UniqueFd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)).Reset();
+  spare_.Reset(open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 
 ControlServer::ClientId ControlServer::Adopt(UniqueFd connection) {

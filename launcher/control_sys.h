@@ -5,12 +5,14 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "base/log_limiter.h"
 #include "base/unique_fd.h"
 #include "launcher/core_protocol.h"
 
@@ -36,7 +38,10 @@ class ControlServer {
   // Of all clients, to wait for.
   std::vector<std::pair<ClientId, BorrowedFd>> clients() const;
 
-  // Takes one waiting connection.
+  bool Has(ClientId client) const { return clients_.count(client) != 0; }
+
+  // Takes one waiting connection, or closes it: of a user who is not permitted,
+  // one too many, or one for which no descriptor is left.
   void Accept();
   // Takes a connection that was made otherwise: the api is born with some.
   ClientId Adopt(UniqueFd connection);
@@ -51,7 +56,11 @@ class ControlServer {
   ControlServer(UniqueFd listener, std::vector<uid_t> permitted)
       : listener_(std::move(listener)), permitted_(std::move(permitted)) {}
 
+  void TurnAway();
+
   UniqueFd listener_;
+  UniqueFd spare_;  // Of no use but for TurnAway().
+  std::unique_ptr<LogLimiter> log_ = std::make_unique<LogLimiter>();
   std::vector<uid_t> permitted_;
   std::map<ClientId, UniqueFd> clients_;
   ClientId next_client_ = 1;

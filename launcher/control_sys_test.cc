@@ -1,5 +1,7 @@
 #include "launcher/control_sys.h"
 
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -120,6 +122,31 @@ TEST_F(Control, FileInThePlaceOfTheSocketIsLeftAlone) {
   EXPECT_THAT(
       ControlServer::Create(dir_.File("file"), {}),
       StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("is not a socket")));
+}
+
+// Who waits for the core would wake it for ever otherwise.
+TEST(ControlServer, WithoutADescriptorLeftAClientIsTurnedAway) {
+  testing::TempDir dir;
+  auto server = ControlServer::Create(dir.File("core.sock"), {});
+  ASSERT_OK(server);
+  const auto client = ConnectSeqpacket(dir.File("core.sock"));
+  ASSERT_OK(client);
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int next = dup(client->get());
+  close(next);
+  const rlimit none = {static_cast<rlim_t>(next), before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  server->Accept();
+  setrlimit(RLIMIT_NOFILE, &before);
+  char byte;
+  EXPECT_EQ(recv(client->get(), &byte, 1, MSG_DONTWAIT), 0);
+  EXPECT_TRUE(server->clients().empty());
+  // The next one finds room again.
+  const auto second = ConnectSeqpacket(dir.File("core.sock"));
+  ASSERT_OK(second);
+  server->Accept();
+  EXPECT_EQ(server->clients().size(), 1u);
 }
 
 }  // namespace

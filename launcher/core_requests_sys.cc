@@ -22,6 +22,9 @@ absl::Status NoInstance(const std::string& name) {
   return absl::NotFoundError(absl::StrCat("no instance '", name, "'"));
 }
 
+// Clients have one or two.
+constexpr int kMaxWaitingOfClient = 16;
+
 int SignalOf(Fault fault) {
   switch (fault) {
     case Fault::kKill:
@@ -64,10 +67,7 @@ void Core::Serve(ControlServer::ClientId client, const Request& request) {
       answer.status = Inject(request);
       break;
     case Op::kEvents:
-      if (request.wait) {
-        waiting_.push_back({client, request});
-        return;
-      }
+      if (request.wait) return LetWait(client, request);
       events_.Read(request.since, answer);
       break;
     case Op::kNextSpec:
@@ -87,8 +87,7 @@ void Core::Serve(ControlServer::ClientId client, const Request& request) {
         answer.statuses.push_back(instance->Status());
       } else if (request.op == Op::kStop) {
         instance->Handle(StopRequested{});
-        waiting_.push_back({client, request});
-        return;
+        return LetWait(client, request);
       } else if (request.op == Op::kRestart) {
         instance->Handle(RestartRequested{});
       } else if (request.op == Op::kResize) {
@@ -98,6 +97,21 @@ void Core::Serve(ControlServer::ClientId client, const Request& request) {
       }
       break;
   }
+  control_->Send(client, answer);
+}
+
+void Core::LetWait(ControlServer::ClientId client, const Request& request) {
+  const auto its = std::count_if(
+      waiting_.begin(), waiting_.end(),
+      [client](const Waiting& waiting) { return waiting.client == client; });
+  if (its < kMaxWaitingOfClient) {
+    waiting_.push_back({client, request});
+    return;
+  }
+  Answer answer;
+  answer.tag = request.tag;
+  answer.status = absl::ResourceExhaustedError(absl::StrCat(
+      its, " requests of this client wait already: read their answers"));
   control_->Send(client, answer);
 }
 

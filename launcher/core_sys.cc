@@ -250,6 +250,7 @@ void Core::RemoveStopped() {
 void Core::AnswerWaiting() {
   std::vector<Waiting> still;
   for (Waiting& waiting : waiting_) {
+    if (!control_->Has(waiting.client)) continue;
     Answer answer;
     answer.tag = waiting.request.tag;
     if (waiting.request.op == Op::kEvents) {

@@ -112,6 +112,8 @@ class Core final : public InstanceHost {
 
   // Requests.
   void Serve(ControlServer::ClientId client, const Request& request);
+  // Keeps a request that is answered later; a client has a bounded number.
+  void LetWait(ControlServer::ClientId client, const Request& request);
   absl::Status RunSpec(LaunchSpec spec);
   absl::StatusOr<uint32_t> ChooseUid(uint32_t wanted) const;
   absl::Status Inject(const Request& request);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "base/handoff.h"
@@ -171,6 +172,9 @@ void Instance::Perform(const ArmTimer& action) {
 }
 
 void Instance::Perform(const EmitEvent& action) {
+  if (absl::StartsWith(action.type, "vmm-")) {
+    return ReportVmm(action.type, PidOf(action.child), action.detail);
+  }
   Report(action.type, PidOf(action.child), "",
          action.type == "promoted" ? promotion_us_ : 0, action.detail);
 }

@@ -137,7 +137,7 @@ void Instance::OnStoreEvent(const store::Message& message) {
     case store::Type::kVmmGone:
       return Handle(VmmGone{});
     case store::Type::kVmmWaiting:
-      return Report("vmm-waiting", 0, "", 0, WhyVmmWaits(message.arg0));
+      return ReportVmm("vmm-waiting", 0, WhyVmmWaits(message.arg0));
     case store::Type::kChildMisbehaved:
       if (message.arg0 == static_cast<uint64_t>(store::Error::kNone)) {
         return OnChannelEnded(message.child);
@@ -431,6 +431,12 @@ void Instance::Report(std::string type, int pid, std::string cause, uint64_t us,
   event.microseconds = us;
   event.detail = std::move(detail);
   host_.Report(std::move(event));
+}
+
+void Instance::ReportVmm(const std::string& type, int pid, std::string detail) {
+  const std::optional<uint64_t> left_out = vmm_events_.Admit();
+  if (!left_out.has_value()) return;
+  Report(type, pid, "", 0, detail + LogLimiter::LeftOutText(*left_out));
 }
 
 }  // namespace holdfast::launcher

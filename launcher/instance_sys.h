@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/log_limiter.h"
 #include "base/shm_sys.h"
 #include "base/unique_fd.h"
 #include "launcher/cgroup_sys.h"
@@ -159,6 +160,9 @@ class Instance {
   void SaveCounters();
   void Report(std::string type, int pid, std::string cause, uint64_t us,
               std::string detail);
+  // What a VMM can cause at will: it must not drive everybody else's events out
+  // of the log. Some are left out of a flood.
+  void ReportVmm(const std::string& type, int pid, std::string detail);
   Child* Find(ChildNumber number);
   int PidOf(ChildNumber number) const;
 
@@ -167,6 +171,7 @@ class Instance {
   LaunchSpec spec_;
   Supervision supervision_;
   std::deque<Event> events_;  // Waiting for the Step() in progress.
+  LogLimiter vmm_events_;
   bool stepping_ = false;
   bool stopped_ = false;
 

@@ -1,9 +1,14 @@
 #include "launcher/supervisor.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace holdfast::launcher {
 namespace {
+
+// A start that fails (no program, no descriptors) does so at once: repeated at
+// once, without a budget, it would keep the launcher from everything else.
+constexpr absl::Duration kPauseAfterFailedStart = absl::Milliseconds(10);
 
 // One call of Step(): the state being changed and the actions so far.
 class Stepper {
@@ -35,7 +40,7 @@ class Stepper {
     Emit("adopted", s_.active);
     for (ChildNumber child : event.lost) {
       Emit("lost", child, "while no core ran");
-      if (NeedsSpare()) Replace();
+      if (NeedsSpare()) Replace(absl::ZeroDuration());
     }
     // An earlier launcher may have died in the middle of a stop.
     Do(HoldPromotion{false});
@@ -86,7 +91,8 @@ class Stepper {
     if (event.child == 0 || event.child != s_.spare) return;
     Emit("start-failed", event.child, event.reason);
     Forget(event.child);
-    AfterLoss(/*planned=*/false);
+    if (Supervised()) Replace(kPauseAfterFailedStart);
+    Settle();
   }
 
   void operator()(const StopRequested&) {
@@ -219,12 +225,14 @@ class Stepper {
       s_.replacement = Replacement::kDue;
       return Settle();
     }
-    Replace();
+    Replace(absl::ZeroDuration());
     Settle();
   }
 
-  void Replace() {
-    const RestartPolicy::Decision decision = s_.policy.OnLoss(now_);
+  // Not before `pause` is over.
+  void Replace(absl::Duration pause) {
+    RestartPolicy::Decision decision = s_.policy.OnLoss(now_);
+    decision.delay = std::max(decision.delay, pause);
     if (!decision.allowed) {
       s_.replacement = Replacement::kDenied;
     } else if (decision.delay > absl::ZeroDuration()) {

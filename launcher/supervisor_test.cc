@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "launcher/supervisor_text.h"
@@ -12,6 +13,7 @@
 namespace holdfast::launcher {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -99,6 +101,47 @@ TEST(Supervisor, LossWithoutStandbyIsAColdStartAtOnce) {
   instance.Feed(SpecAccepted{});
   EXPECT_THAT(instance.Feed(ChildLost{1}), Contains("SpawnChild(2)"));
   EXPECT_EQ(instance.state().state, State::kStarting);
+}
+
+// It fails within the same step, which would never end.
+TEST(Supervisor, FailedStartIsNeverRepeatedAtOnce) {
+  Instance instance(WithBudget(0));
+  instance.Feed(SpecAccepted{});
+  for (ChildNumber child = 1; child < 5; ++child) {
+    EXPECT_THAT(instance.Feed(StartFailed{child, "no such file"}),
+                AllOf(Contains(HasSubstr("start-failed")),
+                      Contains(HasSubstr("ArmTimer(")),
+                      Not(Contains(HasSubstr("SpawnChild(")))));
+    EXPECT_EQ(instance.state().state, State::kBackingOff);
+    instance.Wait(absl::Milliseconds(10));
+    EXPECT_THAT(instance.Feed(TimerFired{Timer::kBackOff}),
+                Contains(absl::StrCat("SpawnChild(", child + 1, ")")));
+  }
+}
+
+TEST(Supervisor, FailedStartOfAStandbyLeavesTheActiveChildAlone) {
+  Instance instance(WithBudget(0));
+  instance.Feed(SpecAccepted{});
+  instance.Feed(ChildReady{1});
+  instance.Feed(Promoted{1});
+  EXPECT_THAT(instance.Feed(StartFailed{2, "no such file"}),
+              Not(Contains(HasSubstr("SpawnChild("))));
+  EXPECT_EQ(instance.state().state, State::kRunning);
+  EXPECT_EQ(instance.state().active, 1u);
+  EXPECT_THAT(instance.Feed(TimerFired{Timer::kBackOff}),
+              Contains("SpawnChild(3)"));
+}
+
+TEST(Supervisor, FailedStartsUseTheBudgetUp) {
+  Instance instance(WithBudget(3));
+  instance.Feed(SpecAccepted{});
+  for (ChildNumber child = 1; child <= 3; ++child) {
+    instance.Feed(StartFailed{child, "no such file"});
+    instance.Feed(TimerFired{Timer::kBackOff});
+  }
+  EXPECT_THAT(instance.Feed(StartFailed{4, "no such file"}),
+              Contains(HasSubstr("quarantined")));
+  EXPECT_EQ(instance.state().state, State::kQuarantined);
 }
 
 TEST(Supervisor, CrashLoopBacksOffAndThenIsQuarantined) {

@@ -2,6 +2,7 @@
 // the store and to the launcher. As active child it answers each byte of the
 // VMM with the next value of a counter in its segment. Misbehaves as told:
 //   --crash-at-start    dies before it is ready
+//   --exit-at-start     ends in order before it is ready
 //   --crash-when-active dies as soon as it is promoted
 //   --ignore-stop       does not end when asked to
 //   --never-ready       never says that it is parked
@@ -45,6 +46,7 @@ class FakeDevice {
 
   int Run() {
     if (Told("--crash-at-start")) abort();
+    if (Told("--exit-at-start")) return 0;
     while (!stop_) {
       Receive();
       Wait();

@@ -29,7 +29,9 @@ std::string Runfile(const std::string& path) {
   return std::filesystem::canonical(path).string();
 }
 
-LauncherProcess::LauncherProcess(std::vector<std::string> more_args) {
+LauncherProcess::LauncherProcess(std::vector<std::string> more_args,
+                                 std::function<void()> in_child)
+    : in_child_(std::move(in_child)) {
   // The store and the children are other users.
   chmod(dir_.path().c_str(), 0755);
   const std::string daemon = Runfile("launcher/holdfastd");
@@ -54,6 +56,7 @@ void LauncherProcess::StartAgain() {
   pid_ = fork();
   if (pid_ != 0) return;
   prctl(PR_SET_PDEATHSIG, SIGTERM);
+  in_child_();
   execv(argv[0], argv.data());
   _exit(127);
 }

@@ -19,7 +19,10 @@ namespace holdfast::launcher {
 // by its death. Needs real root. Not thread-safe.
 class LauncherProcess {
  public:
-  explicit LauncherProcess(std::vector<std::string> more_args = {});
+  // `in_child` runs in the new process before it executes holdfastd.
+  explicit LauncherProcess(
+      std::vector<std::string> more_args = {},
+      std::function<void()> in_child = [] {});
   LauncherProcess(const LauncherProcess&) = delete;
   LauncherProcess& operator=(const LauncherProcess&) = delete;
   ~LauncherProcess();
@@ -72,6 +75,7 @@ class LauncherProcess {
  private:
   testing::TempDir dir_;
   std::vector<std::string> args_;
+  std::function<void()> in_child_;
   pid_t pid_ = -1;
   std::optional<CoreClient> client_;
 };
