@@ -14,6 +14,7 @@
 #include "statestore/recover.h"
 #include "statestore/segment.h"
 #include "statestore/shared_word.h"
+#include "statestore/state_section.h"
 #include "statestore/testing/crash_explorer.h"
 #include "statestore/testing/sample_segment.h"
 #include "statestore/transaction.h"

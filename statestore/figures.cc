@@ -9,7 +9,7 @@
 #include "statestore/format.h"
 #include "statestore/segment.h"
 #include "statestore/shared_word.h"
-#include "statestore/transaction.h"
+#include "statestore/state_section.h"
 
 namespace holdfast {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "statestore/shared_word.h"
-#include "statestore/transaction.h"
+#include "statestore/state_section.h"
 #include "statestore/undo_log.h"
 
 namespace holdfast {

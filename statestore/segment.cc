@@ -8,7 +8,7 @@
 #include "base/crc32c.h"
 #include "base/status_macros.h"
 #include "statestore/shared_word.h"
-#include "statestore/transaction.h"
+#include "statestore/state_section.h"
 
 namespace holdfast {
 namespace {

@@ -11,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "statestore/cell.h"
+#include "statestore/state_section.h"
 
 namespace holdfast {
 namespace {
@@ -160,6 +161,51 @@ TEST(StateBank, AnOvertakenTransactionWritesNothing) {
   late.RecordCompletion(0, {1, 2, 3});
   EXPECT_FALSE(old.Commit(late).ok());
   EXPECT_EQ(f.words, before);
+}
+
+// Nor when it was opened before, and only commits too late.
+TEST(StateBank, AnOvertakenCommitWritesNothing) {
+  Fixture f;
+  StateBank old = f.Attach(1);
+  StateTxn late = old.Begin();
+  late.Set(f.cells.a, 1);
+  late.RecordCompletion(0, {1, 2, 3});
+  StateBank successor = f.Attach(2);
+  const std::vector<uint64_t> before = f.words;
+  EXPECT_THAT(old.Commit(late),
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("overtaken")));
+  EXPECT_EQ(f.words, before);
+}
+
+// Giving a transaction up copies the bank back; not what is not of the bank.
+TEST(StateBank, ReportsAScribbleAfterATransactionThatWasGivenUp) {
+  Fixture f;
+  StateBank bank = f.Attach(1);
+  {
+    StateTxn txn = bank.Begin();
+    txn.Set(f.cells.a, 5);
+    f.CurrentBank()[70] ^= 0x40;
+  }
+  StateTxn txn = bank.Begin();
+  txn.Set(f.cells.b, 6);
+  EXPECT_THAT(bank.Commit(txn),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("outside any")));
+}
+
+// What a scribble on the bank that is not committed can do: nothing.
+TEST(StateBank, TakesNothingFromTheOtherBank) {
+  Fixture f;
+  StateBank bank = f.Attach(1);
+  StateTxn txn = bank.Begin();
+  txn.Set(f.cells.a, 5);
+  ASSERT_OK(bank.Commit(txn));
+  std::memset(f.section().data() + sizeof(StateHeader), 0xee,
+              BankStride(f.schema.size, 2));
+  txn.Set(f.cells.b, 6);
+  ASSERT_OK(bank.Commit(txn));
+  StateBank successor = f.Attach(2);
+  EXPECT_EQ(successor.Begin().Get(f.cells.a), 5u);
+  EXPECT_EQ(successor.Begin().Get(f.cells.b), 6u);
 }
 
 TEST(StateBank, ReportsAScribbleOnAnyByteOfTheCurrentBank) {

@@ -1,9 +1,12 @@
 #include "statestore/testing/sample_segment.h"
 
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 
 #include "absl/status/status.h"
+#include "statestore/format.h"
+#include "statestore/state_section.h"
 
 namespace holdfast::testing {
 namespace {
@@ -38,6 +41,23 @@ void SecondCommit(StateBank& bank, const SampleState& cells) {
   txn.RecordCompletion(1, {9, 255, 1});
   Expect(txn.WriteBulk(100, {'b', 'u', 'l', 'k'}));
   Expect(bank.Commit(txn));
+}
+
+// The other bank when a commit was cut: its words are there, its checksum is
+// still an earlier one's.
+void HalfCommit(absl::Span<uint8_t> section, const SampleState& cells) {
+  const StateHeader header = *ReadStateHeader(section);
+  const size_t size = CheckedBankSize(header.fields_size, header.queue_count);
+  const size_t stride = BankStride(header.fields_size, header.queue_count);
+  const uint32_t committed = CommitWord::Unpack(header.commit_word).bank;
+  uint8_t* const banks = section.data() + sizeof(header);
+  const uint8_t* const from = banks + committed * stride;
+  uint8_t* const to = banks + (committed ^ 1) * stride;
+  constexpr size_t kWords = offsetof(BankHeader, sequence);
+  std::memcpy(to + kWords, from + kWords, size - kWords);
+  const uint64_t value = 1;
+  std::memcpy(to + size - header.fields_size + cells.u64.offset(), &value,
+              sizeof(value));
 }
 
 }  // namespace
@@ -82,6 +102,8 @@ AlignedMemory MakeSampleSegment() {
   Expect(txn.WriteBulk(102, {'X', 'Y', 'Z'}));
   AlignedMemory dead(memory.span().size());
   std::memcpy(dead.span().data(), memory.span().data(), memory.span().size());
+  const Segment torn = *Segment::Attach(dead.span());
+  HalfCommit(torn.section(SectionType::kState), cells);
   return dead;
 }
 

@@ -10,7 +10,6 @@ HEADER_LINES = 250
 SOURCE_LINES = 500
 # Files that are longer, and how long: a number may only shrink.
 LONGER = {
-    "statestore/inflight.h": 267,
 }
 FUNCTION_LINES = 80
 # Most functions are much shorter.

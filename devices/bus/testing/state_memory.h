@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "statestore/format.h"
 #include "statestore/schema.h"
+#include "statestore/state_section.h"
 #include "statestore/transaction.h"
 
 namespace holdfast::testing {

@@ -20,6 +20,7 @@
 #include "gtest/gtest.h"
 #include "statestore/inflight.h"
 #include "statestore/queue_stats.h"
+#include "statestore/state_section.h"
 #include "statestore/transaction.h"
 
 namespace holdfast::testing {
