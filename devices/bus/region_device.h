@@ -46,6 +46,11 @@ class IrqSink {
   // least once: may be called again for the same cause after a crash. Must not
   // block. From any thread.
   virtual void Signal(uint32_t irq, uint32_t vector) = 0;
+
+  // Whether the VMM keeps the guest's table of message vectors itself, as those
+  // do that hand vectors on as descriptors: it masks them there, and the
+  // device's own table is never written. Constant.
+  virtual bool has_vector_table() const { return true; }
 };
 
 // What a PCI function's regions and interrupts are called.

@@ -45,6 +45,7 @@ absl::StatusOr<RegisterBank> RegisterBank::Create(
   bank.bar_ = bar;
   bank.size_ = registers.size();
   bank.undefined_ = registers.undefined();
+  bank.background_ = registers.background();
   bank.registers_ = registers.registers();
   bank.fields_.assign(bank.registers_.size(), SchemaBuilder::kUnbound);
   for (uint32_t i = 0; i < bank.registers_.size(); ++i) {
@@ -123,7 +124,10 @@ absl::Status RegisterBank::ForEachPart(uint64_t offset, uint64_t size,
 
 absl::Status RegisterBank::Read(StateTxn& txn, uint64_t offset,
                                 absl::Span<uint8_t> out, OnRead on_read) const {
-  std::fill(out.begin(), out.end(), undefined_);
+  for (size_t i = 0; i < out.size(); ++i) {
+    const uint64_t at = offset + i;
+    out[i] = at < background_.size() ? background_[at] : undefined_;
+  }
   return ForEachPart(offset, out.size(), [&](const Part& part) -> absl::Status {
     RETURN_IF_ERROR(on_read(RegRead(*part.reg, part.index)));
     const uint64_t value = Load(txn, part.slot, part.index);
@@ -217,7 +221,9 @@ void RegisterBank::Set(StateTxn& txn, const Register& reg, uint32_t index,
   if (slot == registers_.size() || index >= registers_[slot].count()) {
     return txn.Set(Cell<uint8_t>::At(SchemaBuilder::kUnbound), uint8_t{0});
   }
-  Store(txn, slot, index, value);
+  // What changes nothing needs no commit.
+  value &= registers_[slot].mask();
+  if (value != Load(txn, slot, index)) Store(txn, slot, index, value);
 }
 
 void RegisterBank::Reset(StateTxn& txn) const {

@@ -125,6 +125,7 @@ class RegisterBank {
   uint32_t bar_ = 0;
   uint64_t size_ = 0;
   uint8_t undefined_ = 0;
+  std::vector<uint8_t> background_;
   std::vector<Register> registers_;
   std::vector<uint32_t>
       fields_;  // Offset in the segment's fields, by register.

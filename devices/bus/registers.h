@@ -25,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -158,6 +159,11 @@ class Reg : public Register {
     result.stride_ = stride;
     return result;
   }
+  constexpr Reg Reset(T value) const {
+    Reg result = *this;
+    result.reset_ = value;
+    return result;
+  }
   constexpr Reg WholeOnly() const {
     Reg result = *this;
     result.whole_only_ = true;
@@ -199,6 +205,11 @@ class RegisterFile {
     undefined_ = byte;
     return *this;
   }
+  // What undefined bytes read as from offset 0 on: constants without a name.
+  RegisterFile& Background(std::vector<uint8_t> bytes) {
+    background_ = std::move(bytes);
+    return *this;
+  }
   // Every byte up to the last register's belongs to one: a gap is an error.
   RegisterFile& Dense() {
     dense_ = true;
@@ -207,6 +218,7 @@ class RegisterFile {
 
   const std::vector<Register>& registers() const { return registers_; }
   uint8_t undefined() const { return undefined_; }
+  const std::vector<uint8_t>& background() const { return background_; }
   uint64_t size() const;
 
   // INVALID_ARGUMENT names the register, of file `file`, that breaks a rule of
@@ -216,6 +228,7 @@ class RegisterFile {
 
  private:
   std::vector<Register> registers_;
+  std::vector<uint8_t> background_;
   uint64_t size_ = 0;
   uint8_t undefined_ = 0;
   bool dense_ = false;

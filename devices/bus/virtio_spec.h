@@ -6,16 +6,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "devices/bus/device_spec.h"
 #include "devices/bus/virtio_ids.h"
 #include "statestore/cell.h"
 #include "statestore/schema.h"
 
 namespace holdfast {
-
-// The state of a device that has none.
-struct NoState {
-  static constexpr SchemaId kSchema{"stateless", /*version=*/1};
-};
 
 struct QueueSpec {
   std::string name;
@@ -25,13 +21,6 @@ struct QueueSpec {
   // devices without state whose requests block (disks); each runs on a thread
   // of its own, in any order.
   uint16_t workers;
-};
-
-// A descriptor that the device needs from outside: the launcher opens it and
-// hands it over; stand-alone, --NAME=PATH opens it.
-struct ResourceSpec {
-  std::string name;
-  std::string help;
 };
 
 // What a VIRTIO device is, as data: the framework prints, versions, compares

@@ -1,0 +1,193 @@
+#ifndef HOLDFAST_DEVICES_BUS_PCI_DEVICE_H_
+#define HOLDFAST_DEVICES_BUS_PCI_DEVICE_H_
+
+#include <cstdint>
+#include <type_traits>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "base/unique_fd.h"
+#include "devices/bus/dma.h"
+#include "devices/bus/options.h"
+#include "devices/bus/pci_interrupts.h"
+#include "devices/bus/pci_spec.h"
+#include "devices/bus/pci_state.h"
+#include "devices/bus/register_bank.h"
+#include "statestore/cell.h"
+#include "statestore/transaction.h"
+
+namespace holdfast {
+
+// What one access of the guest, or one piece of work, does to the device. The
+// framework commits it: registers, state, interrupts and ordered work become
+// true together or not at all, at whatever instruction the process dies.
+// Belongs to the calling thread; valid until the handler returns.
+class PciTxn {
+ public:
+  PciTxn(const PciState& state, StateTxn& txn) : state_(state), txn_(txn) {}
+  PciTxn(const PciTxn&) = delete;
+  PciTxn& operator=(const PciTxn&) = delete;
+
+  // The value of a register, whatever the guest may do with it.
+  template <typename T>
+  T Get(const Reg<T>& reg, uint32_t index = 0) {
+    return static_cast<T>(state_.Get(txn_, reg, index));
+  }
+  template <typename T>
+  void Set(const Reg<T>& reg, const std::common_type_t<T>& value,
+           uint32_t index = 0) {
+    state_.Set(txn_, reg, value, index);
+  }
+
+  // Takes back what the guest has written.
+  void Restore(const RegWrite& write) {
+    state_.Set(txn_, write.reg(), write.old(), write.index());
+  }
+
+  // The value of a state field.
+  template <typename T>
+  T Get(const Cell<T>& cell) {
+    return txn_.Get(cell);
+  }
+  template <typename T>
+  void Set(const Cell<T>& cell, const std::common_type_t<T>& value) {
+    txn_.Set(cell, value);
+  }
+
+  // At least once: may repeat after a crash, is never lost. Held back as PCI
+  // says while masked, disabled, or not a bus master.
+  void RaiseMsix(uint32_t vector) { holdfast::RaiseMsix(state_, txn_, vector); }
+  void RaiseMsi(uint32_t vector) { holdfast::RaiseMsi(state_, txn_, vector); }
+  // The level of the legacy interrupt.
+  void SetIntx(bool asserted) { holdfast::SetIntx(state_, txn_, asserted); }
+  // By the way that the driver has chosen. The level stays until
+  // SetIntx(false).
+  void Interrupt(uint32_t vector) {
+    if (MsixEnabled(state_, txn_)) return RaiseMsix(vector);
+    if (MsiEnabled(state_, txn_)) return RaiseMsi(vector);
+    SetIntx(true);
+  }
+
+  // Has OnWork(work) called after the access is answered; `work` below 64.
+  // Ordering twice before it begins is ordering once.
+  void Order(uint32_t work) {
+    state_.Set(txn_, pci::kWorkOrdered,
+               state_.Get(txn_, pci::kWorkOrdered) | Bit(work));
+  }
+  // This transaction ends the work: OnWork will not be called again for it, so
+  // what the transaction does is done once.
+  void Done(uint32_t work) {
+    state_.Set(txn_, pci::kWorkRunning,
+               state_.Get(txn_, pci::kWorkRunning) & ~Bit(work));
+  }
+
+ private:
+  static uint64_t Bit(uint32_t work) { return uint64_t{1} << (work % 64); }
+
+  const PciState& state_;
+  StateTxn& txn_;
+};
+
+// What a device may use. Lives as long as the device. Thread-safe.
+class PciContext {
+ public:
+  virtual ~PciContext() = default;
+
+  virtual const DeviceOptions& options() const = 0;
+
+  // The descriptor of the resource that the spec named; stays open and the
+  // same for the device's life. Invalid when it was not given.
+  virtual BorrowedFd Resource(absl::string_view name) const = 0;
+
+  // The guest's memory, while the driver lets the function master the bus. For
+  // OnWork only: a register access must not wait for it.
+  virtual Dma& dma() = 0;
+
+  // The bytes of a memory BAR. The guest writes them at any time: read them
+  // once, and believe nothing. Empty for any other BAR.
+  virtual absl::Span<uint8_t> BarMemory(uint32_t bar) const = 0;
+
+  // A transaction outside a register access. An error of `change` gives it up.
+  // CANCELLED, inside OnWork: the guest has reset the function meanwhile; end
+  // the work. Others: RegionDevice.
+  virtual absl::Status Update(
+      absl::FunctionRef<absl::Status(PciTxn&)> change) = 0;
+
+  // The handles of the state that the spec declared with State<S>(). A struct
+  // that the spec did not declare gives handles whose use fails the
+  // transaction.
+  template <typename S>
+  S State() const {
+    absl::StatusOr<S> state = BindState<S>(schema());
+    return state.ok() ? *std::move(state) : S{};
+  }
+
+ protected:
+  virtual const Schema& schema() const = 0;
+};
+
+// A PCI function as its author writes it. It never sees a socket, a message, an
+// eventfd or a thread; registers, masks, configuration space and capabilities
+// are the spec's.
+//
+// Life cycle:
+//
+//   construct --> OnReset --> [ OnRead, OnWrite, OnWork ... ] --> OnReset --+
+//                                   ^                                       |
+//                                   +---------------------------------------+
+//
+// The first OnReset is for a new segment only. A crash or an upgrade ends the
+// object anywhere and constructs a new one in another process, with the same
+// registers and state. There is no save and no restore: what is kept in members
+// of the object is lost.
+//
+// Threading law:
+//  - OnRead, OnWrite and OnReset never run beside one another, and never inside
+//    an Update.
+//  - OnWork runs on one thread at a time, perhaps beside them. A reset waits
+//    for it, or cuts it off at its next Update or transfer.
+//  - The constructor runs before the steady-state sandbox applies: open,
+//    measure and allocate there, and nowhere else.
+//
+// Mistakes of the guest are absl::Status, never a CHECK: the access then has
+// not happened, reads return ones, and it is counted.
+class PciDevice {
+ public:
+  virtual ~PciDevice() = default;
+
+  // The guest reads a register of a BAR; its value is taken when this returns.
+  virtual absl::Status OnRead(const RegRead& read, PciTxn& txn) {
+    (void)read;
+    (void)txn;
+    return absl::OkStatus();
+  }
+
+  // The guest has written a register of a BAR, to which the register's masks
+  // apply: the new value is in `txn`.
+  virtual absl::Status OnWrite(const RegWrite& write, PciTxn& txn) {
+    (void)write;
+    (void)txn;
+    return absl::OkStatus();
+  }
+
+  // Does what an access ordered: what takes long, waits, or transfers. May have
+  // been begun before, by a predecessor that died: read what to do in an
+  // Update, transfer, and end with an Update that says Done. Otherwise it is
+  // done when it returns.
+  virtual absl::Status OnWork(uint32_t work, PciContext& context) {
+    (void)work;
+    (void)context;
+    return absl::OkStatus();
+  }
+
+  // The function is new or was reset: registers have their reset values, work
+  // and interrupts are gone. Give the state fields theirs; they begin as zeros.
+  virtual void OnReset(PciTxn& txn) { (void)txn; }
+};
+
+}  // namespace holdfast
+
+#endif  // HOLDFAST_DEVICES_BUS_PCI_DEVICE_H_

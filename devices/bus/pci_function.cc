@@ -1,0 +1,347 @@
+#include "devices/bus/pci_function.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/status_macros.h"
+
+namespace holdfast {
+
+class PciFunction::MasterDma final : public Dma {
+ public:
+  explicit MasterDma(const PciFunction& function) : function_(function) {}
+
+  absl::Status Read(GuestAddress address, absl::Span<uint8_t> out) override {
+    RETURN_IF_ERROR(MayTransfer());
+    return function_.services_.dma->Read(address, out);
+  }
+  absl::Status Write(GuestAddress address,
+                     absl::Span<const uint8_t> bytes) override {
+    RETURN_IF_ERROR(MayTransfer());
+    return function_.services_.dma->Write(address, bytes);
+  }
+  absl::StatusOr<DmaMapping> Map(GuestAddress address, uint64_t size,
+                                 DmaAccess access) override {
+    RETURN_IF_ERROR(MayTransfer());
+    return function_.services_.dma->Map(address, size, access);
+  }
+  void Written(GuestAddress address, uint64_t size) override {
+    function_.services_.dma->Written(address, size);
+  }
+
+ private:
+  absl::Status MayTransfer() const {
+    if (function_.masters_bus_.load() && !function_.CutOff()) {
+      return absl::OkStatus();
+    }
+    return absl::UnavailableError(
+        "PCI: the driver has not enabled the "
+        "function as a bus master, or has reset it");
+  }
+
+  const PciFunction& function_;
+};
+
+PciFunction::PciFunction(PciState state, PciServices services)
+    : state_(std::move(state)), services_(std::move(services)) {
+  Describe();
+}
+
+PciFunction::~PciFunction() = default;
+
+void PciFunction::Describe() {
+  const PciSpec& spec = state_.spec();
+  regions_.resize(kPciRegionCount);
+  for (uint32_t bar = 0; bar < pci::kBars; ++bar) {
+    RegionInfo& region = regions_[bar];
+    region.size = spec.BarSize(bar);
+    region.readable = region.writable = region.size != 0;
+    if (spec.bar(bar).kind == BarSpec::Kind::kMemory &&
+        services_.memory[bar].fd.valid()) {
+      region.windows = {{0, region.size}};
+    }
+  }
+  regions_[kPciConfigRegion] = {
+      state_.bank(pci::kConfig)->size(), true, true, {}};
+  irqs_.resize(kPciIrqCount);
+  irqs_[kPciIntxIrq] = {spec.intx() ? 1u : 0u, /*level=*/true};
+  irqs_[kPciMsiIrq].count = spec.msi_vectors();
+  irqs_[kPciMsixIrq].count = spec.msix_vectors();
+}
+
+absl::StatusOr<std::unique_ptr<PciFunction>> PciFunction::Create(
+    PciState state, const Schema& stored, PciServices services,
+    const MakeDevice& make) {
+  if (services.irqs == nullptr || services.dma == nullptr) {
+    return absl::InvalidArgumentError("PCI: no interrupts or no DMA given");
+  }
+  for (uint32_t bar = 0; bar < pci::kBars; ++bar) {
+    const bool memory = state.spec().bar(bar).kind == BarSpec::Kind::kMemory;
+    const uint64_t wanted = memory ? state.spec().BarSize(bar) : 0;
+    if (services.memory[bar].bytes.size() != wanted) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "PCI: memory of BAR ", bar, ": ", services.memory[bar].bytes.size(),
+          " bytes given, ", wanted, " wanted"));
+    }
+  }
+  RETURN_IF_ERROR(state.Bind(stored));
+  std::unique_ptr<PciFunction> function(
+      new PciFunction(std::move(state), std::move(services)));
+  function->schema_ = stored;
+  function->dma_ = std::make_unique<MasterDma>(*function);
+  ASSIGN_OR_RETURN(function->device_, make(*function));
+  return function;
+}
+
+absl::Status PciFunction::Start(StateBank& bank) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    bank_ = &bank;
+  }
+  return Transact([this](StateTxn& txn) {
+    if (state_.Get(txn, pci::kReady) == 0) {
+      ResetIn(txn);
+      state_.Set(txn, pci::kReady, 1);
+    }
+    return absl::OkStatus();
+  });
+}
+
+// One transaction, and what follows its commit.
+absl::Status PciFunction::Transact(Change change) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (bank_ == nullptr) {
+    return absl::FailedPreconditionError("PCI: the function is not started");
+  }
+  StateTxn txn = bank_->Begin();
+  if (!txn.intact()) return bank_->Commit(txn);
+  RETURN_IF_ERROR(change(txn));
+  PciSignals fresh = {};
+  if (txn.dirty()) {
+    fresh = RouteInterrupts(state_, txn, /*sent=*/resumed_,
+                            services_.irqs->has_vector_table());
+  }
+  const uint64_t work =
+      state_.Get(txn, pci::kWorkOrdered) | state_.Get(txn, pci::kWorkRunning);
+  const uint64_t resets = state_.Get(txn, pci::kResets);
+  const bool masters_bus = MastersBus(state_, txn);
+  const bool intx = state_.Get(txn, pci::kIntxLevel) != 0;
+  RETURN_IF_ERROR(bank_->Commit(txn));
+  resets_.store(resets);
+  masters_bus_.store(masters_bus);
+  intx_.store(intx);
+  work_.store(work);
+  Signal(fresh, *services_.irqs);
+  return absl::OkStatus();
+}
+
+absl::Status PciFunction::CheckRange(uint32_t region, uint64_t offset,
+                                     uint64_t size) const {
+  const uint64_t region_size =
+      region < regions_.size() ? regions_[region].size : 0;
+  if (offset > region_size || size > region_size - offset) {
+    return absl::OutOfRangeError(
+        absl::StrFormat("PCI: %d bytes at 0x%x of region %d, which has 0x%x",
+                        size, offset, region, region_size));
+  }
+  // Configuration space has no side effects on reads, so nothing of them needs
+  // to be kept.
+  if (region != kPciConfigRegion && state_.bank(region) != nullptr &&
+      size > pci::kMaxAccess) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("PCI: %d bytes of registers at once, at most %d", size,
+                        pci::kMaxAccess));
+  }
+  return absl::OkStatus();
+}
+
+// The device's errors must not look like those of the state.
+absl::Status PciFunction::Blame(absl::Status status) {
+  if (status.ok()) return status;
+  guest_errors_.fetch_add(1);
+  return absl::InvalidArgumentError(absl::StrCat("device: ", status.message()));
+}
+
+absl::Status PciFunction::Read(AccessId id, uint32_t region, uint64_t offset,
+                               absl::Span<uint8_t> out) {
+  RETURN_IF_ERROR(CheckRange(region, offset, out.size()));
+  if (out.empty()) return absl::OkStatus();
+  const RegisterBank* bank = state_.bank(region);
+  if (bank == nullptr) {
+    std::memcpy(out.data(), services_.memory[region].bytes.data() + offset,
+                out.size());
+    return absl::OkStatus();
+  }
+  return Transact([&](StateTxn& txn) -> absl::Status {
+    uint64_t kept[pci::kMaxAccess / 8] = {};
+    const size_t size = std::min(out.size(), sizeof(kept));
+    if (id != AccessId::kNone &&
+        state_.Get(txn, pci::kAccessId) == static_cast<uint64_t>(id)) {
+      for (uint32_t i = 0; i < pci::kMaxAccess / 8; ++i) {
+        kept[i] = state_.Get(txn, pci::kAccessData, i);
+      }
+      std::memcpy(out.data(), kept, size);
+      return absl::OkStatus();
+    }
+    PciTxn pci_txn(state_, txn);
+    RETURN_IF_ERROR(bank->Read(txn, offset, out, [&](const RegRead& read) {
+      return region == kPciConfigRegion || region == state_.spec().msix_bar()
+                 ? absl::OkStatus()
+                 : Blame(device_->OnRead(read, pci_txn));
+    }));
+    if (id == AccessId::kNone || !txn.dirty()) return absl::OkStatus();
+    std::memcpy(kept, out.data(), size);
+    state_.Set(txn, pci::kAccessId, static_cast<uint64_t>(id));
+    for (uint32_t i = 0; i < pci::kMaxAccess / 8; ++i) {
+      state_.Set(txn, pci::kAccessData, kept[i], i);
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::Status PciFunction::Write(AccessId id, uint32_t region, uint64_t offset,
+                                absl::Span<const uint8_t> bytes) {
+  RETURN_IF_ERROR(CheckRange(region, offset, bytes.size()));
+  if (bytes.empty()) return absl::OkStatus();
+  const RegisterBank* bank = state_.bank(region);
+  if (bank == nullptr) {
+    std::memcpy(services_.memory[region].bytes.data() + offset, bytes.data(),
+                bytes.size());
+    return absl::OkStatus();
+  }
+  return Transact([&](StateTxn& txn) -> absl::Status {
+    if (id != AccessId::kNone &&
+        state_.Get(txn, pci::kAccessId) == static_cast<uint64_t>(id)) {
+      return absl::OkStatus();
+    }
+    PciTxn pci_txn(state_, txn);
+    RETURN_IF_ERROR(bank->Write(
+        txn, offset, bytes, [&](const RegWrite& write) -> absl::Status {
+          if (region == kPciConfigRegion) return OnConfigWrite(write, txn);
+          if (region == state_.spec().msix_bar()) return absl::OkStatus();
+          return Blame(device_->OnWrite(write, pci_txn));
+        }));
+    if (id != AccessId::kNone && txn.dirty()) {
+      state_.Set(txn, pci::kAccessId, static_cast<uint64_t>(id));
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::Status PciFunction::OnConfigWrite(const RegWrite& write, StateTxn& txn) {
+  if (write.Is(pci::kExpressControl) &&
+      (write.written() & pci::kFunctionReset) != 0) {
+    ResetIn(txn);
+  }
+  return absl::OkStatus();
+}
+
+void PciFunction::ResetIn(StateTxn& txn) {
+  state_.Reset(txn);
+  PciTxn pci_txn(state_, txn);
+  device_->OnReset(pci_txn);
+}
+
+absl::Status PciFunction::Reset() {
+  RETURN_IF_ERROR(Transact([this](StateTxn& txn) {
+    ResetIn(txn);
+    return absl::OkStatus();
+  }));
+  if (working_.load()) {
+    return absl::UnavailableError("PCI: work is being cut off");
+  }
+  return absl::OkStatus();
+}
+
+void PciFunction::OnUnmask(uint32_t irq, uint32_t vector) {
+  if (irq == kPciIntxIrq && vector == 0 && intx_.load()) {
+    services_.irqs->Signal(kPciIntxIrq, 0);
+  }
+}
+
+absl::Status PciFunction::Resume() {
+  PciSignals unsent = {};
+  bool intx = false;
+  RETURN_IF_ERROR(Transact([&](StateTxn& txn) {
+    unsent = UnsentInterrupts(state_, txn);
+    intx = state_.Get(txn, pci::kIntxLevel) != 0;
+    return absl::OkStatus();
+  }));
+  // A level that is asserted may have been masked and unmasked meanwhile.
+  if (intx) unsent[0] |= 1;
+  Signal(unsent, *services_.irqs);
+  std::lock_guard<std::mutex> lock(mutex_);
+  resumed_ = true;
+  return absl::OkStatus();
+}
+
+// Whether the guest has reset the function since the work that runs began.
+bool PciFunction::CutOff() const {
+  return working_.load() && work_began_at_.load() != resets_.load();
+}
+
+absl::Status PciFunction::RunWork() {
+  uint32_t work = 64;
+  const absl::Status begun = Transact([&](StateTxn& txn) {
+    const uint64_t ordered = state_.Get(txn, pci::kWorkOrdered);
+    const uint64_t running = state_.Get(txn, pci::kWorkRunning);
+    // What a predecessor had begun comes first.
+    const uint64_t from = running != 0 ? running : ordered;
+    if (from == 0) return absl::OkStatus();
+    work = static_cast<uint32_t>(__builtin_ctzll(from));
+    const uint64_t bit = uint64_t{1} << work;
+    if (running == 0) {
+      state_.Set(txn, pci::kWorkOrdered, ordered & ~bit);
+      state_.Set(txn, pci::kWorkRunning, bit);
+    }
+    work_began_at_.store(state_.Get(txn, pci::kResets));
+    working_.store(true);
+    return absl::OkStatus();
+  });
+  if (!begun.ok() || work == 64) {
+    working_.store(false);
+    return begun;
+  }
+  const absl::Status done = Blame(device_->OnWork(work, *this));
+  const absl::Status ended = Update([work](PciTxn& txn) {
+    txn.Done(work);
+    return absl::OkStatus();
+  });
+  working_.store(false);
+  if (!ended.ok() && !absl::IsCancelled(ended)) return ended;
+  return absl::IsCancelled(ended) ? absl::OkStatus() : done;
+}
+
+absl::Status PciFunction::Update(
+    absl::FunctionRef<absl::Status(PciTxn&)> change) {
+  return Transact([&](StateTxn& txn) -> absl::Status {
+    if (working_.load() &&
+        work_began_at_.load() != state_.Get(txn, pci::kResets)) {
+      return absl::CancelledError("PCI: the function was reset");
+    }
+    PciTxn pci_txn(state_, txn);
+    return change(pci_txn);
+  });
+}
+
+Dma& PciFunction::dma() { return *dma_; }
+
+BorrowedFd PciFunction::Resource(absl::string_view name) const {
+  const auto found = services_.resources.find(std::string(name));
+  return found == services_.resources.end() ? BorrowedFd(-1) : found->second;
+}
+
+absl::Span<uint8_t> PciFunction::BarMemory(uint32_t bar) const {
+  return bar < services_.memory.size() ? services_.memory[bar].bytes
+                                       : absl::Span<uint8_t>();
+}
+
+BorrowedFd PciFunction::RegionMemory(uint32_t region) const {
+  return region < services_.memory.size() ? services_.memory[region].fd
+                                          : BorrowedFd(-1);
+}
+
+}  // namespace holdfast

@@ -1,0 +1,142 @@
+#ifndef HOLDFAST_DEVICES_BUS_PCI_FUNCTION_H_
+#define HOLDFAST_DEVICES_BUS_PCI_FUNCTION_H_
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "base/unique_fd.h"
+#include "devices/bus/dma.h"
+#include "devices/bus/options.h"
+#include "devices/bus/pci_device.h"
+#include "devices/bus/pci_state.h"
+#include "devices/bus/region_device.h"
+#include "statestore/transaction.h"
+
+namespace holdfast {
+
+// What a function is given. All of it outlives the function.
+struct PciServices {
+  // Memory of a memory BAR: as many bytes as its spec says, and what to give
+  // the VMM to map them. Kept outside the process, as the segment is.
+  struct BarMemory {
+    absl::Span<uint8_t> bytes;
+    BorrowedFd fd{-1};
+  };
+
+  IrqSink* irqs = nullptr;
+  Dma* dma = nullptr;
+  DeviceOptions options;
+  std::map<std::string, BorrowedFd> resources;
+  std::array<BarMemory, pci::kBars> memory{};
+};
+
+// A PciDevice with all that its author does not write: configuration space,
+// capabilities, interrupts, transactions, the answer to a repeated access.
+//
+// Threads: as RegionDevice says. Start before all others.
+class PciFunction final : public RegionDevice, private PciContext {
+ public:
+  using MakeDevice =
+      std::function<absl::StatusOr<std::unique_ptr<PciDevice>>(PciContext&)>;
+
+  // `stored` is the schema of the segment, or state.schema() of a new one.
+  // INVALID_ARGUMENT: a service or the memory of a BAR is missing. Others:
+  // those of PciState::Bind and `make`.
+  static absl::StatusOr<std::unique_ptr<PciFunction>> Create(
+      PciState state, const Schema& stored, PciServices services,
+      const MakeDevice& make);
+
+  ~PciFunction() override;
+
+  // Takes the state over: makes a new segment's registers what a reset makes
+  // them. `bank` must have Threads::kOne, or kMany, and outlive the function.
+  // Until then all accesses fail.
+  absl::Status Start(StateBank& bank);
+
+  bool is_pci() const override { return true; }
+  absl::Span<const RegionInfo> regions() const override { return regions_; }
+  absl::Span<const IrqInfo> irqs() const override { return irqs_; }
+  BorrowedFd RegionMemory(uint32_t region) const override;
+  absl::Status Read(AccessId id, uint32_t region, uint64_t offset,
+                    absl::Span<uint8_t> out) override;
+  absl::Status Write(AccessId id, uint32_t region, uint64_t offset,
+                     absl::Span<const uint8_t> bytes) override;
+  absl::Status Reset() override;
+  void OnUnmask(uint32_t irq, uint32_t vector) override;
+  absl::Status Resume() override;
+  bool work_pending() const override { return work_.load() != 0; }
+  absl::Status RunWork() override;
+
+  // Accesses and work that the device refused, since Create.
+  uint64_t guest_errors() const { return guest_errors_.load(); }
+
+ private:
+  // The device's Dma: stops when the driver takes the bus away or resets.
+  class MasterDma;
+  using Change = absl::FunctionRef<absl::Status(StateTxn&)>;
+
+  PciFunction(PciState state, PciServices services);
+  void Describe();
+
+  // PciContext.
+  const DeviceOptions& options() const override { return services_.options; }
+  BorrowedFd Resource(absl::string_view name) const override;
+  Dma& dma() override;
+  absl::Span<uint8_t> BarMemory(uint32_t bar) const override;
+  absl::Status Update(absl::FunctionRef<absl::Status(PciTxn&)> change) override;
+  const Schema& schema() const override { return schema_; }
+
+  absl::Status Transact(Change change);
+  absl::Status CheckRange(uint32_t region, uint64_t offset,
+                          uint64_t size) const;
+  absl::Status OnConfigWrite(const RegWrite& write, StateTxn& txn);
+  absl::Status Blame(absl::Status status);
+  void ResetIn(StateTxn& txn);
+  bool CutOff() const;
+
+  PciState state_;
+  Schema schema_;
+  PciServices services_;
+  std::vector<RegionInfo> regions_;
+  std::vector<IrqInfo> irqs_;
+  std::unique_ptr<MasterDma> dma_;
+  std::unique_ptr<PciDevice> device_;
+
+  // One transaction at a time, with the signals that follow it.
+  std::mutex mutex_;
+  StateBank* bank_ = nullptr;
+  bool resumed_ = false;  // All that was unsent has been signalled.
+
+  // What the last transaction left, for threads that open none.
+  std::atomic<uint64_t> work_{0};
+  std::atomic<uint64_t> resets_{0};
+  std::atomic<bool> masters_bus_{false};
+  std::atomic<bool> intx_{false};
+
+  std::atomic<bool> working_{false};
+  std::atomic<uint64_t> work_began_at_{0};  // In resets_.
+  std::atomic<uint64_t> guest_errors_{0};
+};
+
+// For a class D with  static PciSpec Spec()  and  explicit D(PciContext&).
+template <typename D>
+PciFunction::MakeDevice PciDeviceMaker() {
+  return [](PciContext& context) {
+    return std::unique_ptr<PciDevice>(std::make_unique<D>(context));
+  };
+}
+
+}  // namespace holdfast
+
+#endif  // HOLDFAST_DEVICES_BUS_PCI_FUNCTION_H_

@@ -1,0 +1,139 @@
+#include "devices/bus/testing/pci_crash.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "devices/bus/pci_state.h"
+
+namespace holdfast::testing {
+namespace {
+
+// Which bytes of the fields may differ from those of a life without crashes:
+// whether an interrupt was signalled is not known to the device.
+std::vector<bool> Uncertain(const Schema& schema) {
+  std::vector<bool> uncertain(schema.size);
+  const Field* unsent = schema.Find("function.unsent");
+  for (uint32_t i = 0; unsent != nullptr && i < unsent->type.size(); ++i) {
+    uncertain[unsent->offset + i] = true;
+  }
+  return uncertain;
+}
+
+// All that the device holds and the guest can see, at rest.
+struct Outcome {
+  std::vector<uint8_t> fields;
+  std::vector<uint8_t> ram;
+  PciRecord record;
+};
+
+Outcome OutcomeOf(const PciClass& device, absl::Span<const uint8_t> memory) {
+  const Schema schema = PciState::Create(device.spec)->schema();
+  const size_t state_size = StateSectionSize(schema.size, 0);
+  uint64_t word;
+  std::memcpy(&word, memory.data(), sizeof(word));
+  const uint8_t* fields =
+      memory.data() + sizeof(StateHeader) +
+      CommitWord::Unpack(word).bank * BankStride(schema.size, 0) +
+      CheckedBankSize(schema.size, 0) - schema.size;
+  Outcome outcome;
+  outcome.fields.assign(fields, fields + schema.size);
+  std::memcpy(&outcome.record, memory.data() + state_size, sizeof(PciRecord));
+  const uint8_t* ram = memory.data() + state_size + sizeof(PciRecord);
+  outcome.ram.assign(ram, ram + PciGuest::kRamSize);
+  return outcome;
+}
+
+std::string CompareFields(const Schema& schema, const Outcome& want,
+                          const Outcome& got) {
+  const std::vector<bool> uncertain = Uncertain(schema);
+  for (const Field& field : schema.fields) {
+    for (uint32_t i = 0; i < field.type.size(); ++i) {
+      const uint32_t at = field.offset + i;
+      if (want.fields[at] != got.fields[at] && !uncertain[at]) {
+        return absl::StrCat("field ", field.name, ", byte ", i, ": ",
+                            got.fields[at], " instead of ", want.fields[at]);
+      }
+    }
+  }
+  return "";
+}
+
+std::string CompareRecords(const PciRecord& want, const PciRecord& got) {
+  if (want.done != got.done) {
+    return absl::StrCat(got.done, " accesses instead of ", want.done);
+  }
+  for (size_t i = 0; i < PciRecord::kMaxAccesses; ++i) {
+    if (want.answers[i] != got.answers[i]) {
+      return absl::StrCat("access ", i, " was answered ", got.answers[i],
+                          " instead of ", want.answers[i]);
+    }
+  }
+  for (uint32_t irq = 0; irq < kPciIrqCount; ++irq) {
+    for (uint32_t v = 0; v < PciRecord::kMaxVectors; ++v) {
+      if (got.signals[irq][v] < want.signals[irq][v] ||
+          (want.signals[irq][v] == 0 && got.signals[irq][v] != 0)) {
+        return absl::StrCat("interrupt ", irq, "/", v, " was signalled ",
+                            got.signals[irq][v], " times instead of ",
+                            want.signals[irq][v]);
+      }
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+CrashReport ExplorePciCrashes(const PciClass& device,
+                              const PciCrashPlan& plan) {
+  PciGuest before(device, plan.options);
+  plan.before(before);
+  const std::vector<uint8_t> image(before.memory().begin(),
+                                   before.memory().end());
+  const uint64_t first = before.record().done;
+  const Schema schema = PciState::Create(device.spec)->schema();
+  // Made before the child that is stepped through.
+  PciGuest guest(device, plan.options, PciGuest::Detached());
+  const auto run = [&](PciGuest& on, absl::Span<uint8_t> memory) {
+    on.set_next_id(first);
+    on.Attach(memory);
+    plan.script(on);
+  };
+  std::vector<uint64_t> peace(image.size() / sizeof(uint64_t));
+  const absl::Span<uint8_t> peaceful(reinterpret_cast<uint8_t*>(peace.data()),
+                                     image.size());
+  std::memcpy(peaceful.data(), image.data(), image.size());
+  PciGuest calm(device, plan.options, PciGuest::Detached());
+  run(calm, peaceful);
+  const Outcome want = OutcomeOf(device, peaceful);
+  return ExploreCrashes(
+      image, [&](absl::Span<uint8_t> memory) { run(guest, memory); },
+      [&](absl::Span<uint8_t> memory) {
+        PciGuest successor(device, plan.options, PciGuest::Detached());
+        run(successor, memory);
+      },
+      [&](absl::Span<uint8_t> memory) {
+        const Outcome got = OutcomeOf(device, memory);
+        std::string wrong = CompareRecords(want.record, got.record);
+        if (wrong.empty()) wrong = CompareFields(schema, want, got);
+        if (wrong.empty() && want.ram != got.ram) wrong = "RAM differs";
+        return wrong;
+      },
+      plan.depth);
+}
+
+void ExpectSurvives(const PciClass& device, const PciCrashPlan& plan) {
+  const CrashReport report = ExplorePciCrashes(device, plan);
+  std::printf("%llu crash states, %llu recoveries, %llu violations\n",
+              static_cast<unsigned long long>(report.crash_states),
+              static_cast<unsigned long long>(report.recoveries),
+              static_cast<unsigned long long>(report.violations));
+  EXPECT_EQ(report.error, "");
+  EXPECT_EQ(report.violations, 0u) << report.first_violation;
+  EXPECT_GT(report.crash_states, 10u);
+}
+
+}  // namespace holdfast::testing

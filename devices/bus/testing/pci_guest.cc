@@ -1,0 +1,169 @@
+#include "devices/bus/testing/pci_guest.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "devices/bus/pci_registers.h"
+#include "statestore/format.h"
+
+namespace holdfast::testing {
+namespace {
+
+template <typename T>
+T Need(absl::StatusOr<T> value) {
+  if (!value.ok()) {
+    std::fprintf(stderr, "%s\n", value.status().ToString().c_str());
+    std::abort();
+  }
+  return *std::move(value);
+}
+
+void Need(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  std::abort();
+}
+
+size_t StateSize(const PciClass& device) {
+  const Schema schema = Need(PciState::Create(device.spec)).schema();
+  return StateSectionSize(schema.size, /*queues=*/0);
+}
+
+}  // namespace
+
+PciGuest::PciGuest(const PciClass& device, Options options)
+    : PciGuest(device, options, Detached()) {
+  own_.resize(MemorySize(device) + sizeof(uint64_t));
+  const size_t skew = reinterpret_cast<uintptr_t>(own_.data()) % 8;
+  const absl::Span<uint8_t> memory(own_.data() + (8 - skew) % 8,
+                                   MemorySize(device));
+  Format(device, memory);
+  Attach(memory);
+}
+
+PciGuest::PciGuest(const PciClass& device, Options options, Detached)
+    : device_(device), options_(options), state_size_(StateSize(device)) {
+  MakeFunction();
+}
+
+PciGuest::~PciGuest() = default;
+
+size_t PciGuest::MemorySize(const PciClass& device) {
+  const size_t size = StateSize(device) + sizeof(PciRecord) + kRamSize;
+  return (size + kPageSize - 1) / kPageSize * kPageSize;
+}
+
+void PciGuest::Format(const PciClass& device, absl::Span<uint8_t> memory) {
+  std::memset(memory.data(), 0, memory.size());
+  FormatState(memory.first(StateSize(device)),
+              Need(PciState::Create(device.spec)).schema().size,
+              /*queue_count=*/0);
+}
+
+void PciGuest::MakeFunction() {
+  PciState state = Need(PciState::Create(device_.spec));
+  PciServices services;
+  services.irqs = this;
+  services.dma = &windows_;
+  bars_.resize(pci::kBars);
+  for (uint32_t bar = 0; bar < pci::kBars; ++bar) {
+    if (state.spec().bar(bar).kind != BarSpec::Kind::kMemory) continue;
+    bars_[bar].resize(state.spec().BarSize(bar));
+    services.memory[bar].bytes = absl::MakeSpan(bars_[bar]);
+  }
+  const Schema schema = state.schema();
+  function_ = Need(PciFunction::Create(std::move(state), schema,
+                                       std::move(services), device_.make));
+}
+
+void PciGuest::Attach(absl::Span<uint8_t> memory) {
+  memory_ = memory;
+  record_ = reinterpret_cast<PciRecord*>(memory.data() + state_size_);
+  Need(windows_.RemoveAll());
+  Need(windows_.Add({GuestAddress{0}, kRamSize, DmaAccess::kReadWrite,
+                     ram().data(), nullptr}));
+  uint64_t word;
+  std::memcpy(&word, memory.data(), sizeof(word));
+  bank_.emplace(Need(StateBank::Attach(
+      state(), CommitWord::Unpack(word).epoch + 1, StateBank::Threads::kOne)));
+  Need(function_->Start(*bank_));
+  if (options_.resumes) Need(function_->Resume());
+  Work();
+}
+
+void PciGuest::Restart() {
+  MakeFunction();
+  Attach(memory_);
+}
+
+// An access, unless it was answered before. `access` makes it under the name
+// that it is given, and returns the answer.
+template <typename Make>
+uint64_t PciGuest::Once(Make access) {
+  const uint64_t number = next_++;
+  const size_t slot = number % PciRecord::kMaxAccesses;
+  if (number < record_->done) return record_->answers[slot];
+  const uint64_t answer =
+      access(options_.names_accesses ? AccessId{number + 1} : AccessId::kNone);
+  record_->answers[slot] = answer;
+  record_->done = number + 1;
+  Work();
+  return answer;
+}
+
+uint64_t PciGuest::Read(uint32_t region, uint64_t offset, size_t size) {
+  return Once([&](AccessId id) {
+    uint64_t value = 0;
+    status_ = function_->Read(id, region, offset,
+                              {reinterpret_cast<uint8_t*>(&value), size});
+    return status_.ok() ? value : ~uint64_t{0} >> (8 * (8 - size));
+  });
+}
+
+void PciGuest::Write(uint32_t region, uint64_t offset, uint64_t value,
+                     size_t size) {
+  Once([&](AccessId id) {
+    status_ = function_->Write(
+        id, region, offset, {reinterpret_cast<const uint8_t*>(&value), size});
+    return uint64_t{status_.ok()};
+  });
+}
+
+void PciGuest::Work() {
+  while (function_->work_pending()) {
+    const absl::Status status = function_->RunWork();
+    if (absl::IsAborted(status) || absl::IsDataLoss(status)) return;
+  }
+}
+
+void PciGuest::EnableMaster() {
+  WriteConfig(pci::kCommand.offset(), pci::kCommandMemory | pci::kCommandMaster,
+              2);
+}
+
+void PciGuest::EnableMsix() {
+  WriteConfig(pci::kMsixControl.offset(), pci::kMsixEnable, 2);
+}
+
+void PciGuest::UnmaskMsix(uint32_t vector) {
+  uint32_t bar = 0;
+  const PciSpec spec = Need(device_.spec.Resolve());
+  bar = spec.msix_bar();
+  Write32(bar, 16 * vector + 12, 0);
+}
+
+absl::Span<uint8_t> PciGuest::ram() {
+  return memory_.subspan(state_size_ + sizeof(PciRecord), kRamSize);
+}
+
+absl::Span<uint8_t> PciGuest::state() { return memory_.first(state_size_); }
+
+void PciGuest::Signal(uint32_t irq, uint32_t vector) {
+  if (irq < kPciIrqCount && vector < PciRecord::kMaxVectors) {
+    ++record_->signals[irq][vector];
+  }
+}
+
+}  // namespace holdfast::testing
