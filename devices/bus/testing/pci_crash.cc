@@ -91,9 +91,10 @@ CrashReport ExplorePciCrashes(const PciClass& device,
                               const PciCrashPlan& plan) {
   PciGuest before(device, plan.options);
   plan.before(before);
+  const uint64_t first = before.record().done;
+  if (plan.fresh) PciGuest::Format(device, before.memory());
   const std::vector<uint8_t> image(before.memory().begin(),
                                    before.memory().end());
-  const uint64_t first = before.record().done;
   const Schema schema = PciState::Create(device.spec)->schema();
   // Made before the child that is stepped through.
   PciGuest guest(device, plan.options, PciGuest::Detached());
@@ -133,7 +134,7 @@ void ExpectSurvives(const PciClass& device, const PciCrashPlan& plan) {
               static_cast<unsigned long long>(report.violations));
   EXPECT_EQ(report.error, "");
   EXPECT_EQ(report.violations, 0u) << report.first_violation;
-  EXPECT_GT(report.crash_states, 10u);
+  EXPECT_GT(report.crash_states, 5u);
 }
 
 }  // namespace holdfast::testing

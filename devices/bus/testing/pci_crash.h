@@ -16,7 +16,8 @@ struct PciCrashPlan {
   PciScript before = [](PciGuest&) {};  // Runs whole.
   PciScript script;                     // Is killed.
   PciGuest::Options options = {};
-  int depth = 1;  // 2: recoveries are killed, too.
+  int depth = 1;       // 2: recoveries are killed, too.
+  bool fresh = false;  // Instead of `before`: a segment that is new.
 };
 
 // Runs `script` once in peace. Then kills it after every instruction that
