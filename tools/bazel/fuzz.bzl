@@ -3,7 +3,7 @@
 load("@rules_cc//cc:cc_binary.bzl", "cc_binary")
 load("@rules_cc//cc:cc_test.bzl", "cc_test")
 
-def fuzz_test(name, src, deps, corpus = [], tags = []):
+def fuzz_test(name, src, deps, corpus = [], tags = [], size = "small"):
     """Makes :name (cc_test that replays the corpus and mutations of it) and :name_libfuzzer.
 
     Args:
@@ -12,10 +12,11 @@ def fuzz_test(name, src, deps, corpus = [], tags = []):
       deps: of src.
       corpus: files that are replayed.
       tags: of the replay test.
+      size: of the replay test.
     """
     cc_test(
         name = name,
-        size = "small",
+        size = size,
         srcs = [src],
         args = ["$(locations %s)" % c for c in corpus],
         data = corpus,
