@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <string>
 
+#include "statestore/store/testing/model_limits.h"
+
 namespace holdfast::store::testing {
 
 // All interleavings of a store that dies and is started again, an active child
@@ -18,26 +20,6 @@ namespace holdfast::store::testing {
 // and commits each when it is acknowledged: a successor must hold every
 // committed value when it is promoted, and a store in which nothing moves any
 // more must hold it for the one after.
-struct ModelLimits {
-  int store_deaths = 1;
-  int child_deaths = 1;
-  int newcomers = 1;
-  int values = 1;
-  size_t states = ~size_t{0};  // Where to stop looking.
-};
-
-// Mistakes, each of which the model must find.
-struct ModelMistakes {
-  // A standby meets a new store with words of the old one unread.
-  bool forget_last_words = false;
-  // The store drops what a standby deposits while an active child is there.
-  bool ignore_standby = false;
-  // A standby replaces what an active child said before it died.
-  bool last_depositor_wins = false;
-  // The child takes a deposit for held as soon as it is sent.
-  bool trust_sending = false;
-};
-
 struct ModelResult {
   size_t states = 0;
   size_t promotions = 0;  // Looked at.
