@@ -1,147 +1,29 @@
-// What a broken or hostile VMM or guest can send, against a real confined
-// device under a real store. Each time: one clear line for the operator, the
-// same process goes on, the next VMM is served, nothing is leaked.
-#include <fcntl.h>
+// What a broken or hostile VMM can send, against a real confined device under a
+// real store. Each time: one clear line for the operator, the same process goes
+// on, the next VMM is served, nothing is leaked.
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
-#include <functional>
-#include <iterator>
-#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "base/testing/matchers.h"
 #include "base/unique_fd.h"
-#include "devices/testing/managed_device_sys.h"
 #include "devices/vhost_user/testing/front_end.h"
 #include "devices/vhost_user/testing/message_builder.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/recovery/bad_input_fixture.h"
 
 namespace holdfast::testing {
 namespace {
 
 using namespace ::holdfast::vhost_user;
-using Bytes = std::vector<uint8_t>;
-using FrontEndBuffer = FrontEnd::Buffer;
-
-constexpr uint64_t kGuest = FrontEnd::kGuestAddress;
-constexpr uint64_t kUser = FrontEnd::kUserAddress;
-constexpr uint64_t kMemory = 1 << 20;  // Of the VMM, in its file.
-
-class BadInput : public ::testing::Test {
- protected:
-  // One device for all cases: what a case leaves behind, a later one meets.
-  static void SetUpTestSuite() {
-    log_ = new UniqueFd(memfd_create("log", MFD_CLOEXEC));
-    ManagedDevice::Options options;
-    options.program = "examples/hello_virtio/hello_virtio";
-    options.policy = "examples/hello_virtio/hello_virtio.policy";
-    options.policy_includes = {"sandbox/policies"};
-    options.store_program = "statestore/store/holdfast-store";
-    options.log = *log_;
-    auto device = ManagedDevice::Start(options);
-    ASSERT_OK(device);
-    device_ = device->release();
-  }
-  static void TearDownTestSuite() {
-    delete device_;
-    delete log_;
-  }
-
-  void SetUp() override {
-    ASSERT_NE(device_, nullptr);
-    pid_ = device_->active_pid();
-    ExpectServed();  // And warm, as far as memory goes.
-    descriptors_ = AwaitDescriptors();
-    resident_ = ResidentKib();
-    SkipLog();
-  }
-  void TearDown() override {
-    ExpectServed();
-    EXPECT_EQ(device_->active_pid(), pid_);
-    EXPECT_EQ(AwaitDescriptors(descriptors_), descriptors_);
-    EXPECT_LE(ResidentKib(), resident_ + 256);
-  }
-
-  static std::unique_ptr<FrontEnd> Connect(FrontEnd::Options options = {}) {
-    auto vmm = FrontEnd::Connect(device_->socket_path(), options);
-    EXPECT_OK(vmm);
-    return vmm.ok() ? *std::move(vmm) : nullptr;
-  }
-  static std::unique_ptr<FrontEnd> Started(FrontEnd::Options options = {}) {
-    std::unique_ptr<FrontEnd> vmm = Connect(options);
-    EXPECT_OK(vmm->Start());
-    return vmm;
-  }
-  static void ExpectServed() {
-    const auto vmm = Started();
-    const auto answer = vmm->Transact(0, {FrontEndBuffer::Writable(64)});
-    ASSERT_OK(answer);
-    EXPECT_EQ(std::string(answer->data.begin(), answer->data.begin() + 7),
-              "hello #");
-  }
-
-  // Descriptors of the process, between two connections: waits until there are
-  // `expected` or a second has passed.
-  size_t AwaitDescriptors(size_t expected = 0) const {
-    size_t count = 0;
-    for (int tries = 0; tries < 200; ++tries) {
-      const std::filesystem::directory_iterator fds(
-          "/proc/" + std::to_string(pid_) + "/fd");
-      const size_t now = std::distance(begin(fds), end(fds));
-      if (now == (expected != 0 ? expected : count)) return now;
-      count = now;
-      usleep(5'000);
-    }
-    return count;
-  }
-  size_t ResidentKib() const {
-    std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
-    for (std::string word; status >> word;) {
-      size_t kib;
-      if (word == "VmRSS:" && status >> kib) return kib;
-    }
-    ADD_FAILURE() << "no VmRSS";
-    return 0;
-  }
-
-  static void SkipLog() { log_at_ = lseek(log_->get(), 0, SEEK_END); }
-  // What was logged since SkipLog.
-  static std::string Log() {
-    std::string text(lseek(log_->get(), 0, SEEK_END) - log_at_, '\0');
-    EXPECT_EQ(pread(log_->get(), text.data(), text.size(), log_at_),
-              static_cast<ssize_t>(text.size()));
-    return text;
-  }
-
-  static UniqueFd* log_;
-  static off_t log_at_;
-  static ManagedDevice* device_;
-  pid_t pid_ = 0;
-  size_t descriptors_ = 0;
-  size_t resident_ = 0;
-};
-
-UniqueFd* BadInput::log_ = nullptr;
-off_t BadInput::log_at_ = 0;
-ManagedDevice* BadInput::device_ = nullptr;
 
 // ---- Messages that end the connection ----
 
-Bytes U64(uint64_t value) { return BytesOf(value); }
-Bytes Vring(uint32_t index, uint32_t num) {
-  return BytesOf(VringState{index, num});
-}
-Bytes Table(const std::vector<MemoryRegion>& regions) {
-  return Message(RequestType::kSetMemTable, MemoryTablePayload(regions));
-}
 Bytes Wrong(RequestType type, uint32_t flags, uint32_t size,
             const Bytes& payload) {
   return RawMessage(static_cast<uint32_t>(type), flags, size, payload);
@@ -385,164 +267,6 @@ TEST_F(BadInput, AnyOrderOfTheSetUpIsGood) {
   ASSERT_OK(vmm->Kick(0));
   ASSERT_OK(vmm->ShareMemory());
   EXPECT_OK(vmm->Transact(0, {FrontEndBuffer::Writable(64)}));
-}
-
-// ---- Rings ----
-
-struct RingCase {
-  const char* name;
-  std::function<void(FakeDriver&)> spoil;
-  const char* said;
-};
-
-void MakeAvailable(FakeDriver& driver, uint16_t head) {
-  driver.avail_ring(driver.avail_index() % 128) = head;
-  __atomic_store_n(&driver.avail_index(), driver.avail_index() + 1,
-                   __ATOMIC_RELEASE);
-}
-
-// One descriptor, made available.
-void Post(FakeDriver& driver, vring::Descriptor descriptor) {
-  driver.descriptor(5) = descriptor;
-  MakeAvailable(driver, 5);
-}
-
-const std::vector<RingCase>& RingCases() {
-  static const auto* const cases = new std::vector<RingCase>{
-      {"a loop",
-       [](FakeDriver& driver) {
-         Post(driver, {kGuest, 16, vring::kWrite | vring::kNext, 5});
-       },
-       "chain"},
-      {"a loop of two",
-       [](FakeDriver& driver) {
-         driver.descriptor(6) = {kGuest, 16, vring::kWrite | vring::kNext, 5};
-         Post(driver, {kGuest, 16, vring::kWrite | vring::kNext, 6});
-       },
-       "chain"},
-      {"a next outside the table",
-       [](FakeDriver& driver) {
-         Post(driver, {kGuest, 16, vring::kWrite | vring::kNext, 500});
-       },
-       "descriptor"},
-      {"an address outside memory",
-       [](FakeDriver& driver) {
-         Post(driver, {0x10, 16, vring::kWrite, 0});
-       },
-       "memory"},
-      {"a buffer over the end of memory",
-       [](FakeDriver& driver) {
-         Post(driver, {kGuest + kMemory - 8, 16, vring::kWrite, 0});
-       },
-       "memory"},
-      {"an absurd length",
-       [](FakeDriver& driver) {
-         Post(driver, {kGuest, ~0u, vring::kWrite, 0});
-       },
-       "memory"},
-      {"an address that wraps",
-       [](FakeDriver& driver) {
-         Post(driver, {~uint64_t{0}, 16, vring::kWrite, 0});
-       },
-       "memory"},
-      {"an indirect table of a crooked size",
-       [](FakeDriver& driver) {
-         Post(driver, {kGuest, 17, vring::kIndirect, 0});
-       },
-       "indirect"},
-      {"an indirect table outside memory",
-       [](FakeDriver& driver) {
-         Post(driver, {0x10, 16, vring::kIndirect, 0});
-       },
-       "indirect"},
-      {"a table in a table",
-       [](FakeDriver& driver) {
-         // The table is the ring's own: its first entry is indirect, too.
-         driver.descriptor(0) = {kGuest, 16, vring::kIndirect, 0};
-         Post(driver, {kGuest, 16, vring::kIndirect, 0});
-       },
-       "indirect"},
-      {"an index that jumps",
-       [](FakeDriver& driver) { driver.avail_index() += 1000; },
-       "available index jumped"},
-      {"an index that goes back",
-       [](FakeDriver& driver) { driver.avail_index() -= 1; },
-       "available index jumped"},
-      {"a head outside the table",
-       [](FakeDriver& driver) { MakeAvailable(driver, 4000); },
-       "head outside the table"},
-  };
-  return *cases;
-}
-
-TEST_F(BadInput, ARingThatTheGuestBreaksIsItsOwnLoss) {
-  for (const RingCase& bad : RingCases()) {
-    SCOPED_TRACE(bad.name);
-    SkipLog();
-    const auto vmm = Started();
-    ASSERT_OK(vmm->Transact(0, {FrontEndBuffer::Writable(64)}));
-    bad.spoil(vmm->driver(0));
-    ASSERT_OK(vmm->Kick(0));
-    for (int i = 0; i < 1000 && Log().empty(); ++i) usleep(1000);
-    EXPECT_THAT(Log(), ::testing::HasSubstr(bad.said));
-    // The connection is well, and the queue can be stopped and started anew.
-    EXPECT_OK(vmm->AskNumber(RequestType::kGetFeatures));
-    EXPECT_OK(vmm->StopQueue(0));
-    EXPECT_EQ(device_->active_pid(), pid_);
-  }
-}
-
-TEST_F(BadInput, AHeadTwiceBreaksTheRing) {
-  const auto vmm = Started();
-  FakeDriver& driver = vmm->driver(0);
-  // Many, so that two are in the ring at once.
-  for (int i = 0; i < 64; ++i) {
-    driver.descriptor(5) = {kGuest + kMemory / 2, 16, vring::kWrite, 0};
-    driver.avail_ring(i) = 5;
-  }
-  __atomic_store_n(&driver.avail_index(), 64, __ATOMIC_RELEASE);
-  ASSERT_OK(vmm->Kick(0));
-  EXPECT_OK(vmm->AskNumber(RequestType::kGetFeatures));
-  EXPECT_OK(vmm->StopQueue(0));
-}
-
-// The rings on top of each other, and of the data.
-TEST_F(BadInput, RingsMayOverlap) {
-  const auto vmm = Connect();
-  ASSERT_OK(vmm->Negotiate());
-  ASSERT_OK(vmm->ShareMemory());
-  const UniqueFd kick(eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
-  using R = RequestType;
-  ASSERT_OK(vmm->Command(R::kSetVringNum, Vring(0, 128)));
-  ASSERT_OK(
-      vmm->Command(R::kSetVringAddr,
-                   BytesOf(VringAddress{0, 0, kUser, kUser, kUser, kGuest})));
-  std::fill(vmm->memory().begin(), vmm->memory().end(), 0x41);
-  ASSERT_OK(vmm->Command(R::kSetVringKick, U64(0), {kick.get()}));
-  ASSERT_OK(vmm->Command(R::kSetVringEnable, Vring(0, 1)));
-  for (int i = 0; i < 20; ++i) eventfd_write(kick.get(), 1);
-  EXPECT_OK(vmm->AskNumber(RequestType::kGetFeatures));
-}
-
-// Ring addresses are the guest's: outside memory they hurt nobody.
-TEST_F(BadInput, RingsOutsideMemoryAreLeftAlone) {
-  const auto vmm = Connect();
-  ASSERT_OK(vmm->Negotiate());
-  ASSERT_OK(vmm->ShareMemory());
-  const UniqueFd kick(eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
-  using R = RequestType;
-  ASSERT_OK(vmm->Command(R::kSetVringNum, Vring(0, 128)));
-  ASSERT_OK(vmm->Command(R::kSetVringKick, U64(0), {kick.get()}));
-  ASSERT_OK(vmm->Command(R::kSetVringEnable, Vring(0, 1)));
-  for (uint64_t at : {uint64_t{0}, uint64_t{8}, kUser + kMemory - 16, kUser + 1,
-                      ~uint64_t{0} - 15}) {
-    SCOPED_TRACE(at);
-    ASSERT_OK(
-        vmm->Command(R::kSetVringAddr,
-                     BytesOf(VringAddress{0, 0, at, at, at, ~uint64_t{0}})));
-    eventfd_write(kick.get(), 1);
-  }
-  EXPECT_OK(vmm->AskNumber(RequestType::kGetFeatures));
 }
 
 // Connections come and go by the hundred.
