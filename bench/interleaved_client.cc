@@ -32,7 +32,7 @@
 ABSL_FLAG(std::string, library, "", "path of libblkio.so.1");
 ABSL_FLAG(std::vector<std::string>, sockets, {}, "of the back-ends");
 ABSL_FLAG(std::vector<std::string>, pids, {}, "of the back-ends' processes");
-ABSL_FLAG(double, turn_ms, 10, "length of a turn");
+ABSL_FLAG(double, turn_ms, 3, "length of a turn");
 
 namespace holdfast::bench {
 namespace {
