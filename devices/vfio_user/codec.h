@@ -116,6 +116,8 @@ class MessageWriter {
   // Appends `size` bytes as they are, to be filled by the caller. Empty: there
   // is no room for them.
   absl::Span<uint8_t> AppendSpace(size_t size);
+  // Drops the last `size` bytes, which AppendSpace() gave.
+  void TakeBack(size_t size) { size_ -= size; }
 
   // Writes the header and returns the size of the whole. kResourceExhausted: it
   // did not fit.

@@ -20,6 +20,9 @@ absl::Status CheckRegion(const Turn& turn, uint32_t region) {
 absl::Status CheckRange(const Turn& turn, uint32_t region, uint64_t offset,
                         uint64_t count) {
   RETURN_IF_ERROR(CheckRegion(turn, region));
+  if (MigrationOf(turn.next) == MigrationState::kStopCopy) {
+    return turn.Invalid("while the device's state is being copied");
+  }
   const uint64_t size = turn.device.regions()[region].size;
   if (count > turn.serving.max_transfer) {
     return turn.Invalid(count, " bytes, at most ", turn.serving.max_transfer,

@@ -60,6 +60,7 @@ absl::Status DecideInfo(Turn& turn) {
 absl::Status DecideReset(Turn& turn) {
   const absl::Status status = turn.environment.ResetDevice();
   if (absl::IsAborted(status) || absl::IsDataLoss(status)) turn.fatal = status;
+  turn.next.migration_state = 0;  // Running, also after an error.
   return status;
 }
 
@@ -93,6 +94,12 @@ absl::Status DecideCommand(Turn& turn) {
       return DecideSmallWrites(turn);
     case Command::kDeviceReset:
       return DecideReset(turn);
+    case Command::kDeviceFeature:
+      return DecideFeature(turn);
+    case Command::kMigDataRead:
+      return DecideMigrationRead(turn);
+    case Command::kMigDataWrite:
+      return DecideMigrationWrite(turn);
     default:
       return turn.Invalid("is not served");
   }

@@ -68,6 +68,39 @@ class SessionEnvironment {
 
   // RegionDevice::Reset(), after whatever work was being done.
   virtual absl::Status ResetDevice() = 0;
+
+  // What follows is called only if the device can be migrated. When a request
+  // is refused in the end, applying the old state takes back what was done.
+  virtual bool CanMigrate() const { return false; }
+
+  // One arc of the state machine (migration.h). From kResuming to kStop: all
+  // data are there; an error, and nothing changed, if they make no sense.
+  virtual absl::Status EnterState(MigrationState, MigrationState) {
+    return absl::UnimplementedError("migration");
+  }
+  // Bytes of the device's state from `offset` on; fewer than fit: the end.
+  virtual absl::StatusOr<size_t> ReadMigrationData(uint64_t /*offset*/,
+                                                   absl::Span<uint8_t>) {
+    return absl::UnimplementedError("migration");
+  }
+  virtual absl::Status WriteMigrationData(uint64_t /*offset*/,
+                                          absl::Span<const uint8_t>) {
+    return absl::UnimplementedError("migration");
+  }
+
+  // From here on until the applied state says otherwise the device's writes to
+  // windows are noted by pages of this size; no ranges: all of them.
+  virtual absl::Status StartLogging(uint64_t /*page_size*/,
+                                    absl::Span<const LoggingRange>) {
+    return absl::UnimplementedError("logging");
+  }
+  // Sets bit n of `bitmap`, which is zeros, for the n-th page of this size if
+  // it was written since the last report that was committed.
+  virtual absl::Status ReportDirty(uint64_t /*address*/, uint64_t /*size*/,
+                                   uint64_t /*page_size*/,
+                                   absl::Span<uint8_t> /*bitmap*/) {
+    return absl::UnimplementedError("logging");
+  }
 };
 
 // Slots for the descriptors of one message, in their order.

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "devices/vfio_user/migration.h"
 #include "statestore/store/protocol.h"
 
 namespace holdfast::vfio_user {
@@ -88,7 +89,7 @@ struct SessionState {
   uint8_t twin_socket;       // Our requests go another way.
   // The reply brings the memory of region reply_region - 1; 0: no descriptor.
   uint8_t reply_region;
-  uint8_t migration_state;  // MigrationState; 0, of a new connection: running.
+  uint8_t migration_state;  // MigrationState ^ kMigrationRunning: 0 is running.
   uint8_t logging;          // Writes to memory are noted.
   uint32_t reserved;
   uint64_t log_page_size;
@@ -110,6 +111,12 @@ using ConstWindowTable = absl::Span<const WindowState>;
 
 inline bool HasWindow(const SessionState& state, size_t i) {
   return (state.windows[i / 64] >> (i % 64) & 1) != 0;
+}
+
+inline constexpr uint8_t kMigrationRunning =
+    static_cast<uint8_t>(MigrationState::kRunning);
+inline MigrationState MigrationOf(const SessionState& state) {
+  return static_cast<MigrationState>(state.migration_state ^ kMigrationRunning);
 }
 
 // How many windows there are.

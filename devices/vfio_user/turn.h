@@ -77,6 +77,9 @@ absl::Status DecideRegionIoFds(Turn& turn);
 absl::Status DecideRegionRead(Turn& turn);
 absl::Status DecideRegionWrite(Turn& turn);
 absl::Status DecideSmallWrites(Turn& turn);
+absl::Status DecideFeature(Turn& turn);
+absl::Status DecideMigrationRead(Turn& turn);
+absl::Status DecideMigrationWrite(Turn& turn);
 
 }  // namespace holdfast::vfio_user
 

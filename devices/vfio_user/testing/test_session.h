@@ -1,6 +1,7 @@
 #ifndef HOLDFAST_DEVICES_VFIO_USER_TESTING_TEST_SESSION_H_
 #define HOLDFAST_DEVICES_VFIO_USER_TESTING_TEST_SESSION_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -47,6 +48,41 @@ class FakeEnvironment : public SessionEnvironment {
     effects.push_back("reset");
     if (!reset_status.ok()) return reset_status;
     return device_.Reset();
+  }
+
+  // Migration: a stream of bytes, and every arc is written down.
+  bool can_migrate = true;
+  Bytes data = Bytes(100, 7);
+  absl::Status state_status;
+  uint64_t dirty_bit = 3;
+
+  bool CanMigrate() const override { return can_migrate; }
+  absl::Status EnterState(MigrationState from, MigrationState to) override {
+    effects.push_back(
+        absl::StrCat(static_cast<int>(from), " to ", static_cast<int>(to)));
+    return state_status;
+  }
+  absl::StatusOr<size_t> ReadMigrationData(uint64_t offset,
+                                           absl::Span<uint8_t> out) override {
+    const size_t size =
+        std::min(out.size(), data.size() - std::min(data.size(), offset));
+    if (size != 0) std::memcpy(out.data(), data.data() + offset, size);
+    return size;
+  }
+  absl::Status WriteMigrationData(uint64_t offset,
+                                  absl::Span<const uint8_t> bytes) override {
+    effects.push_back(absl::StrCat("data ", offset, "+", bytes.size()));
+    return absl::OkStatus();
+  }
+  absl::Status StartLogging(uint64_t page_size,
+                            absl::Span<const LoggingRange> ranges) override {
+    effects.push_back(absl::StrCat("log ", page_size, " ", ranges.size()));
+    return absl::OkStatus();
+  }
+  absl::Status ReportDirty(uint64_t, uint64_t, uint64_t,
+                           absl::Span<uint8_t> bitmap) override {
+    bitmap[0] = static_cast<uint8_t>(1u << dirty_bit);
+    return absl::OkStatus();
   }
 
  private:
