@@ -133,11 +133,13 @@ class Live(unittest.TestCase):
         self.before = self.statuses()
 
     def tearDown(self):
-        # The process and its neighbours stay alive.
-        for name, status in self.statuses().items():
-            self.assertEqual(status["active_pid"],
-                             self.before[name]["active_pid"], name)
-            self.assertEqual(status["epoch"], self.before[name]["epoch"])
+        self.assertEqual(self.died(), [])
+
+    def died(self):
+        """The disks whose process is not that of before; none may be."""
+        return [name for name, status in self.statuses().items()
+                if any(status[key] != self.before[name][key]
+                       for key in ("active_pid", "epoch"))]
 
     def statuses(self):
         return {name: self.holdfast.daemon.wait_whole(name)
@@ -165,6 +167,20 @@ class Live(unittest.TestCase):
                            "the guest's word of the new size", 0.1)
         self.guest.read(self.write("vda", 1, 15))
         self.assertIn("vda", self.guest.read("dmesg | grep 'new size'"))
+
+    def test_notices_a_disk_that_says_nothing_and_one_that_dies(self):
+        """Control: what the other tests look at would not be overlooked."""
+        # It has grown, and nobody says so.
+        size = os.path.getsize(self.cut)
+        os.truncate(self.cut, size + 8 * MIB)
+        self.assertEqual(self.sectors("vdc"), size // 512)
+        os.truncate(self.cut, size)
+        # The guest is served as before: only the process is another.
+        self.holdfast.daemon.kill_active("fixed")
+        self.assertEqual(self.died(), ["fixed"])
+        self.assertEqual(self.guest.read("head -n 1 /dev/vdd"),
+                         "written before")
+        self.before = self.statuses()
 
     def test_a_full_disk(self):
         """Bad input: a full disk."""
