@@ -1,7 +1,9 @@
 #include "devices/vfio_user/session_state.h"
 
 #include <cstring>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <random>
 #include <vector>
 
@@ -120,6 +122,39 @@ TEST(SessionState, ATableOfAnotherSizeIsRefused) {
   Sample sample = Good();
   sample.table.pop_back();
   EXPECT_THAT(sample.Check(), StatusIs(absl::StatusCode::kDataLoss, _));
+}
+
+// The file was written from the offsets of the format, not by this program.
+TEST(SessionState, GoldenImageIsStillWhatWeWrite) {
+  std::ifstream file("devices/vfio_user/golden/session_state_v1.bin",
+                     std::ios::binary);
+  const std::vector<char> golden{std::istreambuf_iterator<char>(file), {}};
+  SessionState state{};
+  state.version = 1;
+  state.negotiated = 1;
+  state.minor = 1;
+  state.next_ask = 9;
+  state.max_message_fds = 8;
+  state.max_transfer = 1 << 20;
+  state.accesses = 77;
+  state.reply_region = 3;
+  state.migration_state = 3 ^ kMigrationRunning;
+  state.logging = 1;
+  state.log_page_size = 4096;
+  state.migrated = 60;
+  state.asks[0] = {0x1000, 8, 3, 11};
+  state.windows[0] = 1;
+  state.windows[31] = 1ull << 63;
+  state.vectors[0] = {40, 41, 42, 1, 0};
+  state.vectors[95].trigger = 191;
+  ASSERT_EQ(golden.size(), sizeof(state));
+  const char* bytes = reinterpret_cast<const char*>(&state);
+  for (size_t i = 0; i < golden.size(); ++i) {
+    ASSERT_EQ(golden[i], bytes[i]) << "the layout has moved at byte " << i;
+  }
+  Sample sample = Good();
+  std::memcpy(&sample.state, golden.data(), golden.size());
+  EXPECT_OK(sample.Check());
 }
 
 // Entries that do not count may hold anything: half of a window, for example.
