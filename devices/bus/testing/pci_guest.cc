@@ -7,6 +7,7 @@
 
 #include "devices/bus/pci_registers.h"
 #include "statestore/format.h"
+#include "statestore/state_section.h"
 
 namespace holdfast::testing {
 namespace {
