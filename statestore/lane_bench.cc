@@ -1,7 +1,8 @@
 // What exactly-once costs: CPU time of a server per request, a plain
 // header-then-body loop against the lane, in one thread without wake-ups and in
 // interleaved rounds, so that noise of the machine hits both alike. Prints the
-// median of each and the median of the per-round ratios.
+// median of each and the median of the per-round ratios; then the same ratios
+// of the system calls alone, for ways of receiving (decision 9).
 //   bazel run -c opt //statestore:lane_bench [rounds]
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -123,6 +124,101 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+// The system calls alone, without journal and handler: what ways of receiving
+// cost before the lane does anything. `size` is the request's.
+enum class Calls {
+  kHeaderThenBody,   // What the plain server makes.
+  kPeekThenTake,     // What the lane makes.
+  kPeekTakeSeldom,   // Takes five requests at once, when idle.
+  kTakeWithoutLook,  // Consumes descriptors before they are safe.
+};
+
+class CallingServer {
+ public:
+  CallingServer(const Connection& connection, Calls calls)
+      : fd_(connection.server.get()), calls_(calls) {
+    const int offset = 0;
+    if (setsockopt(fd_, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset)) != 0)
+      Fail("setsockopt");
+  }
+
+  // One request is there; afterwards the socket is found empty.
+  void Serve(size_t size) {
+    if (calls_ == Calls::kHeaderThenBody) return ServePlain(size);
+    constexpr int kTogether = 5;
+    const int look = calls_ == Calls::kTakeWithoutLook ? 0 : MSG_PEEK;
+    Receive(look, kGlance);
+    if (calls_ == Calls::kPeekThenTake) Receive(0, size);
+    iovec vector{bytes_, sizeof(ToyReply)};
+    mmsghdr reply{};
+    reply.msg_hdr.msg_iov = &vector;
+    reply.msg_hdr.msg_iovlen = 1;
+    if (sendmmsg(fd_, &reply, 1, MSG_NOSIGNAL) != 1) Fail("sendmmsg");
+    Receive(look, kGlance);
+    if (calls_ != Calls::kPeekTakeSeldom) return;
+    left_ += size;
+    if (++served_ % kTogether == 0) {
+      Receive(0, left_);
+      left_ = 0;
+    }
+  }
+
+ private:
+  static constexpr size_t kGlance = 1024;
+
+  void ServePlain(size_t size) {
+    constexpr size_t kHeader = sizeof(ToyRequest);
+    alignas(cmsghdr) char control[CMSG_SPACE(8 * sizeof(int))];
+    iovec vector{bytes_, kHeader};
+    msghdr message{};
+    message.msg_iov = &vector;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    if (recvmsg(fd_, &message, MSG_DONTWAIT) < 0) Fail("recvmsg");
+    if (size > kHeader && read(fd_, bytes_, size - kHeader) < 0) Fail("read");
+    vector.iov_len = sizeof(ToyReply);
+    message.msg_control = nullptr;
+    message.msg_controllen = 0;
+    if (sendmsg(fd_, &message, MSG_NOSIGNAL) < 0) Fail("sendmsg");
+    recvmsg(fd_, &message, MSG_DONTWAIT);
+  }
+
+  void Receive(int flags, size_t size) {
+    iovec vector{bytes_, size};
+    mmsghdr message{};
+    message.msg_hdr.msg_iov = &vector;
+    message.msg_hdr.msg_iovlen = 1;
+    recvmmsg(fd_, &message, 1, flags | MSG_DONTWAIT, nullptr);
+  }
+
+  const int fd_;
+  const Calls calls_;
+  uint8_t bytes_[4096] = {};
+  size_t left_ = 0;
+  int served_ = 0;
+};
+
+void CompareCalls(uint32_t size, int rounds) {
+  constexpr Calls kAll[] = {Calls::kHeaderThenBody, Calls::kPeekThenTake,
+                            Calls::kPeekTakeSeldom, Calls::kTakeWithoutLook};
+  std::vector<double> ratios[4];
+  for (int i = 0; i < rounds; ++i) {
+    double plain = 0;
+    for (const Calls calls : kAll) {
+      const Connection connection;
+      CallingServer server(connection, calls);
+      const double ns = Round(connection, size, [&] { server.Serve(size); });
+      if (calls == Calls::kHeaderThenBody) plain = ns;
+      ratios[static_cast<int>(calls)].push_back(ns / plain);
+    }
+  }
+  std::printf(
+      "%u-byte request, calls alone: peek and take %.3f, take seldom %.3f, "
+      "take without look %.3f\n",
+      size, Median(ratios[1]), Median(ratios[2]), Median(ratios[3]));
+}
+
 void Compare(const char* name, uint32_t size, int rounds) {
   auto memfd = CreateSealedMemfd("lane", LaneSize(kSizes));
   if (!memfd.ok()) Fail("memfd");
@@ -161,5 +257,8 @@ int main(int argc, char** argv) {
   holdfast::Compare("24-byte request", 24, rounds);
   holdfast::Compare("64-byte request", 64, rounds);
   holdfast::Compare("300-byte request", 300, rounds);
+  for (const uint32_t size : {24, 64, 300}) {
+    holdfast::CompareCalls(size, rounds);
+  }
   return 0;
 }
