@@ -11,11 +11,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "launcher/core_sys.h"
 
 namespace holdfast::launcher {
 namespace {
+
+// So many may die over the directory: one of its files may be why.
+constexpr int kMaxCores = 8;
 
 // The first bytes of a file, one more than any spec may have at most.
 absl::StatusOr<std::string> ReadSpecFile(const std::filesystem::path& path) {
@@ -42,7 +46,14 @@ absl::StatusOr<std::string> ReadSpecFile(const std::filesystem::path& path) {
 }  // namespace
 
 void Core::RunSpecDirectory() {
-  if (options_.spec_dir.empty()) return;
+  if (options_.spec_dir.empty() || custody_.specs_run) return;
+  if (start_.cores_before >= kMaxCores) {
+    ReportRefused(absl::StrCat("--spec-dir=", options_.spec_dir),
+                  absl::StrCat(kMaxCores,
+                               " cores died before all of it was run: run the "
+                               "rest by hand"));
+    return NoteSpecsRun();
+  }
   std::error_code error;
   std::vector<std::filesystem::path> paths;
   for (const auto& entry :
@@ -64,6 +75,23 @@ void Core::RunSpecDirectory() {
     }
     if (!status.ok()) ReportRefused(path.filename().string(), status.message());
   }
+  NoteSpecsRun();
+}
+
+// A core that dies before this leaves the directory to the next one.
+void Core::NoteSpecsRun() {
+  if (custody_.specs_run || !pending_specs_.empty()) return;
+  custody_.specs_run = true;
+  const absl::Status status = SendCustody(start_.parent_channel, custody_);
+  if (!status.ok()) LogWarning("specs of --spec-dir: ", status.message());
+}
+
+// What the core before has run is there already.
+absl::Status Core::RunSpecOnce(LaunchSpec spec) {
+  if (start_.cores_before > 0 && FindInstance(spec.name) != nullptr) {
+    return absl::OkStatus();
+  }
+  return RunSpec(std::move(spec));
 }
 
 absl::Status Core::RunSpecFile(const std::string& path) {
@@ -71,7 +99,7 @@ absl::Status Core::RunSpecFile(const std::string& path) {
   ASSIGN_OR_RETURN(LaunchSpec spec,
                    DecodeSpec({reinterpret_cast<const uint8_t*>(bytes.data()),
                                bytes.size()}));
-  return RunSpec(std::move(spec));
+  return RunSpecOnce(std::move(spec));
 }
 
 absl::Status Core::AddPendingSpec(const std::string& path) {
@@ -92,6 +120,7 @@ void Core::HandOutSpec(Answer& answer) {
                   absl::StrCat("the api died ", PendingSpecs::kMaxHandOuts,
                                " times before it had read it"));
     pending_specs_.Take(name);
+    NoteSpecsRun();
   }
   if (!pending_specs_.empty()) answer.file = pending_specs_.HandOut();
 }
@@ -105,9 +134,10 @@ absl::Status Core::TakeReadSpec(const Request& request) {
   absl::Status status = absl::InvalidArgumentError(request.refusal);
   if (request.refusal.empty()) {
     absl::StatusOr<LaunchSpec> spec = DecodeSpec(request.spec);
-    status = spec.ok() ? RunSpec(*std::move(spec)) : spec.status();
+    status = spec.ok() ? RunSpecOnce(*std::move(spec)) : spec.status();
   }
   if (!status.ok()) ReportRefused(request.file, status.message());
+  NoteSpecsRun();
   return absl::OkStatus();
 }
 

@@ -39,6 +39,7 @@ absl::Status Core::StartStore() {
   custody.store_link = std::move(channel.second);
   custody.store_pidfd = std::move(child.pidfd);
   custody.store_pid = child.pid;
+  custody.specs_run = custody_.specs_run;
   // Before anything is put into the store: from here on it outlives us.
   RETURN_IF_ERROR(SendCustody(start_.parent_channel, custody));
   custody_ = std::move(custody);
@@ -160,7 +161,9 @@ void Core::EndStore() {
   // Reaped here or, if it was adopted, by the parent.
   while (!HasEnded(custody_.store_pidfd)) usleep(1000);
   TakeExitCause(custody_.store_pidfd);
+  const bool specs_run = custody_.specs_run;
   custody_ = Custody();
+  custody_.specs_run = specs_run;
 }
 
 void Core::KillLeftBehind() {

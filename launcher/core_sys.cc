@@ -71,7 +71,7 @@ CoreEnd Core::Run() {
     ReportOwn("killed", pid, "", "left behind by an earlier holdfastd");
   }
   if (start_.stop) stopping_ = true;
-  if (start_.first && !stopping_) RunSpecDirectory();
+  if (!stopping_) RunSpecDirectory();
   while (!end_.has_value()) {
     Work();
     if (!end_.has_value()) Wait();

@@ -31,9 +31,9 @@ namespace holdfast::launcher {
 struct CoreStart {
   UniqueFd parent_channel;  // For SendCustody().
   UniqueFd parent_pidfd;
-  Custody custody;    // Of the core before, if any.
-  bool first = true;  // No core ran before: specs of the directory are run.
-  bool stop = false;  // Somebody has asked for the end already.
+  Custody custody;              // Of the core before, if any.
+  int cores_before = 0;         // How many have ended.
+  bool stop = false;            // Somebody has asked for the end already.
   bool listener_fence = false;  // What sandbox::ProbeFence() found.
   CgroupTree cgroups;
   std::deque<ExitNotice> exits;  // The last ones before it was born.
@@ -83,6 +83,8 @@ class Core final : public InstanceHost {
   void HandOutSpec(Answer& answer);
   absl::Status TakeReadSpec(const Request& request);
   void ReportRefused(absl::string_view file, absl::string_view message);
+  absl::Status RunSpecOnce(LaunchSpec spec);
+  void NoteSpecsRun();
 
   // The store.
   absl::Status StartStore();

@@ -16,6 +16,11 @@ namespace {
 
 constexpr size_t kDescriptors = 3;
 
+struct CustodyMessage {
+  int32_t store_pid = 0;
+  uint32_t specs_run = 0;
+};
+
 absl::StatusOr<UniqueFd> DuplicateFd(BorrowedFd fd) {
   UniqueFd copy(fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
   if (!copy.valid()) return ErrnoStatus("fcntl F_DUPFD_CLOEXEC");
@@ -31,6 +36,7 @@ absl::StatusOr<Custody> Custody::Duplicate() const {
   ASSIGN_OR_RETURN(copy.store_link, DuplicateFd(store_link));
   ASSIGN_OR_RETURN(copy.store_pidfd, DuplicateFd(store_pidfd));
   copy.store_pid = store_pid;
+  copy.specs_run = specs_run;
   return copy;
 }
 
@@ -48,8 +54,9 @@ std::optional<ExitNotice> ReceiveExit(BorrowedFd parent) {
 }
 
 absl::Status SendCustody(BorrowedFd parent, const Custody& custody) {
-  uint8_t bytes[sizeof(custody.store_pid)];
-  std::memcpy(bytes, &custody.store_pid, sizeof(bytes));
+  const CustodyMessage message = {custody.store_pid, custody.specs_run};
+  uint8_t bytes[sizeof(message)];
+  std::memcpy(bytes, &message, sizeof(bytes));
   const int fds[kDescriptors] = {custody.link.get(), custody.store_link.get(),
                                  custody.store_pidfd.get()};
   return SendWithFds(parent, bytes, fds);
@@ -57,7 +64,8 @@ absl::Status SendCustody(BorrowedFd parent, const Custody& custody) {
 
 absl::Status ReceiveCustody(BorrowedFd core, Custody& custody) {
   Custody received;
-  uint8_t bytes[sizeof(custody.store_pid)];
+  CustodyMessage message;
+  uint8_t bytes[sizeof(message)];
   ReceivedFds fds;
   ASSIGN_OR_RETURN(const ReceivedMessage got,
                    ReceiveWithFds(core, absl::MakeSpan(bytes), fds));
@@ -65,7 +73,9 @@ absl::Status ReceiveCustody(BorrowedFd core, Custody& custody) {
   if (got.size != sizeof(bytes) || fds.count != kDescriptors) {
     return absl::InvalidArgumentError("custody message is malformed");
   }
-  std::memcpy(&received.store_pid, bytes, sizeof(bytes));
+  std::memcpy(&message, bytes, sizeof(bytes));
+  received.store_pid = message.store_pid;
+  received.specs_run = message.specs_run != 0;
   received.link = std::move(fds.fds[0]);
   received.store_link = std::move(fds.fds[1]);
   received.store_pidfd = std::move(fds.fds[2]);

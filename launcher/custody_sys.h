@@ -10,13 +10,14 @@
 
 namespace holdfast::launcher {
 
-// What must outlive the core for the next one to find the store: kept by the
-// parent process, which knows nothing else.
+// What must outlive the core for the next one to find the store, and to know
+// what is left to do: kept by the parent process, which knows nothing else.
 struct Custody {
   UniqueFd link;        // The launcher's end of the channel to the store.
   UniqueFd store_link;  // The store's end: a store's death closes nothing.
   UniqueFd store_pidfd;
   int store_pid = 0;
+  bool specs_run = false;  // Each of --spec-dir was run, or was refused.
 
   bool valid() const { return link.valid(); }
   absl::StatusOr<Custody> Duplicate() const;

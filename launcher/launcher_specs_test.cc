@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -10,9 +11,12 @@
 
 #include "base/status_macros.h"
 #include "base/testing/matchers.h"
+#include "base/testing/poll.h"
 #include "base/testing/temp_dir.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "launcher/process_sys.h"
+#include "launcher/spec.h"
 #include "launcher/testing/launcher_process.h"
 
 namespace holdfast::launcher {
@@ -116,6 +120,65 @@ TEST_F(TextSpecs, FilesThatAreNoneAreRefusedAtOnce) {
                                 HasSubstr("65535 bytes")),
                           "b.textproto: is not a regular file",
                           StartsWith("c.textproto: open: ")));
+}
+
+// It asks for all of them again, and runs what is not there yet.
+TEST_F(TextSpecs, CoreThatDiesLeavesTheRestToTheNext) {
+  Write("a.textproto", "aaa");
+  Write("b.textproto", "bbb");
+  LauncherProcess launcher({Dir(), kNoApi});
+  LaunchSpec disk0 = launcher.Spec("disk0");
+  LaunchSpec disk1 = launcher.Spec("disk1");
+  disk0.socket_path.clear();
+  disk1.socket_path.clear();
+  EXPECT_EQ(Next(launcher).name, "a.textproto");
+  EXPECT_OK(Read(launcher, "a.textproto", disk0));
+  const auto core = launcher.AwaitEvent("core-started");
+  ASSERT_OK(core);
+  kill(core->pid, SIGKILL);
+  ASSERT_OK(launcher.AwaitEvent("core-started", core->sequence));
+  EXPECT_EQ(Next(launcher).name, "a.textproto");
+  EXPECT_OK(Read(launcher, "a.textproto", disk0));
+  EXPECT_EQ(Next(launcher).name, "b.textproto");
+  EXPECT_OK(Read(launcher, "b.textproto", disk1));
+  EXPECT_OK(launcher.AwaitWhole("disk0"));
+  EXPECT_OK(launcher.AwaitWhole("disk1"));
+  EXPECT_THAT(Refusals(launcher), ElementsAre());
+  // All of it is done: the next core runs nothing again.
+  EXPECT_OK(launcher.Ask([](CoreClient& c) { return c.Stop("disk0"); }));
+  const auto second = launcher.AwaitEvent("core-started");
+  ASSERT_OK(second);
+  kill(second->pid, SIGKILL);
+  ASSERT_OK(launcher.AwaitEvent("core-started", second->sequence));
+  EXPECT_EQ(Next(launcher).name, "");
+}
+
+TEST_F(TextSpecs, CoreKilledWhileItLoadsSpecsForgetsNone) {
+  LauncherProcess launcher({Dir()});
+  ASSERT_OK(launcher.AwaitEvent("core-started"));
+  constexpr int kSpecs = 8;
+  for (int i = 0; i < kSpecs; ++i) {
+    LaunchSpec spec = launcher.Spec("disk" + std::to_string(i));
+    spec.standby = false;
+    const std::vector<uint8_t> bytes = EncodeSpec(spec);
+    Write(spec.name + ".spec", std::string(bytes.begin(), bytes.end()));
+  }
+  for (size_t killed_at : {1, 4, 7}) {
+    ASSERT_EQ(launcher.Stop(), 0);
+    launcher.StartAgain();
+    // Parent, core, store, and as many devices.
+    ASSERT_TRUE(PollUntil(
+        [&] { return launcher.Processes().size() >= 3 + killed_at; }));
+    const std::vector<int> children = ChildrenOf(launcher.pid());
+    ASSERT_EQ(children.size(), 1u);
+    kill(children[0], SIGKILL);
+    for (int i = 0; i < kSpecs; ++i) {
+      EXPECT_OK(launcher.Await(
+          "disk" + std::to_string(i),
+          [](const InstanceStatus& s) { return s.state == "RUNNING"; }));
+    }
+    EXPECT_THAT(Refusals(launcher), ElementsAre());
+  }
 }
 
 TEST_F(TextSpecs, NeedAnApi) {

@@ -84,8 +84,10 @@ absl::StatusOr<UniqueFd> WatchSignals() {
 class Parent {
  public:
   Parent(const Options& options, const CoreStart& start, Custody custody,
-         bool first)
-      : options_(options), custody_(std::move(custody)), first_(first) {
+         int cores_before)
+      : options_(options),
+        custody_(std::move(custody)),
+        cores_before_(cores_before) {
     start_.listener_fence = start.listener_fence;
     start_.cgroups = start.cgroups;
     start_.left_behind = start.left_behind;
@@ -116,7 +118,7 @@ class Parent {
       }
       LogWarning("core pid ", last_core_, " ended: ", ExitCause(status));
       Pause(policy_.OnLoss(Now()).delay);
-      first_ = false;
+      ++cores_before_;
       start_.left_behind.clear();
     }
   }
@@ -144,7 +146,7 @@ class Parent {
   // In the forked process.
   absl::StatusOr<int> RunCore(Custody& custody) {
     start_.custody = std::move(custody_);
-    start_.first = first_;
+    start_.cores_before = cores_before_;
     start_.stop = stop_;
     CoreEnd end;
     {
@@ -241,7 +243,7 @@ class Parent {
 
   const Options& options_;
   Custody custody_;
-  bool first_;
+  int cores_before_;
   bool stop_ = false;
   RestartPolicy policy_;
   UniqueFd signals_;
@@ -272,8 +274,8 @@ int RunParent(const Options& options) {
   start.cgroups = CgroupTree::Create(CgroupNameOf(options.run_dir));
   start.left_behind = start.cgroups.EndLeftBehind();
   Custody custody;
-  for (bool first = true;; first = false) {
-    Parent parent(options, start, std::move(custody), first);
+  for (int cores_before = 0;; cores_before = 1) {
+    Parent parent(options, start, std::move(custody), cores_before);
     custody = Custody();
     start.left_behind.clear();
     const absl::StatusOr<int> status = parent.Run(custody);
