@@ -37,7 +37,7 @@ TEST_RATIO = 0.8
 BELOW = {
     "devices/bus": 0.7,
     "devices/virtio_blk": 0.45,
-    "launcher": 0.55,
+    "launcher": 0.70,
     "launcher/cli": 0.5,
 }
 
