@@ -35,13 +35,16 @@ class Vm:
             arguments = (
                 "-object", "memory-backend-memfd,id=mem,share=on,size=%dM" %
                 memory_mib, *arguments)
+        # On a busy host a guest without KVM misses the ticks that the kernel
+        # waits for when it tries its timer, and panics.
+        kernel_line = "console=ttyS0 panic=-1 no_timer_check quiet " + append
         self.command = [
             qemu or parts.qemu(), "-accel", accel, "-M", machine, "-cpu", cpu,
             "-m", str(memory_mib), "-smp", str(cpus), "-nodefaults", "-no-user-config",
             "-display", "none", "-serial", "stdio", "-no-reboot",
             "-qmp", "unix:%s,server=on,wait=off" % self._qmp_path,
             "-kernel", kernel, "-initrd", initramfs, "-append",
-            ("console=ttyS0 panic=-1 quiet " + append).strip(), *arguments]
+            kernel_line.strip(), *arguments]
         self.process = None
         self.console = None
         self._stderr = None
