@@ -135,6 +135,33 @@ TEST_F(GuestMemoryTest, IgnoresPagesBeyondTheLog) {
   EXPECT_THAT(log, ElementsAre(0xff, 0xff, 0));
 }
 
+TEST_F(GuestMemoryTest, ANewLogTakesTheOldOnesPlace) {
+  GuestMemory memory = Three();
+  EXPECT_FALSE(memory.logging());
+  std::array<uint8_t, 1> first = {}, second = {};
+  memory.SetLog(absl::MakeSpan(first));
+  EXPECT_TRUE(memory.logging());
+  memory.MarkDirty(GuestAddress{0x1000}, 1);
+  memory.SetLog(absl::MakeSpan(second));
+  memory.MarkDirty(GuestAddress{0x2000}, 1);
+  EXPECT_THAT(first, ElementsAre(0b010));
+  EXPECT_THAT(second, ElementsAre(0b100));
+  memory.SetLog({});
+  EXPECT_FALSE(memory.logging());
+  memory.MarkDirty(GuestAddress{0x1000}, 0x1000);
+  EXPECT_THAT(first, ElementsAre(0b010));
+  EXPECT_THAT(second, ElementsAre(0b100));
+}
+
+TEST_F(GuestMemoryTest, ListsItsRegionsInTheOrderOfAddresses) {
+  const GuestMemory memory = Three();
+  ASSERT_EQ(memory.regions().size(), 3u);
+  EXPECT_EQ(memory.regions()[0].guest_address, GuestAddress{0x1000});
+  EXPECT_EQ(memory.regions()[1].guest_address, GuestAddress{0x2000});
+  EXPECT_EQ(memory.regions()[2].guest_address, GuestAddress{0x4000});
+  EXPECT_TRUE(GuestMemory().regions().empty());
+}
+
 TEST_F(GuestMemoryTest, ConcurrentMarksOfOneByteAreAllKept) {
   GuestMemory memory = Three();
   std::array<uint8_t, 1> log = {};
