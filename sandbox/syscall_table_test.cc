@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <linux/audit.h>
+#include <linux/fs.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -53,6 +54,7 @@ TEST(SyscallTable, ArgumentConstantsAreTheKernels) {
   EXPECT_CONSTANT(F_ADD_SEALS);
   EXPECT_CONSTANT(F_GET_SEALS);
   EXPECT_CONSTANT(AF_UNIX);
+  EXPECT_CONSTANT(BLKSSZGET);
   EXPECT_CONSTANT(SIGABRT);
   EXPECT_CONSTANT(SIGKILL);
   EXPECT_CONSTANT(SOCK_CLOEXEC);

@@ -6,7 +6,8 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "devices/virtio_blk/file_engine_sys.h"
+#include "devices/virtio_blk/file_engine.h"
+#include "devices/virtio_blk/image_file_sys.h"
 
 namespace holdfast::virtio_blk {
 namespace {
@@ -89,7 +90,8 @@ absl::StatusOr<std::unique_ptr<VirtioDevice>> VirtioBlk::Make(
         "no image: give --image=PATH, or a resource named 'image' in the spec");
   }
   const DeviceOptions& options = context.options();
-  ASSIGN_OR_RETURN(auto engine, MakeFileEngine(image));
+  ASSIGN_OR_RETURN(auto file, OpenImageFile(image));
+  auto engine = std::make_unique<FileEngine>(std::move(file));
   ASSIGN_OR_RETURN(const uint64_t size, engine->Size());
   ASSIGN_OR_RETURN(const bool read_only, options.Switch("read-only", false));
   ASSIGN_OR_RETURN(const uint64_t queues,
@@ -109,6 +111,7 @@ VirtioBlk::VirtioBlk(VirtioContext& context,
                      uint16_t queue_size)
     : context_(context),
       engine_(std::move(engine)),
+      block_size_(engine_->BlockSize()),
       capacity_(capacity / kSectorSize),
       read_only_(read_only),
       serial_(std::move(serial)),
@@ -241,11 +244,11 @@ void VirtioBlk::ReadConfig(uint32_t offset, absl::Span<uint8_t> out) const {
   Config config = {};
   config.capacity = capacity_.load(std::memory_order_relaxed);
   config.seg_max = queue_size_ - 2;  // Header and status take two.
-  config.block_size = kSectorSize;
+  config.block_size = block_size_;
   config.num_queues = queue_count_;
   config.max_discard_sectors = kMaxRangeSectors;
   config.max_discard_seg = kMaxRangeSegments;
-  config.discard_sector_alignment = 1;
+  config.discard_sector_alignment = block_size_ / kSectorSize;
   config.max_write_zeroes_sectors = kMaxRangeSectors;
   config.max_write_zeroes_seg = kMaxRangeSegments;
   config.write_zeroes_may_unmap = 1;

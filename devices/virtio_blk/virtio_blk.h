@@ -49,6 +49,7 @@ class VirtioBlk final : public VirtioDevice {
 
   VirtioContext& context_;
   std::unique_ptr<BlockEngine> engine_;
+  const uint32_t block_size_;       // Bytes.
   std::atomic<uint64_t> capacity_;  // Sectors.
   const bool read_only_;
   const std::string serial_;

@@ -23,7 +23,9 @@ namespace {
 using ::holdfast::testing::FakeContext;
 using ::holdfast::testing::FakeRequest;
 using ::holdfast::testing::StatusIs;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr uint64_t kDiskSize = 1 << 20;
 constexpr char kOk = 0, kIoError = 1, kUnsupported = 2;
@@ -203,62 +205,366 @@ TEST_F(ReadOnlyTest, RefusesWrites) {
   EXPECT_EQ(Run({Header(RequestType::kIn, 0)}, {512, 1}).back(), kOk);
 }
 
-// An engine that fails, and one that counts.
-class OddEngine final : public BlockEngine {
+// An engine that says what it was asked for and answers what the test wants.
+class RecordingEngine final : public BlockEngine {
  public:
-  absl::StatusOr<uint64_t> Size() const override { return kDiskSize; }
-  absl::Status Read(uint64_t, absl::Span<const Buffer>) override {
-    return absl::ResourceExhaustedError("no");
+  uint32_t BlockSize() const override { return block_size; }
+  absl::StatusOr<uint64_t> Size() const override { return size; }
+  absl::Status Read(uint64_t offset, absl::Span<const Buffer> to) override {
+    calls.push_back(Call("read", offset, Total(to)));
+    // Half of it comes even when the rest fails.
+    if (!to.empty()) std::memset(to[0].data, 'r', to[0].size);
+    return result;
   }
-  absl::Status Write(uint64_t, absl::Span<const Buffer>) override {
-    return absl::OkStatus();
+  absl::Status Write(uint64_t offset, absl::Span<const Buffer> from) override {
+    calls.push_back(Call("write", offset, Total(from)));
+    return result;
   }
   absl::Status Flush() override {
-    ++flushes;
-    return absl::OkStatus();
+    calls.push_back("flush");
+    return flush_result;
   }
-  absl::Status Discard(uint64_t, uint64_t) override {
-    return absl::UnimplementedError("not here");
+  absl::Status Discard(uint64_t offset, uint64_t bytes) override {
+    calls.push_back(Call("discard", offset, bytes));
+    return result;
   }
-  absl::Status WriteZeroes(uint64_t, uint64_t, bool) override {
-    return absl::ResourceExhaustedError("disk full");
+  absl::Status WriteZeroes(uint64_t offset, uint64_t bytes,
+                           bool unmap) override {
+    calls.push_back(Call(unmap ? "unmap" : "zeroes", offset, bytes));
+    return result;
   }
-  int flushes = 0;
+
+  uint32_t block_size = 512;
+  absl::StatusOr<uint64_t> size = kDiskSize;
+  absl::Status result, flush_result;
+  std::vector<std::string> calls;
+
+ private:
+  static uint64_t Total(absl::Span<const Buffer> buffers) {
+    uint64_t total = 0;
+    for (const Buffer& buffer : buffers) total += buffer.size;
+    return total;
+  }
+  static std::string Call(const char* what, uint64_t offset, uint64_t bytes) {
+    return std::string(what) + " " + std::to_string(offset) + "+" +
+           std::to_string(bytes);
+  }
 };
 
-TEST(VirtioBlkEngine, ErrorsReachTheGuestAsIoErrors) {
-  FakeContext context(*VirtioBlk::Spec(DeviceOptions()));
-  VirtioBlk device(context, std::make_unique<OddEngine>(), kDiskSize, false,
-                   "s", 1, 256);
-  const auto run = [&](RequestType type, std::string payload, size_t room) {
-    FakeRequest request(
-        {Header(type, 0), std::move(payload)},
-        room > 0 ? std::vector<size_t>{room, 1} : std::vector<size_t>{1});
-    context.Run(device, request.request());
-    return request.written().back();
-  };
-  EXPECT_EQ(run(RequestType::kIn, "", 512), kIoError);
-  EXPECT_EQ(run(RequestType::kWriteZeroes, Range(0, 1, 0), 0), kIoError);
-  EXPECT_EQ(run(RequestType::kDiscard, Range(0, 1, 0), 0), kUnsupported);
+class EngineTest : public ::testing::Test {
+ protected:
+  EngineTest() : context_(*VirtioBlk::Spec(DeviceOptions())) { Make(); }
+
+  void Make(uint64_t capacity = kDiskSize, bool read_only = false,
+            std::string serial = "s", uint32_t block_size = 512) {
+    auto engine = std::make_unique<RecordingEngine>();
+    engine_ = engine.get();
+    engine_->block_size = block_size;
+    device_ = std::make_unique<VirtioBlk>(context_, std::move(engine), capacity,
+                                          read_only, std::move(serial),
+                                          /*queue_count=*/3,
+                                          /*queue_size=*/128);
+    device_->OnFeatures(kFeatureFlush);
+  }
+  // Its status; what was written is in `written_`.
+  int Run(std::vector<std::string> readable, std::vector<size_t> writable) {
+    FakeRequest request(std::move(readable), std::move(writable));
+    const auto result = context_.Run(*device_, request.request());
+    EXPECT_OK(result.status);
+    written_ = result.written;
+    data_ = request.written();
+    return data_.back();
+  }
+  int Ranges(RequestType type, const std::string& ranges) {
+    return Run({Header(type, 0), ranges}, {1});
+  }
+
+  FakeContext context_;
+  std::unique_ptr<VirtioBlk> device_;
+  RecordingEngine* engine_;
+  size_t written_ = 0;
+  std::string data_;
+};
+
+// ---- What the engine says, to the guest ----
+
+TEST_F(EngineTest, EveryFailureIsAnIoErrorAndTheStatusAloneIsWritten) {
+  for (const absl::Status& failure :
+       {absl::ResourceExhaustedError("disk full"), absl::UnknownError("EIO"),
+        absl::OutOfRangeError("cut"), absl::PermissionDeniedError("no")}) {
+    engine_->result = engine_->flush_result = failure;
+    EXPECT_EQ(Run({Header(RequestType::kIn, 0)}, {512, 1}), kIoError);
+    EXPECT_EQ(written_, 1u) << "half a read is no read";
+    EXPECT_EQ(Run({Header(RequestType::kOut, 0), std::string(512, 'x')}, {1}),
+              kIoError);
+    EXPECT_EQ(Run({Header(RequestType::kFlush, 0)}, {1}), kIoError);
+    EXPECT_EQ(Ranges(RequestType::kDiscard, Range(0, 1, 0)), kIoError);
+    EXPECT_EQ(Ranges(RequestType::kWriteZeroes, Range(0, 1, 0)), kIoError);
+  }
+}
+
+TEST_F(EngineTest, OnlyADiscardMayBeUnsupported) {
+  engine_->result = engine_->flush_result = absl::UnimplementedError("not so");
+  EXPECT_EQ(Ranges(RequestType::kDiscard, Range(0, 1, 0)), kUnsupported);
+  EXPECT_EQ(Ranges(RequestType::kWriteZeroes, Range(0, 1, 0)), kIoError);
+  EXPECT_EQ(Run({Header(RequestType::kIn, 0)}, {512, 1}), kIoError);
+  EXPECT_EQ(Run({Header(RequestType::kFlush, 0)}, {1}), kIoError);
+}
+
+TEST_F(EngineTest, ServesOnAfterAnyNumberOfErrors) {
+  engine_->result = absl::UnknownError("EIO");
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(Run({Header(RequestType::kIn, 0)}, {512, 1}), kIoError);
+  }
+  engine_->result = absl::OkStatus();
+  EXPECT_EQ(Run({Header(RequestType::kIn, 0)}, {512, 1}), kOk);
+  EXPECT_EQ(written_, 513u);
 }
 
 // VIRTIO 1.2, 5.2.5.2: without FLUSH a completed write is durable.
-TEST(VirtioBlkEngine, WritesThroughUntilTheDriverCanFlush) {
-  FakeContext context(*VirtioBlk::Spec(DeviceOptions()));
-  auto engine = std::make_unique<OddEngine>();
-  OddEngine& counter = *engine;
-  VirtioBlk device(context, std::move(engine), kDiskSize, false, "s", 1, 256);
+TEST_F(EngineTest, WritesThroughUntilTheDriverCanFlush) {
   const auto write = [&] {
-    FakeRequest request({Header(RequestType::kOut, 0), std::string(512, 'x')},
-                        {1});
-    context.Run(device, request.request());
+    return Run({Header(RequestType::kOut, 0), std::string(512, 'x')}, {1});
   };
-  device.OnFeatures(0);
-  write();
-  EXPECT_EQ(counter.flushes, 1);
-  device.OnFeatures(kFeatureFlush);
-  write();
-  EXPECT_EQ(counter.flushes, 1);
+  device_->OnFeatures(0);
+  EXPECT_EQ(write(), kOk);
+  EXPECT_THAT(engine_->calls, ElementsAre("write 0+512", "flush"));
+  engine_->flush_result = absl::UnknownError("EIO");
+  EXPECT_EQ(write(), kIoError);
+  engine_->calls.clear();
+  device_->OnFeatures(kFeatureFlush);
+  EXPECT_EQ(write(), kOk);
+  EXPECT_THAT(engine_->calls, ElementsAre("write 0+512"));
+}
+
+TEST_F(EngineTest, AWriteThatFailedIsNotFlushed) {
+  device_->OnFeatures(0);
+  engine_->result = absl::ResourceExhaustedError("disk full");
+  EXPECT_EQ(Run({Header(RequestType::kOut, 0), std::string(512, 'x')}, {1}),
+            kIoError);
+  EXPECT_THAT(engine_->calls, ElementsAre("write 0+512"));
+}
+
+// ---- What never reaches the engine ----
+
+TEST_F(EngineTest, MalformedRequestsTouchNothing) {
+  const uint64_t end = kDiskSize / kSectorSize;
+  for (const size_t size : std::vector<size_t>{1, 511, 513}) {
+    EXPECT_EQ(Run({Header(RequestType::kIn, 0)}, {size, 1}), kIoError);
+    EXPECT_EQ(Run({Header(RequestType::kOut, 0), std::string(size, 'x')}, {1}),
+              kIoError);
+  }
+  for (const uint64_t sector :
+       std::vector<uint64_t>{end, end + 1, ~0ull / 512, ~0ull}) {
+    EXPECT_EQ(Run({Header(RequestType::kIn, sector)}, {512, 1}), kIoError);
+    EXPECT_EQ(
+        Run({Header(RequestType::kOut, sector), std::string(512, 'x')}, {1}),
+        kIoError);
+    EXPECT_EQ(Ranges(RequestType::kDiscard, Range(sector, 1, 0)), kIoError);
+    EXPECT_EQ(Ranges(RequestType::kWriteZeroes, Range(sector, 1, 0)), kIoError);
+  }
+  for (const uint32_t type : {2u, 3u, 5u, 9u, 10u, 12u, 14u, ~0u}) {
+    EXPECT_EQ(Run({Header(static_cast<RequestType>(type), 0)}, {512, 1}),
+              kUnsupported);
+    EXPECT_EQ(written_, 1u);
+  }
+  EXPECT_THAT(engine_->calls, IsEmpty());
+}
+
+TEST_F(EngineTest, RequestsThatHaveNoPlaceForAStatusAreRefused) {
+  const std::string header = Header(RequestType::kIn, 0);
+  const std::vector<std::pair<std::vector<std::string>, std::vector<size_t>>>
+      broken = {{{}, {}},       {{}, {513}},
+                {{""}, {1}},    {{header.substr(1)}, {513}},
+                {{header}, {}}, {{header, std::string(512, 'x')}, {0}}};
+  for (const auto& [readable, writable] : broken) {
+    FakeRequest request(readable, writable);
+    const auto result = context_.Run(*device_, request.request());
+    EXPECT_TRUE(absl::IsInvalidArgument(result.status)) << result.status;
+    EXPECT_EQ(result.written, 0u);
+  }
+  EXPECT_THAT(engine_->calls, IsEmpty());
+}
+
+TEST_F(EngineTest, AReadOnlyDiskIsReadAndFlushedOnly) {
+  Make(kDiskSize, /*read_only=*/true);
+  EXPECT_EQ(Run({Header(RequestType::kOut, 0), std::string(512, 'x')}, {1}),
+            kIoError);
+  EXPECT_EQ(Ranges(RequestType::kDiscard, Range(0, 1, 0)), kIoError);
+  EXPECT_EQ(Ranges(RequestType::kWriteZeroes, Range(0, 1, 0)), kIoError);
+  EXPECT_EQ(Run({Header(RequestType::kIn, 0)}, {512, 1}), kOk);
+  EXPECT_EQ(Run({Header(RequestType::kFlush, 0)}, {1}), kOk);
+  EXPECT_THAT(engine_->calls, ElementsAre("read 0+512", "flush"));
+}
+
+// ---- Limits ----
+
+TEST_F(EngineTest, TheLastSectorIsPartOfTheDisk) {
+  const uint64_t last = kDiskSize / kSectorSize - 1;
+  EXPECT_EQ(Run({Header(RequestType::kIn, last)}, {512, 1}), kOk);
+  EXPECT_EQ(Run({Header(RequestType::kIn, last)}, {1024, 1}), kIoError);
+  EXPECT_EQ(Run({Header(RequestType::kIn, 0)}, {kDiskSize, 1}), kOk);
+  EXPECT_EQ(Run({Header(RequestType::kIn, 0)}, {kDiskSize + 512, 1}), kIoError);
+  EXPECT_EQ(Run({Header(RequestType::kIn, last + 1)}, {1}), kOk)
+      << "nothing, at the end";
+}
+
+TEST_F(EngineTest, RangesAreLimitedInLengthAndNumber) {
+  constexpr uint32_t kMost = 1u << 21;
+  Make(/*capacity=*/uint64_t{8} << 30);
+  EXPECT_EQ(Ranges(RequestType::kDiscard, Range(0, kMost, 0)), kOk);
+  EXPECT_EQ(Ranges(RequestType::kDiscard, Range(0, kMost + 1, 0)), kIoError);
+  EXPECT_EQ(Ranges(RequestType::kWriteZeroes, Range(0, ~0u, 0)), kIoError);
+  EXPECT_THAT(engine_->calls, ElementsAre("discard 0+1073741824"));
+  engine_->calls.clear();
+  std::string ranges;
+  for (int i = 0; i < 16; ++i) ranges += Range(i * 8, 1, 0);
+  EXPECT_EQ(Ranges(RequestType::kDiscard, ranges), kOk);
+  EXPECT_EQ(engine_->calls.size(), 16u);
+  EXPECT_EQ(engine_->calls.back(), "discard 61440+512");
+  EXPECT_EQ(Ranges(RequestType::kDiscard, ranges + Range(0, 1, 0)),
+            kUnsupported);
+  EXPECT_EQ(Ranges(RequestType::kDiscard, ""), kUnsupported);
+  EXPECT_EQ(Ranges(RequestType::kDiscard, ranges.substr(1)), kUnsupported);
+  EXPECT_EQ(engine_->calls.size(), 16u);
+}
+
+TEST_F(EngineTest, TheFirstRangeThatFailsEndsTheRequest) {
+  EXPECT_EQ(Ranges(RequestType::kWriteZeroes,
+                   Range(0, 1, 0) + Range(8, 1, 4) + Range(16, 1, 0)),
+            kUnsupported);
+  EXPECT_THAT(engine_->calls, ElementsAre("zeroes 0+512"));
+}
+
+// VIRTIO 1.2, 5.2.6.2.
+TEST_F(EngineTest, FlagsOfRangesMeanWhatTheySay) {
+  EXPECT_EQ(Ranges(RequestType::kWriteZeroes, Range(0, 8, kRangeFlagUnmap)),
+            kOk);
+  EXPECT_EQ(Ranges(RequestType::kWriteZeroes, Range(0, 8, 0)), kOk);
+  EXPECT_EQ(Ranges(RequestType::kDiscard, Range(0, 8, kRangeFlagUnmap)),
+            kUnsupported);
+  EXPECT_EQ(Ranges(RequestType::kWriteZeroes, Range(0, 8, 1u << 31)),
+            kUnsupported);
+  EXPECT_EQ(Ranges(RequestType::kDiscard, Range(0, 0, 0)), kOk);
+  EXPECT_THAT(engine_->calls, ElementsAre("unmap 0+4096", "zeroes 0+4096"));
+}
+
+TEST_F(EngineTest, SerialsAreTwentyBytesAtMost) {
+  Make(kDiskSize, false, "12345678901234567890");
+  EXPECT_EQ(Run({Header(RequestType::kGetId, 0)}, {20, 1}), kOk);
+  EXPECT_EQ(data_.substr(0, 20), "12345678901234567890");
+  EXPECT_EQ(written_, 21u);
+  EXPECT_EQ(Run({Header(RequestType::kGetId, 0)}, {1}), kOk);
+  EXPECT_EQ(written_, 1u);
+  EXPECT_EQ(Run({Header(RequestType::kGetId, 0)}, {64, 1}), kOk);
+  EXPECT_EQ(written_, 21u) << "no more than there is";
+}
+
+TEST_F(EngineTest, AStatusIsTheLastByteWhereverThatIs) {
+  EXPECT_EQ(Run({Header(RequestType::kIn, 0)}, {500, 0, 13}), kOk);
+  EXPECT_EQ(data_, std::string(500, 'r') + std::string(13, '\0'));
+  engine_->result = absl::UnknownError("EIO");
+  EXPECT_EQ(Run({Header(RequestType::kOut, 0), std::string(512, 'x')}, {5}),
+            kIoError);
+  EXPECT_EQ(data_.substr(0, 4), std::string(4, '\0'));
+}
+
+TEST_F(EngineTest, APoisonedRequestIsAnsweredAsFarAsItCanBe) {
+  FakeRequest none({Header(RequestType::kIn, 0)}, {});
+  EXPECT_EQ(context_.Run(*device_, none.request(), /*poisoned=*/true).written,
+            0u);
+  FakeRequest some({Header(RequestType::kIn, 0)}, {512, 1});
+  EXPECT_EQ(context_.Run(*device_, some.request(), /*poisoned=*/true).written,
+            1u);
+  EXPECT_THAT(engine_->calls, IsEmpty());
+}
+
+// ---- Configuration space ----
+
+Config ConfigOf(const VirtioDevice& device) {
+  Config config;
+  device.ReadConfig(0, {reinterpret_cast<uint8_t*>(&config), sizeof(config)});
+  return config;
+}
+
+TEST_F(EngineTest, ConfigurationSpaceSaysHowLargeBlocksAre) {
+  Config config = ConfigOf(*device_);
+  EXPECT_EQ(config.block_size, 512u);
+  EXPECT_EQ(config.discard_sector_alignment, 1u);
+  Make(kDiskSize, false, "s", /*block_size=*/4096);
+  config = ConfigOf(*device_);
+  EXPECT_EQ(config.block_size, 4096u);
+  EXPECT_EQ(config.discard_sector_alignment, 8u);
+  EXPECT_EQ(config.capacity, kDiskSize / 512) << "in sectors all the same";
+  // 5.2.6: the block size is a hint, sectors are what counts.
+  EXPECT_EQ(Run({Header(RequestType::kIn, 3)}, {512, 1}), kOk);
+  EXPECT_THAT(engine_->calls, ElementsAre("read 1536+512"));
+}
+
+TEST_F(EngineTest, ConfigurationSpaceSaysWhatARequestMayHold) {
+  const Config config = ConfigOf(*device_);
+  EXPECT_EQ(config.seg_max, 126u);
+  EXPECT_EQ(config.num_queues, 3);
+  EXPECT_EQ(config.max_discard_sectors, 1u << 21);
+  EXPECT_EQ(config.max_discard_seg, 16u);
+  EXPECT_EQ(config.max_write_zeroes_sectors, 1u << 21);
+  EXPECT_EQ(config.max_write_zeroes_seg, 16u);
+  EXPECT_EQ(config.write_zeroes_may_unmap, 1);
+}
+
+TEST_F(EngineTest, AnyPieceOfConfigurationSpaceCanBeRead) {
+  const Config whole = ConfigOf(*device_);
+  const auto* bytes = reinterpret_cast<const char*>(&whole);
+  for (uint32_t offset = 0; offset < sizeof(Config); ++offset) {
+    for (uint32_t size = 0; offset + size <= sizeof(Config); ++size) {
+      std::string piece(size, '?');
+      device_->ReadConfig(
+          offset, {reinterpret_cast<uint8_t*>(piece.data()), piece.size()});
+      ASSERT_EQ(piece, std::string(bytes + offset, size));
+    }
+  }
+  EXPECT_FALSE(device_->WriteConfig(0, {}).ok());
+}
+
+TEST_F(EngineTest, TheSizeIsWhatTheEngineLastSaid) {
+  engine_->size = kDiskSize + 511;  // Not another sector.
+  device_->OnResourceChanged();
+  EXPECT_EQ(context_.config_changes(), 0);
+  engine_->size = absl::UnknownError("gone");
+  device_->OnResourceChanged();
+  EXPECT_EQ(context_.config_changes(), 0);
+  EXPECT_EQ(ConfigOf(*device_).capacity, kDiskSize / 512);
+  engine_->size = 512;
+  device_->OnResourceChanged();
+  EXPECT_EQ(context_.config_changes(), 1);
+  EXPECT_EQ(Run({Header(RequestType::kIn, 1)}, {512, 1}), kIoError);
+  EXPECT_EQ(Run({Header(RequestType::kIn, 0)}, {512, 1}), kOk);
+}
+
+// ---- The spec ----
+
+TEST(VirtioBlkSpec, OffersWhatItServes) {
+  constexpr uint64_t kOffered = kFeatureSegMax | kFeatureBlockSize |
+                                kFeatureFlush | kFeatureMultiQueue |
+                                kFeatureDiscard | kFeatureWriteZeroes;
+  EXPECT_EQ(VirtioBlk::Spec(DeviceOptions())->features(), kOffered);
+  const auto spec = VirtioBlk::Spec(DeviceOptions({{"read-only", "on"},
+                                                   {"num-queues", "4"},
+                                                   {"queue-size", "64"},
+                                                   {"workers", "2"}}));
+  ASSERT_OK(spec);
+  EXPECT_EQ(spec->features(), kOffered | kFeatureReadOnly);
+  ASSERT_EQ(spec->queues().size(), 4u);
+  EXPECT_EQ(spec->queues()[3].max_size, 64);
+  EXPECT_EQ(spec->queues()[3].workers, 2);
+  EXPECT_EQ(spec->config_size(), sizeof(Config));
+}
+
+TEST(VirtioBlkSpec, WithoutAnImageThereIsNoDevice) {
+  FakeContext context(*VirtioBlk::Spec(DeviceOptions()));
+  EXPECT_THAT(VirtioBlk::Make(context).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("give --image=PATH")));
 }
 
 TEST(VirtioBlkSpec, OptionsSayWhatIsWrong) {

@@ -1,0 +1,106 @@
+#include "devices/virtio_blk/image_file_sys.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/status_macros.h"
+
+namespace holdfast::virtio_blk {
+namespace {
+
+constexpr int kSmallestBlock = 512;
+constexpr int kLargestBlock = 64 * 1024;  // The kernel knows no larger ones.
+
+// Buffers are handed to the kernel as they are.
+static_assert(sizeof(Buffer) == sizeof(iovec));
+static_assert(offsetof(Buffer, data) == offsetof(iovec, iov_base));
+static_assert(offsetof(Buffer, size) == offsetof(iovec, iov_len));
+
+const iovec* Vector(absl::Span<const Buffer> buffers) {
+  return reinterpret_cast<const iovec*>(buffers.data());
+}
+
+template <typename T>
+T Result(T result) {
+  return result < 0 ? static_cast<T>(-errno) : result;
+}
+
+class SystemFile final : public ImageFile {
+ public:
+  SystemFile(BorrowedFd image, uint32_t block_size, bool direct)
+      : image_(image), block_size_(block_size), direct_(direct) {}
+
+  uint32_t block_size() const override { return block_size_; }
+  bool direct() const override { return direct_; }
+
+  int64_t Size() const override {
+    return Result<int64_t>(lseek(image_.get(), 0, SEEK_END));
+  }
+  int64_t Read(uint64_t offset, absl::Span<const Buffer> buffers) override {
+    return Result<int64_t>(preadv2(image_.get(), Vector(buffers),
+                                   static_cast<int>(buffers.size()),
+                                   static_cast<off_t>(offset), 0));
+  }
+  int64_t Write(uint64_t offset, absl::Span<const Buffer> buffers) override {
+    return Result<int64_t>(pwritev2(image_.get(), Vector(buffers),
+                                    static_cast<int>(buffers.size()),
+                                    static_cast<off_t>(offset), 0));
+  }
+  int Sync() override { return Result(fdatasync(image_.get())); }
+  int PunchHole(uint64_t offset, uint64_t size) override {
+    return Allocate(FALLOC_FL_PUNCH_HOLE, offset, size);
+  }
+  int ZeroRange(uint64_t offset, uint64_t size) override {
+    return Allocate(FALLOC_FL_ZERO_RANGE, offset, size);
+  }
+
+ private:
+  int Allocate(int mode, uint64_t offset, uint64_t size) {
+    return Result(fallocate(image_.get(), mode | FALLOC_FL_KEEP_SIZE,
+                            static_cast<off_t>(offset),
+                            static_cast<off_t>(size)));
+  }
+
+  const BorrowedFd image_;
+  const uint32_t block_size_;
+  const bool direct_;
+};
+
+absl::StatusOr<int> BlockSize(BorrowedFd image) {
+  struct stat file = {};
+  if (fstat(image.get(), &file) != 0) return ErrnoStatus("fstat of the image");
+  if (!S_ISBLK(file.st_mode)) return kSmallestBlock;
+  int size = 0;
+  if (ioctl(image.get(), BLKSSZGET, &size) != 0) {
+    return ErrnoStatus("ioctl BLKSSZGET on the image");
+  }
+  if (size < kSmallestBlock || size > kLargestBlock ||
+      (size & (size - 1)) != 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the image's logical blocks are ", size,
+        " bytes: give a device whose blocks are 512 bytes to 64 KiB"));
+  }
+  return size;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ImageFile>> OpenImageFile(BorrowedFd image) {
+  const int flags = fcntl(image.get(), F_GETFL);
+  if (flags < 0) return ErrnoStatus("the image's descriptor");
+  ASSIGN_OR_RETURN(const int block_size, BlockSize(image));
+  return std::unique_ptr<ImageFile>(new SystemFile(
+      image, static_cast<uint32_t>(block_size), (flags & O_DIRECT) != 0));
+}
+
+}  // namespace holdfast::virtio_blk

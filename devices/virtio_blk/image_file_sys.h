@@ -1,0 +1,22 @@
+#ifndef HOLDFAST_DEVICES_VIRTIO_BLK_IMAGE_FILE_SYS_H_
+#define HOLDFAST_DEVICES_VIRTIO_BLK_IMAGE_FILE_SYS_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
+#include "devices/virtio_blk/image_file.h"
+
+namespace holdfast::virtio_blk {
+
+// A raw file or a block device by blocking calls. When a process dies, its
+// blocked threads end only with their calls, so the death fence is the I/O
+// fence. `image` is borrowed for the object's life. The block size is the
+// logical one of a block device, else 512 bytes.
+// After construction only preadv2, pwritev2, fdatasync, fallocate and lseek are
+// called.
+absl::StatusOr<std::unique_ptr<ImageFile>> OpenImageFile(BorrowedFd image);
+
+}  // namespace holdfast::virtio_blk
+
+#endif  // HOLDFAST_DEVICES_VIRTIO_BLK_IMAGE_FILE_SYS_H_
