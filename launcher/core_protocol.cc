@@ -62,6 +62,10 @@ void WriteStatus(WireWriter& w, const InstanceStatus& s) {
   w.U64(s.recoveries);
   w.U64(s.last_recovery_us);
   w.U64(s.max_recovery_us);
+  w.U64(s.median_recovery_us);
+  WriteText(w, s.last_exit_cause, kMaxWord);
+  w.U32(static_cast<uint32_t>(s.last_exit_pid));
+  w.U64(static_cast<uint64_t>(s.last_exit_unix_ns));
   w.U64(s.segment_bytes);
   w.U32(s.crash_budget);
   const size_t causes = std::min(s.restarts.size(), kMaxRestartCauses);
@@ -87,6 +91,10 @@ bool ReadStatus(WireReader& r, InstanceStatus& s) {
   s.recoveries = r.U64();
   s.last_recovery_us = r.U64();
   s.max_recovery_us = r.U64();
+  s.median_recovery_us = r.U64();
+  s.last_exit_cause = r.String(kMaxWord);
+  s.last_exit_pid = static_cast<int32_t>(r.U32());
+  s.last_exit_unix_ns = static_cast<int64_t>(r.U64());
   s.segment_bytes = r.U64();
   s.crash_budget = r.U32();
   const size_t causes = r.U16();

@@ -22,7 +22,7 @@ namespace holdfast::launcher {
 // Both ends check everything: the api does not run as root, and the core parses
 // what it sends.
 
-inline constexpr uint16_t kCoreProtocolVersion = 2;
+inline constexpr uint16_t kCoreProtocolVersion = 3;
 // Of one packet. Status of all 32 instances, or 128 events, or the text of a
 // spec fit; events beyond are fetched by the next request.
 inline constexpr size_t kMaxCorePacket = 160 * 1024;
@@ -105,6 +105,11 @@ struct InstanceStatus {
   uint64_t recoveries = 0;
   uint64_t last_recovery_us = 0;  // Death seen to promotion sent.
   uint64_t max_recovery_us = 0;
+  uint64_t median_recovery_us = 0;  // Of the last ones.
+  // The last end of a child that nobody had asked for; empty: none yet.
+  std::string last_exit_cause;
+  int32_t last_exit_pid = 0;
+  int64_t last_exit_unix_ns = 0;
   uint64_t segment_bytes = 0;
   uint32_t crash_budget = 0;  // Tokens left.
   // Lost children by cause, such as {"SIGKILL", 3}.

@@ -41,6 +41,10 @@ InstanceStatus FullStatus() {
   status.connected = true;
   status.epoch = 3;
   status.last_recovery_us = 123;
+  status.median_recovery_us = 120;
+  status.last_exit_cause = "SIGKILL";
+  status.last_exit_pid = 9;
+  status.last_exit_unix_ns = 1234567;
   status.restarts = {{"SIGKILL", 2}, {"SIGSEGV", 1}};
   status.degraded = {"degraded: locked memory: 8 MiB"};
   return status;
@@ -87,6 +91,10 @@ TEST(CoreProtocol, AnswerReadsBack) {
               StatusIs(absl::StatusCode::kNotFound, "no instance 'x'"));
   ASSERT_EQ(read->statuses.size(), 1u);
   EXPECT_EQ(read->statuses[0].restarts, FullStatus().restarts);
+  EXPECT_EQ(read->statuses[0].median_recovery_us, 120u);
+  EXPECT_EQ(read->statuses[0].last_exit_cause, "SIGKILL");
+  EXPECT_EQ(read->statuses[0].last_exit_pid, 9);
+  EXPECT_EQ(read->statuses[0].last_exit_unix_ns, 1234567);
   EXPECT_EQ(read->statuses[0].degraded, FullStatus().degraded);
   EXPECT_EQ(read->events[0].cause, "SIGKILL");
   ASSERT_EQ(read->servants.size(), 1u);

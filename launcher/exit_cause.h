@@ -6,7 +6,8 @@
 namespace holdfast::launcher {
 
 // Why a process ended, in the words of events and status: "exit status 3",
-// "SIGKILL", "SIGSEGV (core dumped)", "sandbox violation (SIGSYS)". `status` is
+// "SIGKILL", "SIGSEGV (core dumped)", "sandbox violation (SIGSYS)"; "SIGSEGV"
+// as well for the exit status of a device that has caught its own. `status` is
 // that of wait(2). Pure.
 std::string ExitCause(int status);
 

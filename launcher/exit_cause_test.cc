@@ -18,6 +18,15 @@ TEST(ExitCause, NamesTheSignal) {
   EXPECT_EQ(ExitCause(SIGBUS | 0x80), "SIGBUS (core dumped)");
 }
 
+// As a device's crash handler ends it.
+TEST(ExitCause, AFaultThatWasCaughtIsNamedAsItsSignal) {
+  EXPECT_EQ(ExitCause((128 + SIGSEGV) << 8), "SIGSEGV");
+  EXPECT_EQ(ExitCause((128 + SIGBUS) << 8), "SIGBUS");
+  EXPECT_EQ(ExitCause((128 + SIGABRT) << 8), "SIGABRT");
+  EXPECT_EQ(ExitCause((128 + SIGKILL) << 8), "exit status 137");
+  EXPECT_EQ(ExitCause(128 << 8), "exit status 128");
+}
+
 TEST(ExitCause, SandboxViolationIsNamedAsSuch) {
   EXPECT_EQ(ExitCause(SIGSYS), "sandbox violation (SIGSYS)");
   EXPECT_EQ(ExitCause(SIGSYS | 0x80), "sandbox violation (SIGSYS)");

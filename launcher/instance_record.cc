@@ -9,7 +9,7 @@ namespace holdfast::launcher {
 namespace {
 
 constexpr uint32_t kMagic = 0x43524648;  // "HFRC"
-constexpr uint32_t kVersion = 3;
+constexpr uint32_t kVersion = 4;
 
 struct RawCause {
   char name[kMaxCauseName + 1];
@@ -38,8 +38,13 @@ struct RawRecord {
   uint32_t stopping;
   RecordedChild children[kMaxRecordedChildren];  // Unused: number 0.
   RawCause causes[kMaxCauses];
+  uint32_t recovery_us[kMaxRecordedRecoveries];
+  uint32_t recovery_count;  // Of those, from the first on.
+  int32_t last_exit_pid;
+  int64_t last_exit_ns;
+  char last_exit[kMaxCauseName + 1];
 };
-static_assert(sizeof(RawRecord) == 592, "bump kVersion");
+static_assert(sizeof(RawRecord) == 912, "bump kVersion");
 static_assert(sizeof(RawRecord) + kMaxSpecBytes <= kRecordSize);
 
 uint64_t NsOf(Uptime time) {
@@ -50,6 +55,15 @@ uint64_t NsOf(Uptime time) {
 Uptime TimeOf(uint64_t ns) {
   return absl::Nanoseconds(
       static_cast<int64_t>(std::min<uint64_t>(ns, INT64_MAX)));
+}
+
+void PutName(const std::string& name, char (&field)[kMaxCauseName + 1]) {
+  std::memset(field, 0, sizeof(field));
+  std::memcpy(field, name.data(), std::min(name.size(), kMaxCauseName));
+}
+
+std::string NameIn(const char (&field)[kMaxCauseName + 1]) {
+  return std::string(field, strnlen(field, kMaxCauseName));
 }
 
 RawRecord Load(absl::Span<const uint8_t> memory) {
@@ -96,11 +110,16 @@ void UpdateRecord(absl::Span<uint8_t> memory, const RecordCounters& counters) {
   for (size_t i = 0; i < kMaxCauses; ++i) {
     raw.causes[i] = {};
     if (i >= counters.restarts.size()) continue;
-    const std::string& name = counters.restarts[i].first;
-    std::memcpy(raw.causes[i].name, name.data(),
-                std::min(name.size(), kMaxCauseName));
+    PutName(counters.restarts[i].first, raw.causes[i].name);
     raw.causes[i].count = counters.restarts[i].second;
   }
+  raw.recovery_count = static_cast<uint32_t>(
+      std::min(counters.recovery_us.size(), kMaxRecordedRecoveries));
+  std::copy_n(counters.recovery_us.begin(), raw.recovery_count,
+              raw.recovery_us);
+  raw.last_exit_pid = counters.last_exit.pid;
+  raw.last_exit_ns = counters.last_exit.unix_ns;
+  PutName(counters.last_exit.cause, raw.last_exit);
   std::memcpy(memory.data(), &raw, sizeof(raw));
 }
 
@@ -139,10 +158,13 @@ absl::StatusOr<ParsedRecord> ReadRecord(absl::Span<const uint8_t> memory) {
   }
   for (const RawCause& cause : raw.causes) {
     if (cause.count == 0) continue;
-    counters.restarts.emplace_back(
-        std::string(cause.name, strnlen(cause.name, kMaxCauseName)),
-        cause.count);
+    counters.restarts.emplace_back(NameIn(cause.name), cause.count);
   }
+  const size_t recoveries =
+      std::min<size_t>(raw.recovery_count, kMaxRecordedRecoveries);
+  counters.recovery_us.assign(raw.recovery_us, raw.recovery_us + recoveries);
+  counters.last_exit = {NameIn(raw.last_exit), raw.last_exit_pid,
+                        raw.last_exit_ns};
   return record;
 }
 
@@ -161,6 +183,23 @@ void CountCause(std::vector<CauseCount>& restarts, absl::string_view cause) {
   } else {
     ++restarts.back().second;
   }
+}
+
+void CountRecovery(RecordCounters& counters, uint64_t us) {
+  ++counters.recoveries;
+  counters.last_recovery_us = us;
+  counters.max_recovery_us = std::max(counters.max_recovery_us, us);
+  std::vector<uint32_t>& times = counters.recovery_us;
+  if (times.size() >= kMaxRecordedRecoveries) times.erase(times.begin());
+  times.push_back(static_cast<uint32_t>(std::min<uint64_t>(us, UINT32_MAX)));
+}
+
+uint64_t MedianRecovery(const RecordCounters& counters) {
+  std::vector<uint32_t> times = counters.recovery_us;
+  if (times.empty()) return 0;
+  const auto middle = times.begin() + times.size() / 2;
+  std::nth_element(times.begin(), middle, times.end());
+  return *middle;
 }
 
 }  // namespace holdfast::launcher

@@ -30,6 +30,13 @@ struct RecordedChild {
   int32_t pid = 0;
 };
 
+// The last end of a child that nobody had asked for.
+struct LastExit {
+  std::string cause;  // At most kMaxCauseName bytes; empty: none yet.
+  int32_t pid = 0;
+  int64_t unix_ns = 0;  // Wall clock, for people: when it was noticed.
+};
+
 struct RecordCounters {
   uint32_t next_child = 1;   // The supervisor's next child number.
   uint64_t epoch = 0;        // Promotions so far.
@@ -37,6 +44,8 @@ struct RecordCounters {
   uint64_t recoveries = 0;
   uint64_t last_recovery_us = 0;
   uint64_t max_recovery_us = 0;
+  std::vector<uint32_t> recovery_us;  // The last kMaxRecordedRecoveries.
+  LastExit last_exit;
   uint64_t oom_kills = 0;      // Of its control group, reported already.
   uint64_t forks_refused = 0;  // Likewise.
   RestartPolicy::Saved policy;
@@ -50,6 +59,8 @@ inline constexpr size_t kMaxCauses = 8;
 // The active one, the standby, and one that makes room for another.
 inline constexpr size_t kMaxRecordedChildren = 4;
 inline constexpr size_t kMaxCauseName = 47;
+// Enough for a median that a single slow one does not move.
+inline constexpr size_t kMaxRecordedRecoveries = 64;
 // Bytes of the memfd.
 inline constexpr size_t kRecordSize = 36 * 1024;
 
@@ -69,6 +80,11 @@ absl::StatusOr<ParsedRecord> ReadRecord(absl::Span<const uint8_t> memory);
 
 // Adds one to `cause`.
 void CountCause(std::vector<CauseCount>& restarts, absl::string_view cause);
+
+// Adds a recovery that took `us`.
+void CountRecovery(RecordCounters& counters, uint64_t us);
+// Of the last kMaxRecordedRecoveries that are known; 0 if none is.
+uint64_t MedianRecovery(const RecordCounters& counters);
 
 }  // namespace holdfast::launcher
 

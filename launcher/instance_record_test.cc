@@ -26,6 +26,8 @@ RecordCounters Counters() {
   counters.recoveries = 5;
   counters.last_recovery_us = 90;
   counters.max_recovery_us = 900;
+  counters.recovery_us = {90, 900, 80};
+  counters.last_exit = {"SIGKILL", 4000, 1234567};
   counters.stopping = true;
   counters.epoch = 6;
   counters.oom_kills = 2;
@@ -46,6 +48,10 @@ TEST(InstanceRecord, ReadsBackWhatWasWritten) {
   EXPECT_EQ(record->spec.uid, 12345u);
   EXPECT_EQ(record->counters.next_child, 17u);
   EXPECT_EQ(record->counters.max_recovery_us, 900u);
+  EXPECT_EQ(record->counters.recovery_us, Counters().recovery_us);
+  EXPECT_EQ(record->counters.last_exit.cause, "SIGKILL");
+  EXPECT_EQ(record->counters.last_exit.pid, 4000);
+  EXPECT_EQ(record->counters.last_exit.unix_ns, 1234567);
   EXPECT_TRUE(record->counters.stopping);
   EXPECT_EQ(record->counters.epoch, 6u);
   EXPECT_EQ(record->counters.oom_kills, 2u);
@@ -91,12 +97,44 @@ TEST(InstanceRecord, GarbageIsRefused) {
 TEST(InstanceRecord, EveryFlippedByteIsRefusedOrHarmless) {
   std::vector<uint8_t> memory(kRecordSize);
   WriteRecord(absl::MakeSpan(memory), Spec(), Counters());
-  for (size_t i = 0; i < 700; ++i) {
+  for (size_t i = 0; i < 1100; ++i) {
     std::vector<uint8_t> flipped = memory;
     flipped[i] ^= 0xff;
     const auto record = ReadRecord(flipped);
     EXPECT_TRUE(!record.ok() || ValidateSpec(record->spec).ok());
   }
+}
+
+TEST(InstanceRecord, MedianIsOfTheLastRecoveries) {
+  RecordCounters counters;
+  EXPECT_EQ(MedianRecovery(counters), 0u);
+  for (uint64_t us : {50, 70, 1000000}) CountRecovery(counters, us);
+  EXPECT_EQ(MedianRecovery(counters), 70u);
+  EXPECT_EQ(counters.last_recovery_us, 1000000u);
+  for (size_t i = 0; i < kMaxRecordedRecoveries; ++i) {
+    CountRecovery(counters, 60);
+  }
+  EXPECT_EQ(counters.recovery_us.size(), kMaxRecordedRecoveries);
+  EXPECT_EQ(MedianRecovery(counters), 60u);
+  EXPECT_EQ(counters.recoveries, 3 + kMaxRecordedRecoveries);
+  EXPECT_EQ(counters.max_recovery_us, 1000000u);
+  CountRecovery(counters, UINT64_MAX);
+  EXPECT_EQ(counters.recovery_us.back(), UINT32_MAX);
+}
+
+TEST(InstanceRecord, ACountThatIsNoneReadsNothingBeyondItsTable) {
+  std::vector<uint8_t> memory(kRecordSize);
+  RecordCounters counters;
+  counters.recovery_us = {0x12345678};
+  WriteRecord(absl::MakeSpan(memory), Spec(), counters);
+  // The count stands behind the table, whose first entry is that number.
+  size_t at = 0;
+  uint32_t word = 0;
+  while (word != 0x12345678) std::memcpy(&word, &memory[at += 4], sizeof(word));
+  std::memset(&memory[at + 4 * kMaxRecordedRecoveries], 0xff, 4);
+  const auto record = ReadRecord(memory);
+  ASSERT_OK(record);
+  EXPECT_EQ(record->counters.recovery_us.size(), kMaxRecordedRecoveries);
 }
 
 TEST(InstanceRecord, CausesBeyondTheTableAreCountedTogether) {

@@ -174,10 +174,7 @@ void Instance::OnPromoted(const store::Message& message) {
   promotion_us_ = 0;
   if (message.arg2 != 0 && message.arg1 >= message.arg2) {
     promotion_us_ = (message.arg1 - message.arg2) / 1000;
-    ++counters_.recoveries;
-    counters_.last_recovery_us = promotion_us_;
-    counters_.max_recovery_us =
-        std::max(counters_.max_recovery_us, promotion_us_);
+    CountRecovery(counters_, promotion_us_);
   }
   Handle(Promoted{message.child});
   promotion_us_ = 0;
@@ -311,7 +308,10 @@ void Instance::FinishChild(Child& child) {
       cause = "out of memory (SIGKILL)";
     }
   }
-  if (!child.planned) CountCause(counters_.restarts, *cause);
+  if (!child.planned) {
+    CountCause(counters_.restarts, *cause);
+    counters_.last_exit = {*cause, child.pid, UnixNs()};
+  }
   SaveCounters();
   Report("exited", child.pid, *cause, 0, child.planned ? "as asked" : "");
   child.pid = 0;
@@ -368,6 +368,10 @@ InstanceStatus Instance::Status() const {
   status.recoveries = counters_.recoveries;
   status.last_recovery_us = counters_.last_recovery_us;
   status.max_recovery_us = counters_.max_recovery_us;
+  status.median_recovery_us = MedianRecovery(counters_);
+  status.last_exit_cause = counters_.last_exit.cause;
+  status.last_exit_pid = counters_.last_exit.pid;
+  status.last_exit_unix_ns = counters_.last_exit.unix_ns;
   status.segment_bytes = spec_.segment_bytes;
   status.crash_budget = supervision_.policy.tokens();
   status.restarts = counters_.restarts;

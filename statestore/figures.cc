@@ -58,15 +58,11 @@ Entry ReadEntry(absl::Span<const uint8_t> section, uint16_t queue) {
   return entry;
 }
 
-std::string ProblemOf(const QueueFigures& queue, const SegmentLayout& layout,
-                      uint64_t now_ns) {
+std::string ProblemOf(const QueueFigures& queue, const SegmentLayout& layout) {
   const QueueStamp& stamp = queue.stamp;
   if (stamp.in_flight > layout.max_queue_size) {
     return absl::StrCat(stamp.in_flight, " requests in flight, of ",
                         layout.max_queue_size, " at most");
-  }
-  if (stamp.progress_ns > now_ns || stamp.poisoned_ns > now_ns) {
-    return "a time that is to come";
   }
   if (stamp.poisoned_ns != 0 && stamp.poisoned_head >= kMaxQueueSize) {
     return absl::StrCat("descriptor ", stamp.poisoned_head, " is in no queue");
@@ -76,8 +72,7 @@ std::string ProblemOf(const QueueFigures& queue, const SegmentLayout& layout,
 
 }  // namespace
 
-absl::StatusOr<SegmentFigures> ReadFigures(absl::Span<const uint8_t> memory,
-                                           uint64_t now_ns) {
+absl::StatusOr<SegmentFigures> ReadFigures(absl::Span<const uint8_t> memory) {
   ASSIGN_OR_RETURN(const SegmentLayout layout, ReadLayout(memory));
   SegmentFigures figures;
   figures.device = layout.device;
@@ -90,7 +85,7 @@ absl::StatusOr<SegmentFigures> ReadFigures(absl::Span<const uint8_t> memory,
     QueueFigures queue;
     queue.stats = ReadEntry<QueueStats>(stats, i);
     queue.stamp = ReadEntry<QueueStamp>(stamps, i);
-    queue.problem = ProblemOf(queue, layout, now_ns);
+    queue.problem = ProblemOf(queue, layout);
     figures.queues.push_back(std::move(queue));
   }
   return figures;

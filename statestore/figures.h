@@ -30,12 +30,12 @@ struct SegmentFigures {
 };
 
 // Reads a few hundred bytes a queue of a segment that its owner may be writing.
-// `memory` is 8-byte aligned and cannot shrink; `now_ns` is CLOCK_MONOTONIC,
-// asked after the mapping was made. Total: any bytes give figures or one of the
-// errors of ReadLayout, and DataLoss for a state section that is none. Nothing
-// is read twice, except the commit word. Pure.
-absl::StatusOr<SegmentFigures> ReadFigures(absl::Span<const uint8_t> memory,
-                                           uint64_t now_ns);
+// `memory` is 8-byte aligned and cannot shrink. Total: any bytes give figures
+// or one of the errors of ReadLayout, DataLoss for a state section that is
+// none, Unavailable while its owner does nothing but commit. Nothing is read
+// twice, except the commit word. Times are not checked: one that is later than
+// now, asked after this call, is nonsense. Pure.
+absl::StatusOr<SegmentFigures> ReadFigures(absl::Span<const uint8_t> memory);
 
 }  // namespace holdfast
 

@@ -10,9 +10,8 @@
 #include "statestore/format.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  constexpr uint64_t kNow = 1'000'000'000;
   std::vector<uint8_t> memory(data, data + size);
-  (void)holdfast::ReadFigures(memory, kNow);
+  (void)holdfast::ReadFigures(memory);
   if (size < holdfast::kPageSize) return 0;
   holdfast::SegmentHeader header;
   std::memcpy(&header, memory.data(), sizeof(header));
@@ -22,6 +21,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   header.check = holdfast::Crc32c({memory.data(), holdfast::kPageSize});
   header.magic = holdfast::kSegmentMagic;
   std::memcpy(memory.data(), &header, sizeof(header));
-  (void)holdfast::ReadFigures(memory, kNow);
+  (void)holdfast::ReadFigures(memory);
   return 0;
 }

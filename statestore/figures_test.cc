@@ -37,9 +37,7 @@ class FiguresTest : public ::testing::Test {
   QueueStamp& Stamp(size_t queue) {
     return *EntryOf<QueueStamp>(SectionType::kStamps, queue);
   }
-  absl::StatusOr<SegmentFigures> Read() {
-    return ReadFigures(memory_.span(), kNow);
-  }
+  absl::StatusOr<SegmentFigures> Read() { return ReadFigures(memory_.span()); }
 
   AlignedMemory memory_ = MakeSampleSegment();
 };
@@ -82,12 +80,6 @@ TEST_F(FiguresTest, ThatCannotBeAreNamedAndTheOtherQueueIsNotHidden) {
   Stamp(1).in_flight = 9;
   EXPECT_EQ(Read()->queues[1].problem, "9 requests in flight, of 8 at most");
   Stamp(1) = {};
-  Stamp(1).progress_ns = kNow + 1;
-  EXPECT_THAT(Read()->queues[1].problem, HasSubstr("time that is to come"));
-  Stamp(1) = {};
-  StampPoisoned(Stamp(1), 1, 2, ~uint64_t{0});
-  EXPECT_THAT(Read()->queues[1].problem, HasSubstr("time that is to come"));
-  Stamp(1) = {};
   StampPoisoned(Stamp(1), kMaxQueueSize, 2, kNow);
   EXPECT_THAT(Read()->queues[1].problem, HasSubstr("is in no queue"));
   EXPECT_EQ(Read()->queues[0].problem, "");
@@ -117,12 +109,12 @@ TEST_F(FiguresTest, CommitsAreTheWholeNumberNotTheLowBits) {
 
 TEST(Figures, OfNoSegmentAreAnError) {
   AlignedMemory memory(2 * kPageSize);
-  EXPECT_THAT(ReadFigures(memory.span(), kNow),
+  EXPECT_THAT(ReadFigures(memory.span()),
               StatusIs(absl::StatusCode::kFailedPrecondition, _));
   std::memset(memory.span().data(), 0xa5, memory.span().size());
-  EXPECT_THAT(ReadFigures(memory.span(), kNow),
+  EXPECT_THAT(ReadFigures(memory.span()),
               StatusIs(absl::StatusCode::kDataLoss, _));
-  EXPECT_FALSE(ReadFigures({}, kNow).ok());
+  EXPECT_FALSE(ReadFigures({}).ok());
 }
 
 // Under ASan a wild read would be seen; see also figures_fuzz.

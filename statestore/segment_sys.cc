@@ -104,11 +104,14 @@ absl::StatusOr<OwnedSegment> OpenSegment(BorrowedFd fd,
   return OwnedSegment{std::move(mapping), std::move(segment)};
 }
 
-absl::StatusOr<std::vector<uint8_t>> CopySegment(BorrowedFd fd) {
+absl::StatusOr<Mapping> MapSegmentToRead(BorrowedFd fd) {
   ASSIGN_OR_RETURN(const size_t size, SealedSize(fd));
-  ASSIGN_OR_RETURN(const Mapping mapping,
-                   MapShared(fd, 0, size, MapAccess::kReadOnly));
-  std::vector<uint8_t> copy(mapping.data(), mapping.data() + size);
+  return MapShared(fd, 0, size, MapAccess::kReadOnly);
+}
+
+absl::StatusOr<std::vector<uint8_t>> CopySegment(BorrowedFd fd) {
+  ASSIGN_OR_RETURN(const Mapping mapping, MapSegmentToRead(fd));
+  std::vector<uint8_t> copy(mapping.data(), mapping.data() + mapping.size());
   const absl::StatusOr<SegmentLayout> layout = ReadLayout(copy);
   if (!layout.ok()) return copy;  // Recover will say what is wrong with it.
   const SectionEntry state = *layout->Find(SectionType::kState);

@@ -51,7 +51,11 @@ absl::StatusOr<Mapping> MapSegment(BorrowedFd fd);
 absl::StatusOr<OwnedSegment> OpenSegment(BorrowedFd fd,
                                          const SegmentSpec& spec);
 
-// For outsiders (dump, diff, watchers): a private copy of the whole segment,
+// Maps all of it read-only, for outsiders; the descriptor may be read-only.
+// Errors: FailedPrecondition, not sealed; InvalidArgument, too large.
+absl::StatusOr<Mapping> MapSegmentToRead(BorrowedFd fd);
+
+// For outsiders (dump, diff): a private copy of the whole segment,
 // read once, with the state section consistent in itself even while its owner
 // commits. Takes a descriptor that may be read-only; trusts nothing in it.
 // Errors: FailedPrecondition, not sealed; InvalidArgument, too large;

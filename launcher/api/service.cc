@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status_macros.h"
+#include "launcher/api/figures.h"
 #include "launcher/api/translate.h"
 #include "statestore/segment_sys.h"
 
@@ -41,7 +42,9 @@ grpc::Status ManagementService::List(grpc::ServerContext*,
   return ToGrpc(links_.Call([&](CoreClient& core) -> absl::Status {
     ASSIGN_OR_RETURN(const CoreClient::Everything all, core.ListAll());
     for (const InstanceStatus& status : all.instances) {
-      *response->add_instances() = ToProto(status);
+      v1::InstanceStatus* const instance = response->add_instances();
+      *instance = ToProto(status);
+      *instance->mutable_segment() = FiguresOf(core.StateDump(status.name));
     }
     for (const ServantStatus& status : all.servants) {
       *response->add_processes() = ToProto(status);
@@ -57,6 +60,7 @@ grpc::Status ManagementService::Status(grpc::ServerContext*,
     ASSIGN_OR_RETURN(const InstanceStatus status,
                      core.Status(request->instance()));
     *response = ToProto(status);
+    *response->mutable_segment() = FiguresOf(core.StateDump(status.name));
     return absl::OkStatus();
   }));
 }

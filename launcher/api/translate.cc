@@ -149,6 +149,13 @@ v1::InstanceStatus ToProto(const InstanceStatus& status) {
   proto.set_recoveries(status.recoveries);
   proto.set_last_recovery_us(status.last_recovery_us);
   proto.set_max_recovery_us(status.max_recovery_us);
+  proto.set_median_recovery_us(status.median_recovery_us);
+  if (!status.last_exit_cause.empty()) {
+    v1::InstanceStatus::Exit* const exit = proto.mutable_last_exit();
+    exit->set_cause(status.last_exit_cause);
+    exit->set_pid(status.last_exit_pid);
+    exit->set_unix_ns(status.last_exit_unix_ns);
+  }
   proto.set_segment_bytes(status.segment_bytes);
   proto.set_crash_budget(status.crash_budget);
   for (const auto& [cause, count] : status.restarts) {

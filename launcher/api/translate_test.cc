@@ -130,6 +130,11 @@ TEST(Translate, StatusKeepsListsAndNumbers) {
   status.standby_ready = true;
   status.epoch = 3;
   status.max_recovery_us = 99;
+  status.median_recovery_us = 66;
+  EXPECT_FALSE(ToProto(status).has_last_exit());
+  status.last_exit_cause = "SIGKILL";
+  status.last_exit_pid = 6;
+  status.last_exit_unix_ns = 1234567;
   status.restarts = {{"SIGKILL", 2}};
   status.degraded = {"degraded: x"};
   const v1::InstanceStatus proto = ToProto(status);
@@ -138,6 +143,9 @@ TEST(Translate, StatusKeepsListsAndNumbers) {
   EXPECT_TRUE(proto.standby_ready());
   EXPECT_EQ(proto.epoch(), 3u);
   EXPECT_EQ(proto.max_recovery_us(), 99u);
+  EXPECT_EQ(proto.median_recovery_us(), 66u);
+  EXPECT_EQ(proto.last_exit().ShortDebugString(),
+            "cause: \"SIGKILL\" pid: 6 unix_ns: 1234567");
   ASSERT_EQ(proto.restarts_size(), 1);
   EXPECT_EQ(proto.restarts(0).cause(), "SIGKILL");
   EXPECT_EQ(proto.restarts(0).count(), 2u);

@@ -34,6 +34,20 @@ std::string Microseconds(uint64_t us) {
   return absl::StrFormat("%.1fms", static_cast<double>(us) / 1000);
 }
 
+// A moment before now.
+std::string Ago(uint64_t us) {
+  if (us < 1000) return "now";
+  if (us < 1000000) return absl::StrCat(us / 1000, "ms ago");
+  if (us < 120000000) return absl::StrCat(us / 1000000, "s ago");
+  if (us < 7200000000) return absl::StrCat(us / 60000000, "min ago");
+  return absl::StrCat(us / 3600000000, "h ago");
+}
+
+std::string Time(int64_t unix_ns, absl::string_view format) {
+  return absl::FormatTime(format, absl::FromUnixNanos(unix_ns),
+                          absl::UTCTimeZone());
+}
+
 std::string Uptime(uint64_t us) {
   const uint64_t seconds = us / 1000000;
   if (seconds < 3600) {
@@ -77,6 +91,65 @@ std::string Losses(const v1::InstanceStatus& status) {
       });
 }
 
+std::string Recoveries(const v1::InstanceStatus& status) {
+  if (status.recoveries() == 0) return "0";
+  std::string median;
+  if (status.median_recovery_us() != 0) {
+    median = absl::StrCat("median ", Microseconds(status.median_recovery_us()),
+                          ", ");
+  }
+  return absl::StrCat(status.recoveries(), " (last ",
+                      Microseconds(status.last_recovery_us()), ", ", median,
+                      "longest ", Microseconds(status.max_recovery_us()), ")");
+}
+
+std::string LastExit(const v1::InstanceStatus& status) {
+  if (!status.has_last_exit()) return "-";
+  const v1::InstanceStatus::Exit& exit = status.last_exit();
+  return absl::StrCat(Clean(exit.cause()), ", pid ", exit.pid(), ", ",
+                      Time(exit.unix_ns(), "%Y-%m-%dT%H:%M:%SZ"));
+}
+
+Row QueueRow(const v1::QueueFigures& queue) {
+  return {
+      absl::StrCat(queue.queue()),
+      absl::StrCat(queue.requests()),
+      absl::StrCat(queue.in_flight()),
+      queue.has_last_answer_ago_us() ? Ago(queue.last_answer_ago_us()) : "-",
+      absl::StrCat(queue.resubmitted()),
+      absl::StrCat(queue.errors()),
+      absl::StrCat(queue.poisoned())};
+}
+
+std::string PoisonText(const v1::QueueFigures& queue) {
+  const v1::QueueFigures::Poisoned& last = queue.last_poisoned();
+  return absl::StrCat("poisoned: queue ", queue.queue(), ": the request at ",
+                      "descriptor ", last.head(), " killed ", last.deaths(),
+                      " processes and was answered with an error ",
+                      Ago(last.ago_us()), "\n");
+}
+
+// What the device has written about itself.
+std::string Figures(const v1::SegmentFigures& segment) {
+  if (!segment.error().empty()) {
+    return absl::StrCat("figures: none: ", Clean(segment.error()), "\n");
+  }
+  std::vector<Row> rows = {{"QUEUE", "REQUESTS", "IN FLIGHT", "LAST ANSWER",
+                            "RESUBMITTED", "ERRORS", "POISONED"}};
+  std::string notes;
+  for (const v1::QueueFigures& queue : segment.queues()) {
+    if (!queue.error().empty()) {
+      absl::StrAppend(
+          &notes, "queue ", queue.queue(),
+          ": what its device wrote cannot be: ", Clean(queue.error()), "\n");
+      continue;
+    }
+    rows.push_back(QueueRow(queue));
+    if (queue.has_last_poisoned()) notes += PoisonText(queue);
+  }
+  return rows.size() == 1 ? notes : absl::StrCat(Table(rows), notes);
+}
+
 // One row for each of `texts`, without the word that they all begin with.
 template <typename Texts>
 void AddDegraded(const Texts& texts, const std::string& of,
@@ -114,15 +187,14 @@ std::string RenderStatus(const v1::InstanceStatus& status) {
       {"active:", Pid(status.active_pid())},
       {"standby:", Standby(status)},
       {"epoch:", absl::StrCat(status.epoch())},
+      {"commits:", status.segment().error().empty()
+                       ? absl::StrCat(status.segment().commits())
+                       : "-"},
       {"uptime:", Uptime(status.uptime_us())},
       {"segment:", absl::StrCat(status.segment_bytes(), " bytes")},
-      {"recoveries:",
-       status.recoveries() == 0
-           ? "0"
-           : absl::StrCat(status.recoveries(), " (last ",
-                          Microseconds(status.last_recovery_us()), ", longest ",
-                          Microseconds(status.max_recovery_us()), ")")},
+      {"recoveries:", Recoveries(status)},
       {"lost children:", status.restarts().empty() ? "none" : Losses(status)},
+      {"last loss:", LastExit(status)},
       {"crash budget:", absl::StrCat(status.crash_budget())}};
   AddDegraded(status.degraded(), "", rows);
   if (status.state() == "QUARANTINED") {
@@ -134,7 +206,7 @@ std::string RenderStatus(const v1::InstanceStatus& status) {
                                  "program, then: holdfast restart ",
                                  OrDash(status.name()))});
   }
-  return Table(rows);
+  return absl::StrCat(Table(rows), Figures(status.segment()));
 }
 
 std::string RenderEverything(const v1::ListResponse& list) {
@@ -159,11 +231,7 @@ std::string RenderEvents(const v1::EventsResponse& events) {
     absl::StrAppend(&text, "(events before these were overwritten)\n");
   }
   for (const v1::Event& event : events.events()) {
-    absl::StrAppend(&text,
-                    absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ",
-                                     absl::FromUnixNanos(event.unix_ns()),
-                                     absl::UTCTimeZone()),
-                    " ",
+    absl::StrAppend(&text, Time(event.unix_ns(), "%Y-%m-%dT%H:%M:%E3SZ"), " ",
                     event.instance().empty() ? "-" : Clean(event.instance()),
                     " ", Clean(event.type()));
     if (event.pid() != 0) absl::StrAppend(&text, " pid=", event.pid());

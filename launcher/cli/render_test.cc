@@ -41,6 +41,24 @@ constexpr char kDisk[] = R"pb(
   restarts { cause: "SIGKILL" count: 2 }
   restarts { cause: "sandbox violation (SIGSYS)" count: 1 }
   degraded: "degraded: selinux: this kernel has none"
+  median_recovery_us: 61
+  last_exit { cause: "SIGKILL" pid: 4710 unix_ns: 1700000001000000000 }
+  segment {
+    device: "virtio-blk"
+    epoch: 4
+    commits: 12
+    queues {
+      requests: 123456
+      in_flight: 3
+      resubmitted: 9
+      errors: 1
+      poisoned: 1
+      last_answer_ago_us: 2500
+      last_poisoned { head: 17 deaths: 2 ago_us: 90000000 }
+    }
+    queues { queue: 1 }
+    queues { queue: 2 error: "9 requests in flight, of 8 at most" }
+  }
 )pb";
 
 std::string Golden() {
@@ -54,7 +72,7 @@ std::string RenderAll() {
   *list.add_instances() = FromText<v1::InstanceStatus>(kDisk);
   *list.add_instances() = FromText<v1::InstanceStatus>(
       "name: \"a-long-name-of-an-rng\" state: \"QUARANTINED\" "
-      "uptime_us: 59000000");
+      "uptime_us: 59000000 segment { error: \"segment: not formatted\" }");
   text += "# list\n" + RenderList(list);
   text += "# status\n" + RenderStatus(list.instances(0));
   text += "# status, nothing there\n" + RenderStatus(v1::InstanceStatus());
@@ -90,6 +108,36 @@ TEST(Render, TextCannotPlayWithTheTerminal) {
       "events { type: \"x\" detail: \"a\\033[2Jb\\nc\" }");
   EXPECT_THAT(RenderEvents(events), HasSubstr("a?[2Jb?c\n"));
   EXPECT_THAT(RenderEvents(events), Not(HasSubstr("\033")));
+}
+
+TEST(Render, MomentsArePutInAUnitThatFits) {
+  v1::InstanceStatus status;
+  v1::QueueFigures* const queue = status.mutable_segment()->add_queues();
+  const struct {
+    uint64_t us;
+    const char* text;
+  } kCases[] = {{0, " now "},
+                {999, " now "},
+                {1000, " 1ms ago"},
+                {999999, " 999ms ago"},
+                {1000000, " 1s ago"},
+                {119999999, " 119s ago"},
+                {120000000, " 2min ago"},
+                {7200000000, " 2h ago"},
+                {UINT64_MAX, "h ago"}};
+  for (const auto& moment : kCases) {
+    queue->set_last_answer_ago_us(moment.us);
+    EXPECT_THAT(RenderStatus(status), HasSubstr(moment.text)) << moment.us;
+  }
+}
+
+TEST(Render, WhatADeviceWroteCannotPlayWithTheTerminal) {
+  v1::InstanceStatus status;
+  status.mutable_segment()->set_error("bad \033[2J");
+  EXPECT_THAT(RenderStatus(status), HasSubstr("figures: none: bad ?[2J\n"));
+  status.mutable_segment()->clear_error();
+  status.mutable_segment()->add_queues()->set_error("\033[31m");
+  EXPECT_THAT(RenderStatus(status), Not(HasSubstr("\033")));
 }
 
 TEST(Render, JsonHasEveryFieldOnOneLine) {
