@@ -18,10 +18,6 @@
 namespace holdfast::launcher {
 namespace {
 
-absl::Status NoInstance(const std::string& name) {
-  return absl::NotFoundError(absl::StrCat("no instance '", name, "'"));
-}
-
 // Clients have one or two.
 constexpr int kMaxWaitingOfClient = 16;
 
@@ -113,6 +109,20 @@ void Core::LetWait(ControlServer::ClientId client, const Request& request) {
   answer.status = absl::ResourceExhaustedError(absl::StrCat(
       its, " requests of this client wait already: read their answers"));
   control_->Send(client, answer);
+}
+
+// With those that are there: the name may be mistyped.
+absl::Status Core::NoInstance(const std::string& name) const {
+  constexpr size_t kMostNames = 8;
+  std::string text = absl::StrCat("no instance '", name, "': ");
+  if (instances_.empty()) text += "there is none at all";
+  for (size_t i = 0; i < std::min(instances_.size(), kMostNames); ++i) {
+    absl::StrAppend(&text, i == 0 ? "there is " : ", ", instances_[i]->name());
+  }
+  if (instances_.size() > kMostNames) {
+    absl::StrAppend(&text, ", and ", instances_.size() - kMostNames, " more");
+  }
+  return absl::NotFoundError(text);
 }
 
 std::vector<ServantStatus> Core::Servants() const {

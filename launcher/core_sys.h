@@ -122,6 +122,7 @@ class Core final : public InstanceHost {
   void DumpState(ControlServer::ClientId client, Answer answer,
                  Instance& instance);
   Instance* FindInstance(const std::string& name);
+  absl::Status NoInstance(const std::string& name) const;
   std::vector<ServantStatus> Servants() const;
   void ReportOwn(std::string type, int pid, std::string cause,
                  std::string detail);

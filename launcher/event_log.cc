@@ -15,14 +15,15 @@ uint64_t EventLog::Add(LaunchEvent event) {
 
 void EventLog::Read(uint64_t since, Answer& answer) const {
   answer.last_sequence = since;
-  if (events_.empty() || since >= last_sequence()) {
-    // A number from the future is one of an earlier life: start over.
-    if (since > last_sequence()) answer.last_sequence = last_sequence();
-    return;
-  }
+  if (events_.empty() || since == last_sequence()) return;
   const uint64_t first = events_.front().sequence;
   uint64_t at = since + 1;
-  if (at < first) {
+  if (since > last_sequence()) {
+    // A number from the future is one of an earlier life, when the clock went
+    // otherwise: start over. How many that life had more, nobody knows.
+    answer.events_lost = 1;
+    at = first;
+  } else if (at < first) {
     answer.events_lost = first - at;
     at = first;
   }

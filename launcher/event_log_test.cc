@@ -63,9 +63,18 @@ TEST(EventLog, LongBacklogComesInSeveralAnswers) {
 TEST(EventLog, NumberFromAnEarlierLifeStartsOver) {
   EventLog log;
   log.Add(Named("x"));
+  log.Add(Named("y"));
   Answer answer;
   log.Read(1000, answer);
-  EXPECT_EQ(answer.last_sequence, 1u);
+  ASSERT_EQ(answer.events.size(), 2u);
+  EXPECT_EQ(answer.events[0].type, "x");
+  EXPECT_EQ(answer.last_sequence, 2u);
+  EXPECT_EQ(answer.events_lost, 1u);
+  // Once: the next question is one of this life.
+  Answer next;
+  log.Read(answer.last_sequence, next);
+  EXPECT_TRUE(next.events.empty());
+  EXPECT_EQ(next.events_lost, 0u);
 }
 
 TEST(EventLog, NumbersGoOnAfterARestartOfTheCore) {

@@ -394,7 +394,10 @@ absl::Status Instance::Inject(Fault fault, FaultTarget target) {
                                                      : supervision_.spare);
   if (child == nullptr) {
     return absl::FailedPreconditionError(
-        absl::StrCat(spec_.name, " has no such child at the moment"));
+        absl::StrCat(spec_.name, " has no ",
+                     target == FaultTarget::kActive ? "active" : "standby",
+                     " process at the moment (", StateName(supervision_.state),
+                     "): see holdfast status ", spec_.name));
   }
   if (fault == Fault::kSegv) return InjectSegmentationFault(child->pid);
   return SendSignal(child->pidfd, fault == Fault::kStop ? SIGSTOP : SIGKILL);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -21,7 +22,11 @@ struct Item {
   std::string type;
   std::string text;  // For people.
   std::string json;
+  std::vector<std::string> elements;  // Of an array or of bytes.
 };
+
+// More elements than these are not read by anybody.
+constexpr size_t kMostElements = 32;
 
 // Characters that JSON does not take as they are. Everything else in a dump is
 // printable ASCII by the rules of the format or escaped by its maker.
@@ -84,20 +89,42 @@ std::string Element(FieldType::Kind kind, const uint8_t* p) {
   return "null";
 }
 
-std::string Value(const Field& field, const std::vector<uint8_t>& fields) {
+bool IsBytes(const Item& item) { return absl::StartsWith(item.type, "bytes"); }
+
+// Elements `first` to before `end`, cut to what a person reads.
+std::string Elements(const Item& item, size_t first, size_t end) {
+  const size_t shown = std::min(end, first + kMostElements);
+  const auto begin = item.elements.begin();
+  return absl::StrCat(
+      absl::StrJoin(begin + first, begin + shown, IsBytes(item) ? "" : ", "),
+      shown == end ? "" : "...");
+}
+
+Item ItemOf(const Field& field, const std::vector<uint8_t>& fields) {
+  Item item = {field.name, field.type.ToString(), "", "", {}};
   // The schema was validated against its own size, and fields has that size.
   const uint8_t* p = fields.data() + field.offset;
   if (field.type.kind == FieldType::Kind::kBytes) {
-    return Quoted(absl::BytesToHexString(
-        {reinterpret_cast<const char*>(p), field.type.size()}));
+    const std::string hex = absl::BytesToHexString(
+        {reinterpret_cast<const char*>(p), field.type.size()});
+    for (size_t i = 0; i < hex.size(); i += 2) {
+      item.elements.push_back(hex.substr(i, 2));
+    }
+    item.json = Quoted(hex);
+    item.text = Quoted(Elements(item, 0, item.elements.size()));
+    return item;
   }
-  if (field.type.count == 1) return Element(field.type.kind, p);
-  std::vector<std::string> elements;
+  if (field.type.count == 1) {
+    item.text = item.json = Element(field.type.kind, p);
+    return item;
+  }
   for (uint16_t i = 0; i < field.type.count; ++i) {
-    elements.push_back(
+    item.elements.push_back(
         Element(field.type.kind, p + i * field.type.element_size()));
   }
-  return absl::StrCat("[", absl::StrJoin(elements, ", "), "]");
+  item.json = absl::StrCat("[", absl::StrJoin(item.elements, ", "), "]");
+  item.text = absl::StrCat("[", Elements(item, 0, item.elements.size()), "]");
+  return item;
 }
 
 // The completions and fields of the current bank. Empty without a state.
@@ -107,17 +134,16 @@ std::vector<Item> StateItems(const RecoveryReport& report) {
   const RecoveryReport::Bank& bank = report.current();
   for (size_t q = 0; q < bank.completions.size(); ++q) {
     const CompletionRecord& c = bank.completions[q];
-    items.push_back({absl::StrCat("queue", q, "/completed"), "record",
+    items.push_back({absl::StrCat("queue", q, "/completed"),
+                     "record",
                      absl::StrCat("counter ", c.counter, ", head ", c.head,
                                   ", written ", c.written),
                      absl::StrCat("{\"counter\": ", c.counter, ", \"head\": ",
-                                  c.head, ", \"written\": ", c.written, "}")});
+                                  c.head, ", \"written\": ", c.written, "}"),
+                     {}});
   }
   for (const Field& field : report.layout.schema.fields) {
-    std::string value = Value(field, bank.fields);
-    std::string text = value;
-    items.push_back(
-        {field.name, field.type.ToString(), std::move(text), std::move(value)});
+    items.push_back(ItemOf(field, bank.fields));
   }
   return items;
 }
@@ -151,6 +177,26 @@ std::vector<Change> Changes(const std::vector<Item>& before,
     }
   }
   return changes;
+}
+
+// The elements that differ, each run of them on a line.
+std::string ElementChanges(const Item& before, const Item& after) {
+  std::string text;
+  const size_t count = before.elements.size();
+  const auto differ = [&](size_t i) {
+    return before.elements[i] != after.elements[i];
+  };
+  for (size_t i = 0; i < count; ++i) {
+    if (!differ(i)) continue;
+    size_t end = i + 1;
+    while (end < count && differ(end)) ++end;
+    absl::StrAppend(&text, before.name, "[", i);
+    if (end > i + 1) absl::StrAppend(&text, "..", end - 1);
+    absl::StrAppend(&text, "]: ", Elements(before, i, end), " -> ",
+                    Elements(after, i, end), "\n");
+    i = end;
+  }
+  return text;
 }
 
 std::string SideText(const Item* item, bool with_type) {
@@ -228,6 +274,11 @@ std::string Diff(const RecoveryReport& before, const RecoveryReport& after) {
   for (const Change& change : Changes(old_items, new_items)) {
     const bool types = change.before != nullptr && change.after != nullptr &&
                        change.before->type != change.after->type;
+    if (change.before != nullptr && change.after != nullptr && !types &&
+        !change.before->elements.empty()) {
+      text += ElementChanges(*change.before, *change.after);
+      continue;
+    }
     absl::StrAppend(&text, change.name, ": ", SideText(change.before, types),
                     " -> ", SideText(change.after, types), "\n");
   }

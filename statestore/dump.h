@@ -12,6 +12,7 @@ namespace holdfast {
 
 // Header, verdict, completions and every field of the current bank, one a line:
 //   greetings  u64  3
+// Of a long array or many bytes only the first.
 std::string Dump(const RecoveryReport& report);
 
 // The same as one JSON object. 64-bit numbers are JSON numbers; bytes are a
@@ -20,6 +21,7 @@ std::string DumpJson(const RecoveryReport& report);
 
 // What differs, field by field, empty if nothing:
 //   greetings: 3 -> 4
+//   table[7..9]: 1, 2, 3 -> 4, 5, 6
 // Fields are matched by name; one that only one side has, or whose type
 // changed, is shown as such. Banks, checksums and sequences are not compared:
 // two segments with the same content are equal however they came to it.

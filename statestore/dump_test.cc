@@ -1,5 +1,6 @@
 #include "statestore/dump.h"
 
+#include <array>
 #include <cmath>
 #include <string>
 
@@ -111,7 +112,7 @@ TEST(Diff, ShowsWhatChangedFieldByField) {
             "queue1/completed: counter 9, head 255, written 1 -> counter 10, "
             "head 4, written 1\n"
             "u8: 1 -> 2\n"
-            "array: [1, 2, 3] -> [1, 9, 3]\n");
+            "array[1]: 2 -> 9\n");
   EXPECT_EQ(DiffJson(Sample(), after),
             "[{\"field\": \"queue1/completed\", \"before\": {\"counter\": 9, "
             "\"head\": 255, \"written\": 1}, \"after\": {\"counter\": 10, "
@@ -119,6 +120,38 @@ TEST(Diff, ShowsWhatChangedFieldByField) {
             "{\"field\": \"u8\", \"before\": 1, \"after\": 2}, "
             "{\"field\": \"array\", \"before\": [1, 2, 3], \"after\": [1, 9, "
             "3]}]");
+}
+
+TEST(Diff, ShowsRunsOfElements) {
+  const RecoveryReport after =
+      After([](StateTxn& txn, const SampleState& cells) {
+        txn.Set(cells.array, {7, 8, 3});
+        txn.Set(cells.raw, testing::SampleRaw{{0xa, 1, 2, 0xd, 0}});
+      });
+  EXPECT_EQ(Diff(Sample(), after),
+            "array[0..1]: 1, 2 -> 7, 8\n"
+            "raw[1..2]: 0b0c -> 0102\n"
+            "raw[4]: 0e -> 00\n");
+}
+
+struct LongState {
+  static constexpr SchemaId kSchema{"long", 1};
+  Cell<std::array<uint8_t, 40>> bytes{"bytes"};
+};
+
+TEST(Dump, CutsWhatNobodyReadsButNotInJson) {
+  RecoveryReport report;
+  report.verdict = RecoveryReport::Verdict::kWhole;
+  report.has_layout = report.has_state = true;
+  report.layout.schema = *DescribeState<LongState>();
+  report.banks[0].fields.assign(report.layout.schema.size, 0);
+  RecoveryReport other = report;
+  for (uint8_t& byte : other.banks[0].fields) byte = 1;
+  EXPECT_THAT(Dump(report), ::testing::EndsWith("0, 0...]\n"));
+  EXPECT_THAT(Diff(report, other),
+              ::testing::AllOf(::testing::StartsWith("bytes[0..39]: 0, 0"),
+                               ::testing::EndsWith("1, 1...\n")));
+  EXPECT_THAT(DumpJson(report), ::testing::HasSubstr("0, 0]}"));
 }
 
 TEST(Diff, ShowsFieldsOfOneSideAndChangedTypes) {

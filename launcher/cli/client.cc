@@ -9,16 +9,22 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/types/span.h"
 #include "base/status_macros.h"
+#include "launcher/api/figures.h"
 #include "launcher/api/spec_text.h"
 #include "launcher/cli/render.h"
 #include "protos/management.grpc.pb.h"
 #include "statestore/dump.h"
+#include "statestore/figures.h"
 #include "statestore/recover.h"
 
 namespace holdfast::cli {
@@ -27,6 +33,8 @@ namespace {
 // An api that was killed is there again long before.
 constexpr std::chrono::seconds kConnectTime(5);
 constexpr std::chrono::seconds kCallTime(60);
+// Before events are asked for again.
+constexpr std::chrono::milliseconds kPause(50);
 // An api that dies so often has another trouble than being killed.
 constexpr int kMostTries = 10;
 
@@ -45,6 +53,61 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
     return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
   }
   return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+constexpr const char* kFaultDone[] = {"killed", "hung", "crashed"};
+
+// "killed the active process of disk0".
+std::string InjectedText(const Command& command) {
+  const bool child =
+      command.target == v1::ACTIVE || command.target == v1::STANDBY;
+  const std::string target =
+      absl::AsciiStrToLower(v1::FaultTarget_Name(command.target));
+  std::string text = absl::StrCat(kFaultDone[command.fault], " the ", target);
+  if (child) absl::StrAppend(&text, " process of ", command.instance);
+  if (command.fault == v1::STOP && command.target == v1::CORE) {
+    // It could not be asked to.
+    text += "; nobody answers until: pkill -KILL -x holdfastd-core";
+  } else if (command.fault == v1::STOP && child) {
+    absl::StrAppend(&text, "; to end it: holdfast inject ", command.instance,
+                    " kill",
+                    command.target == v1::STANDBY ? " --target=standby" : "");
+  }
+  return text + "\n";
+}
+
+// An event of our own making, where some are missing before `events`.
+v1::Event LostEvent(const v1::EventsResponse& events) {
+  v1::Event event;
+  event.set_type("events-lost");
+  event.set_unix_ns(events.events(0).unix_ns());
+  event.set_detail(LostText(events));
+  return event;
+}
+
+absl::Span<const uint8_t> BytesOf(const std::string& segment) {
+  return absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(segment.data()),
+                             segment.size());
+}
+
+// Their times are of this machine's clock since its start.
+v1::SegmentFigures FiguresIn(const std::string& segment) {
+  const absl::StatusOr<SegmentFigures> figures = ReadFigures(BytesOf(segment));
+  return launcher::ToProto(
+      figures, std::chrono::nanoseconds(
+                   std::chrono::steady_clock::now().time_since_epoch())
+                   .count());
+}
+
+// That `name` has something to compare.
+absl::Status CheckState(const std::string& name, const RecoveryReport& report) {
+  if (report.has_state) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      name, ": holds no state: ",
+      report.verdict == RecoveryReport::Verdict::kEmpty
+          ? "its device has not written anything yet"
+          : absl::StrJoin(report.problems, "; "),
+      ": to save one, holdfast state dump INSTANCE --output=FILE"));
 }
 
 absl::Status NotRunning(const Command& command, absl::string_view what) {
@@ -164,17 +227,19 @@ class Client {
         absl::IsUnavailable(status) && channel_lost_ &&
         (command_.target == v1::API || command_.target == v1::CORE);
     if (!hit) RETURN_IF_ERROR(status);
-    Print(response, "injected\n");
+    Print(response, InjectedText(command_));
     return absl::OkStatus();
   }
 
   absl::Status Events() {
     uint64_t since = command_.since;
-    while (true) {
+    for (int tries = 1;; ++tries) {
       const absl::Status status = ReadEvents(since);
-      if (!command_.follow || !absl::IsUnavailable(status)) return status;
+      const bool again = command_.follow || tries < kMostTries;
+      if (!absl::IsUnavailable(status) || !again) return status;
       // The api was killed: the next one knows the same events.
       RETURN_IF_ERROR(AwaitConnection());
+      std::this_thread::sleep_for(kPause);
     }
   }
 
@@ -182,7 +247,9 @@ class Client {
     ASSIGN_OR_RETURN(const std::string segment, ReadSegment());
     if (command_.file.empty()) {
       const RecoveryReport report = Examine(segment);
-      out_ << (command_.json ? DumpJson(report) + "\n" : Dump(report));
+      out_ << (command_.json
+                   ? DumpJson(report) + "\n"
+                   : Dump(report) + RenderFigures(FiguresIn(segment)));
       return absl::OkStatus();
     }
     std::ofstream file(command_.file, std::ios::binary);
@@ -197,10 +264,19 @@ class Client {
 
   absl::Status StateDiff() {
     ASSIGN_OR_RETURN(const std::string before, ReadFile(command_.file));
+    const RecoveryReport from = Examine(before);
+    RETURN_IF_ERROR(CheckState(command_.file, from));
     RETURN_IF_ERROR(Connect());
     ASSIGN_OR_RETURN(const std::string now, ReadSegment());
-    const RecoveryReport from = Examine(before), to = Examine(now);
-    out_ << (command_.json ? DiffJson(from, to) + "\n" : Diff(from, to));
+    const RecoveryReport to = Examine(now);
+    RETURN_IF_ERROR(CheckState(command_.instance, to));
+    if (command_.json) {
+      out_ << DiffJson(from, to) << "\n";
+      return absl::OkStatus();
+    }
+    const std::string text =
+        Diff(from, to) + RenderFiguresDiff(FiguresIn(before), FiguresIn(now));
+    out_ << (text.empty() ? "nothing differs\n" : text);
     return absl::OkStatus();
   }
 
@@ -266,8 +342,12 @@ class Client {
     while (reader->Read(&events)) {
       since = events.last_sequence();
       if (command_.json) {
-        for (const v1::Event& event : events.events())
+        if (events.lost() > 0 && events.events_size() > 0) {
+          out_ << RenderJson(LostEvent(events));
+        }
+        for (const v1::Event& event : events.events()) {
           out_ << RenderJson(event);
+        }
       } else {
         out_ << RenderEvents(events);
       }
@@ -300,8 +380,7 @@ class Client {
   }
 
   static RecoveryReport Examine(const std::string& segment) {
-    return Recover(absl::MakeConstSpan(
-        reinterpret_cast<const uint8_t*>(segment.data()), segment.size()));
+    return Recover(BytesOf(segment));
   }
 
   void Print(const google::protobuf::Message& message,

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
 
@@ -70,12 +71,24 @@ bool ParseTarget(const std::string& word, v1::FaultTarget& target) {
       target);
 }
 
+// The commands, for a person who has mistyped one.
+std::string CommandNames() {
+  return absl::StrJoin(Forms(), ", ", [](std::string* out, const auto& form) {
+    absl::StrAppend(out, form.first);
+  });
+}
+
 // One argument that starts with "--". `topic` is the command.
 absl::Status TakeOption(absl::string_view option, const std::string& topic,
                         Command& command) {
   const auto value = [&option](absl::string_view name) {
-    return absl::ConsumePrefix(&option, name) && !option.empty();
+    return absl::ConsumePrefix(&option, name);
   };
+  if (absl::EndsWith(option, "=") && option.size() > 3) {
+    return Bad(absl::StrCat(topic, ": ", absl::StripSuffix(option, "="),
+                            " needs a value"),
+               topic);
+  }
   if (option == "--json") {
     command.json = true;
   } else if (value("--run-dir=")) {
@@ -84,7 +97,9 @@ absl::Status TakeOption(absl::string_view option, const std::string& topic,
     command.follow = true;
   } else if (topic == "events" && value("--since=")) {
     if (!absl::SimpleAtoi(option, &command.since)) {
-      return Bad("--since: is not a number", topic);
+      return Bad(
+          absl::StrCat("--since: '", option, "' is not the number of an event"),
+          topic);
     }
   } else if (topic == "inject" && value("--target=")) {
     if (!ParseTarget(std::string(option), command.target)) {
@@ -95,7 +110,7 @@ absl::Status TakeOption(absl::string_view option, const std::string& topic,
   } else if (topic == "state dump" && value("--output=")) {
     command.file = std::string(option);
   } else {
-    return Bad(absl::StrCat("unknown option ", option), topic);
+    return Bad(absl::StrCat(topic, ": unknown option ", option), topic);
   }
   return absl::OkStatus();
 }
@@ -119,6 +134,14 @@ absl::Status TakeInject(Words words, Command& command) {
   }
   if (named) command.instance = words[0];
   return absl::OkStatus();
+}
+
+absl::Status CheckTopic(const std::string& topic) {
+  if (topic.empty() || topic == "state" || Forms().count(topic) != 0) {
+    return absl::OkStatus();
+  }
+  return Bad(
+      absl::StrCat("no command '", topic, "': there is ", CommandNames()), "");
 }
 
 absl::Status TakeWords(const Words& words, Command& command) {
@@ -149,7 +172,7 @@ absl::Status TakeWords(const Words& words, Command& command) {
     case Verb::kHelp:
       command.topic = words.empty() ? "" : words[0];
       if (words.size() == 2) absl::StrAppend(&command.topic, " ", words[1]);
-      break;
+      return CheckTopic(command.topic);
     case Verb::kList:
     case Verb::kEvents:
       break;
@@ -157,16 +180,16 @@ absl::Status TakeWords(const Words& words, Command& command) {
   return absl::OkStatus();
 }
 
-// "--run-dir DIR" is the same as "--run-dir=DIR".
+// "--run-dir DIR" is the same as "--run-dir=DIR"; without DIR, as "--run-dir=".
 Words JoinValues(absl::Span<const std::string> args) {
   Words joined;
   for (size_t i = 0; i < args.size(); ++i) {
     joined.push_back(args[i]);
     for (const char* name : {"--run-dir", "--since", "--target", "--output"}) {
-      if (args[i] == name && i + 1 < args.size()) {
-        joined.back() = absl::StrCat(name, "=", args[++i]);
-        break;
-      }
+      if (args[i] != name) continue;
+      const bool last = i + 1 == args.size();
+      joined.back() = absl::StrCat(name, "=", last ? "" : args[++i]);
+      break;
     }
   }
   return joined;
@@ -199,11 +222,13 @@ absl::StatusOr<Command> ParseCommand(absl::Span<const std::string> args) {
   words.erase(words.begin());
   if (help) {
     command.topic = topic;
+    RETURN_IF_ERROR(CheckTopic(topic));
     return command;
   }
   const auto form = Forms().find(topic);
   if (form == Forms().end()) {
-    return Bad(absl::StrCat("no command '", topic, "'"), "");
+    RETURN_IF_ERROR(CheckTopic(topic));
+    return Bad("state: dump or diff?", topic);
   }
   command.verb = form->second.verb;
   for (const std::string& option : options) {

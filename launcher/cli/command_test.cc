@@ -71,12 +71,23 @@ TEST(Command, InjectHitsTheActiveProcessUnlessToldOtherwise) {
 TEST(Command, WrongUsageSaysWhatIsWrongAndWhereToRead) {
   EXPECT_THAT(Parse({}), Refused("which command?"));
   EXPECT_THAT(Parse({"fly"}), Refused("no command 'fly'"));
-  EXPECT_THAT(Parse({"state"}), Refused("no command 'state'"));
+  EXPECT_THAT(Parse({"fly"}), Refused("there is completion, events, help,"));
+  EXPECT_THAT(Parse({"fly", "--help"}), Refused("no command 'fly'"));
+  EXPECT_THAT(Parse({"help", "fly"}), Refused("no command 'fly'"));
+  EXPECT_THAT(Parse({"state"}), Refused("state: dump or diff?"));
+  EXPECT_THAT(Parse({"state", "dmp", "d"}), Refused("no command 'state dmp'"));
   EXPECT_THAT(Parse({"run"}), Refused("run: too few"));
   EXPECT_THAT(Parse({"list", "x"}), Refused("list: too many"));
-  EXPECT_THAT(Parse({"list", "--follow"}), Refused("unknown option --follow"));
-  EXPECT_THAT(Parse({"list", "--run-dir="}), Refused("unknown option"));
-  EXPECT_THAT(Parse({"events", "--since=x"}), Refused("not a number"));
+  EXPECT_THAT(Parse({"list", "--follow"}),
+              Refused("list: unknown option --follow"));
+  EXPECT_THAT(Parse({"list", "-x"}), Refused("list: unknown option -x"));
+  EXPECT_THAT(Parse({"list", "--json=1"}), Refused("unknown option --json=1"));
+  for (const char* option : {"--run-dir=", "--run-dir", "--since="}) {
+    EXPECT_THAT(Parse({"events", option}), Refused("needs a value")) << option;
+  }
+  EXPECT_THAT(Parse({"events", "--since=x"}),
+              Refused("'x' is not the number of an event"));
+  EXPECT_THAT(Parse({"events", "--since=-1"}), Refused("'-1' is not"));
   EXPECT_THAT(Parse({"inject", "d"}), Refused("needs INSTANCE"));
   EXPECT_THAT(Parse({"inject", "d", "KILL"}), Refused("'KILL' is none of"));
   EXPECT_THAT(Parse({"inject", "d", "hug"}), Refused("'hug' is none of"));

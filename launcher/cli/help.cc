@@ -23,13 +23,20 @@ constexpr Topic kTopics[] = {
      "  holdfast list --json | jq '.instances[].name'\n"},
     {"status", "status [INSTANCE]",
      "Everything about one instance, or about all: processes, recoveries,\n"
-     "lost children by cause, and what the machine did not give. Without\n"
-     "INSTANCE also the launcher's own processes.\n",
+     "lost children by cause, what its queues have done and have in flight,\n"
+     "and what the machine did not give. Without INSTANCE also the launcher's\n"
+     "own processes.\n",
      "  holdfast status disk0\n"
      "  holdfast status --json\n"},
     {"events", "events [--follow] [--since=NUMBER]",
      "What happened so far, oldest first; with --follow also what happens\n"
-     "from now on, until interrupted. With --json one object a line.\n",
+     "from now on, until interrupted, over restarts of api and core; a line "
+     "in\n"
+     "parentheses (--json: an event \"events-lost\") says where some are "
+     "missing.\n"
+     "Each has a number: --since=NUMBER begins after that one. With --json "
+     "one\n"
+     "object a line.\n",
      "  holdfast events\n"
      "  holdfast events --follow --json | grep promoted\n"},
     {"stop", "stop INSTANCE",
@@ -58,11 +65,16 @@ constexpr Topic kTopics[] = {
      "       holdfast inject kill|stop|segv "
      "--target=store|api|core",
      "Kills (SIGKILL), hangs (SIGSTOP) or crashes (a wild jump) a process:\n"
-     "the instance's active one unless --target says otherwise.\n",
+     "the instance's active one unless --target says otherwise. One that "
+     "hangs\n"
+     "hangs until it is killed; only of the api the launcher notices by "
+     "itself.\n",
      "  holdfast inject disk0 kill\n"
      "  holdfast inject disk0 segv --target=standby\n"
      "  holdfast inject kill --target=store\n"},
-    {"completion", "completion bash", "Prints a script for bash.\n",
+    {"completion", "completion bash",
+     "Prints a script for bash, which then completes commands, instances,\n"
+     "options and files.\n",
      "  source <(holdfast completion bash)\n"},
 };
 
@@ -73,7 +85,8 @@ constexpr char kOptions[] =
     "  --help\n";
 
 constexpr char kStatuses[] =
-    "\nexit status: 0 done, 1 it failed, 2 wrong usage.\n";
+    "\nexit status: 0 done; 1 it failed, and standard error says why and what\n"
+    "to do; 2 wrong usage.\n";
 
 std::string Overview() {
   std::string text =
@@ -107,23 +120,57 @@ std::string HelpText(absl::string_view name) {
 const char kBashCompletion[] =
     R"bash(# source <(holdfast completion bash)
 _holdfast() {
-  local cur=${COMP_WORDS[COMP_CWORD]} words
-  case ${COMP_WORDS[1]} in
-    inject) words='kill stop segv --target=active --target=standby --target=store --target=api --target=core' ;;
-    state) words='dump diff --output=' ;;
-    events) words='--follow --since=' ;;
-    completion) words='bash' ;;
-    run) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-  esac
-  if [ "$COMP_CWORD" = 1 ]; then
-    words='run list status events stop restart resize state inject completion help'
-  else
-    case ${COMP_WORDS[1]} in
-      status | stop | restart | resize | inject | state)
-        words+=" $(holdfast list 2>/dev/null | tail -n +2 | cut -d' ' -f1)" ;;
+  local cur=${COMP_WORDS[COMP_CWORD]} i words='' option='' run_dir=/run/holdfast
+  local names=()
+  COMPREPLY=()
+  # "--target=x" is three words to bash: a name, a "=", and a value.
+  [ "$cur" = = ] && cur=
+  for ((i = 1; i < COMP_CWORD; ++i)); do
+    case ${COMP_WORDS[i]} in
+      --run-dir | --since | --target | --output)
+        option=${COMP_WORDS[i]}
+        [ "${COMP_WORDS[i + 1]-}" = = ] && ((++i))
+        ((++i < COMP_CWORD)) || break
+        [ "$option" = --run-dir ] && run_dir=${COMP_WORDS[i]}
+        option= ;;
+      -*) ;;
+      *) names+=("${COMP_WORDS[i]}") ;;
     esac
-  fi
-  mapfile -t COMPREPLY < <(compgen -W "$words --json --run-dir= --help" -- "$cur")
+  done
+  case $option,$cur in
+    --target,*) words='active standby store api core' ;;
+    --since,*) return ;;
+    --run-dir,* | --output,*) _holdfast_files "$cur"; return ;;
+    ,-*)
+      words='--json --run-dir= --help'
+      case ${names[0]-} in
+        events) words+=' --follow --since=' ;;
+        inject) words+=' --target=' ;;
+        state) [ "${names[1]-}" = dump ] && words+=' --output=' ;;
+      esac ;;
+    *)
+      case ${#names[@]},${names[0]-} in
+        0,*) words='run list status events stop restart resize state inject completion help' ;;
+        1,run) _holdfast_files "$cur"; return ;;
+        1,status | 1,stop | 1,restart | 1,resize | 2,state) words=$(_holdfast_instances "$run_dir") ;;
+        1,inject) words="$(_holdfast_instances "$run_dir") kill stop segv" ;;
+        2,inject) words='kill stop segv' ;;
+        1,state) words='dump diff' ;;
+        3,state) [ "${names[1]-}" = diff ] && _holdfast_files "$cur"; return ;;
+        1,completion) words=bash ;;
+        1,help) words='run list status events stop restart resize state inject completion' ;;
+      esac ;;
+  esac
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+  [ "${#COMPREPLY[@]}" = 1 ] && [[ ${COMPREPLY[0]} = *= ]] && compopt -o nospace 2>/dev/null
+  return 0
+}
+_holdfast_files() {
+  compopt -o filenames 2>/dev/null
+  mapfile -t COMPREPLY < <(compgen -f -- "$1")
+}
+_holdfast_instances() {
+  "${COMP_WORDS[0]}" --run-dir="$1" list 2>/dev/null | tail -n +2 | cut -d' ' -f1
 }
 complete -o nosort -F _holdfast holdfast
 )bash";

@@ -129,27 +129,6 @@ std::string PoisonText(const v1::QueueFigures& queue) {
                       Ago(last.ago_us()), "\n");
 }
 
-// What the device has written about itself.
-std::string Figures(const v1::SegmentFigures& segment) {
-  if (!segment.error().empty()) {
-    return absl::StrCat("figures: none: ", Clean(segment.error()), "\n");
-  }
-  std::vector<Row> rows = {{"QUEUE", "REQUESTS", "IN FLIGHT", "LAST ANSWER",
-                            "RESUBMITTED", "ERRORS", "POISONED"}};
-  std::string notes;
-  for (const v1::QueueFigures& queue : segment.queues()) {
-    if (!queue.error().empty()) {
-      absl::StrAppend(
-          &notes, "queue ", queue.queue(),
-          ": what its device wrote cannot be: ", Clean(queue.error()), "\n");
-      continue;
-    }
-    rows.push_back(QueueRow(queue));
-    if (queue.has_last_poisoned()) notes += PoisonText(queue);
-  }
-  return rows.size() == 1 ? notes : absl::StrCat(Table(rows), notes);
-}
-
 // One row for each of `texts`, without the word that they all begin with.
 template <typename Texts>
 void AddDegraded(const Texts& texts, const std::string& of,
@@ -206,7 +185,7 @@ std::string RenderStatus(const v1::InstanceStatus& status) {
                                  "program, then: holdfast restart ",
                                  OrDash(status.name()))});
   }
-  return absl::StrCat(Table(rows), Figures(status.segment()));
+  return absl::StrCat(Table(rows), RenderFigures(status.segment()));
 }
 
 std::string RenderEverything(const v1::ListResponse& list) {
@@ -225,11 +204,61 @@ std::string RenderEverything(const v1::ListResponse& list) {
   return text;
 }
 
+std::string RenderFigures(const v1::SegmentFigures& segment) {
+  if (!segment.error().empty()) {
+    return absl::StrCat("figures: none: ", Clean(segment.error()), "\n");
+  }
+  std::vector<Row> rows = {{"QUEUE", "REQUESTS", "IN FLIGHT", "LAST ANSWER",
+                            "RESUBMITTED", "ERRORS", "POISONED"}};
+  std::string notes;
+  for (const v1::QueueFigures& queue : segment.queues()) {
+    if (!queue.error().empty()) {
+      absl::StrAppend(
+          &notes, "queue ", queue.queue(),
+          ": what its device wrote cannot be: ", Clean(queue.error()), "\n");
+      continue;
+    }
+    rows.push_back(QueueRow(queue));
+    if (queue.has_last_poisoned()) notes += PoisonText(queue);
+  }
+  return rows.size() == 1 ? notes : absl::StrCat(Table(rows), notes);
+}
+
+std::string RenderFiguresDiff(const v1::SegmentFigures& before,
+                              const v1::SegmentFigures& after) {
+  const int queues = std::min(before.queues_size(), after.queues_size());
+  std::string text;
+  for (int i = 0; i < queues; ++i) {
+    const v1::QueueFigures& from = before.queues(i);
+    const v1::QueueFigures& to = after.queues(i);
+    const auto add = [&](absl::string_view name, uint64_t was, uint64_t is) {
+      if (was == is) return;
+      absl::StrAppend(&text, "queue ", i, ": ", name, " ", was, " -> ", is,
+                      "\n");
+    };
+    add("requests", from.requests(), to.requests());
+    add("in flight", from.in_flight(), to.in_flight());
+    add("resubmitted", from.resubmitted(), to.resubmitted());
+    add("errors", from.errors(), to.errors());
+    add("poisoned", from.poisoned(), to.poisoned());
+  }
+  return text;
+}
+
+// The core's log begins anew with it, and so with its own start.
+std::string LostText(const v1::EventsResponse& events) {
+  for (const v1::Event& event : events.events()) {
+    if (event.type() == "core-started") {
+      return "the core was restarted: what the one before had not yet said of "
+             "its last moments is lost";
+    }
+  }
+  return "events before these were overwritten";
+}
+
 std::string RenderEvents(const v1::EventsResponse& events) {
   std::string text;
-  if (events.lost() > 0) {
-    absl::StrAppend(&text, "(events before these were overwritten)\n");
-  }
+  if (events.lost() > 0) absl::StrAppend(&text, "(", LostText(events), ")\n");
   for (const v1::Event& event : events.events()) {
     absl::StrAppend(&text, Time(event.unix_ns(), "%Y-%m-%dT%H:%M:%E3SZ"), " ",
                     event.instance().empty() ? "-" : Clean(event.instance()),

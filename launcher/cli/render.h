@@ -17,6 +17,14 @@ std::string RenderList(const v1::ListResponse& list);
 std::string RenderStatus(const v1::InstanceStatus& status);
 // The launcher's own processes, and then RenderStatus() of each instance.
 std::string RenderEverything(const v1::ListResponse& list);
+// What a device has written about itself, as RenderStatus() has it.
+std::string RenderFigures(const v1::SegmentFigures& segment);
+// The counters that differ, each on a line:
+//   queue 0: requests 12 -> 70
+std::string RenderFiguresDiff(const v1::SegmentFigures& before,
+                              const v1::SegmentFigures& after);
+// Why there are none directly before these, of which `lost` is not 0.
+std::string LostText(const v1::EventsResponse& events);
 // One event a line; the time is UTC.
 std::string RenderEvents(const v1::EventsResponse& events);
 

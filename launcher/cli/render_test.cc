@@ -14,6 +14,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 template <typename Message>
 Message FromText(const std::string& text) {
@@ -138,6 +139,33 @@ TEST(Render, WhatADeviceWroteCannotPlayWithTheTerminal) {
   status.mutable_segment()->clear_error();
   status.mutable_segment()->add_queues()->set_error("\033[31m");
   EXPECT_THAT(RenderStatus(status), Not(HasSubstr("\033")));
+}
+
+TEST(Render, MissingEventsAreSaidToBeOverwrittenOrOfAnotherCore) {
+  const auto events =
+      FromText<v1::EventsResponse>("lost: 1 events { type: \"promoted\" }");
+  EXPECT_THAT(RenderEvents(events),
+              StartsWith("(events before these were overwritten)\n"));
+  v1::EventsResponse restarted = events;
+  restarted.add_events()->set_type("core-started");
+  EXPECT_THAT(RenderEvents(restarted), StartsWith("(the core was restarted: "));
+  restarted.set_lost(0);
+  EXPECT_THAT(RenderEvents(restarted), Not(HasSubstr("(")));
+}
+
+TEST(Render, FiguresThatDifferAreNamedWithTheirQueue) {
+  const auto before = FromText<v1::InstanceStatus>(kDisk).segment();
+  v1::SegmentFigures after = before;
+  EXPECT_EQ(RenderFiguresDiff(before, after), "");
+  after.mutable_queues(0)->set_requests(123460);
+  after.mutable_queues(0)->set_in_flight(0);
+  after.mutable_queues(1)->set_poisoned(1);
+  EXPECT_EQ(RenderFiguresDiff(before, after),
+            "queue 0: requests 123456 -> 123460\n"
+            "queue 0: in flight 3 -> 0\n"
+            "queue 1: poisoned 0 -> 1\n");
+  // One side has none: there is nothing to compare.
+  EXPECT_EQ(RenderFiguresDiff(before, v1::SegmentFigures()), "");
 }
 
 TEST(Render, JsonHasEveryFieldOnOneLine) {

@@ -1,0 +1,329 @@
+// What the command line says to a person: of a launcher that does not run, of
+// what is not there, of what was mistyped; what it completes; and events that
+// are followed over the deaths of those who tell them.
+
+#include <cstdio>
+#include <fstream>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/testing/matchers.h"
+#include "base/testing/temp_dir.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "launcher/cli/testing/cli_fixture.h"
+#include "launcher/testing/launcher_process.h"
+
+namespace holdfast::launcher {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+constexpr const char* kAsking[] = {"list",
+                                   "status",
+                                   "status d",
+                                   "events",
+                                   "events -f",
+                                   "stop d",
+                                   "restart d",
+                                   "resize d",
+                                   "state dump d",
+                                   "inject d kill",
+                                   "inject kill --target=core"};
+
+TEST(CliAlone, SaysThatNobodyRunsWhereItLookedAndWhatToDo) {
+  const testing::TempDir dir;
+  for (const char* words : kAsking) {
+    const Output output = Holdfast(dir.path(), words);
+    EXPECT_EQ(output.status, 1) << words;
+    EXPECT_THAT(output.text,
+                AllOf(StartsWith("holdfast: holdfastd is not running: "),
+                      HasSubstr(dir.path() + "/api.sock"),
+                      HasSubstr("start it with --run-dir=" + dir.path()),
+                      HasSubstr("--api=")))
+        << words;
+  }
+  const Output elsewhere = Holdfast(dir.path() + "/nowhere", "list");
+  EXPECT_EQ(elsewhere.status, 1);
+  EXPECT_THAT(elsewhere.text, HasSubstr(dir.path() + "/nowhere/api.sock"));
+}
+
+TEST(CliAlone, SaysThatNobodyAnswersAtASocketThatWasLeft) {
+  const testing::TempDir dir;
+  ASSERT_EQ(Shell("python3 -c 'import socket; s = socket.socket(socket.AF_UNIX)"
+                  "; s.bind(\"" +
+                  dir.path() + "/api.sock\")'")
+                .status,
+            0);
+  const Output list = Holdfast(dir.path(), "list");
+  EXPECT_EQ(list.status, 1);
+  EXPECT_THAT(list.text, AllOf(HasSubstr("holdfastd is not running"),
+                               HasSubstr("nobody answers at " + dir.path())));
+}
+
+TEST(CliAlone, WrongUsageIsStatusTwoAndNamesTheWord) {
+  const testing::TempDir dir;
+  const struct {
+    const char* words;
+    const char* named;
+  } kCases[] = {{"", "which command?"},
+                {"fly", "no command 'fly': there is "},
+                {"help fly", "no command 'fly'"},
+                {"list --follow", "list: unknown option --follow"},
+                {"stop", "stop: too few arguments (see holdfast stop --help)"},
+                {"stop a b", "stop: too many arguments"},
+                {"events --since", "events: --since needs a value"},
+                {"state", "state: dump or diff?"},
+                {"inject d hug", "'hug' is none of kill, stop, segv"},
+                {"completion fish", "only bash is known"}};
+  for (const auto& usage : kCases) {
+    const Output output = Holdfast(dir.path(), usage.words);
+    EXPECT_EQ(output.status, 2) << usage.words;
+    EXPECT_THAT(output.text,
+                AllOf(StartsWith("holdfast: "), HasSubstr(usage.named),
+                      HasSubstr("--help)\n")));
+  }
+}
+
+TEST(CliAlone, HelpOfEachCommandHasExamplesAndTheExitStatus) {
+  const testing::TempDir dir;
+  for (const char* words :
+       {"--help", "help", "run --help", "list --help", "status -h",
+        "events --help", "stop --help", "restart --help", "resize --help",
+        "state --help", "state dump --help", "state diff --help",
+        "inject --help", "completion --help", "help state diff"}) {
+    const Output output = Holdfast(dir.path(), words);
+    EXPECT_EQ(output.status, 0) << words;
+    EXPECT_THAT(output.text,
+                AllOf(StartsWith("usage: holdfast "), HasSubstr("examples:\n"),
+                      HasSubstr("exit status: 0 done; 1 it failed")))
+        << words;
+  }
+}
+
+TEST(CliAlone, AFileThatIsNoSegmentIsNamedBeforeAnybodyIsAsked) {
+  const testing::TempDir dir;
+  const Output missing = Holdfast(dir.path(), "state diff d /no/such.seg");
+  EXPECT_EQ(missing.status, 1);
+  EXPECT_EQ(missing.text, "holdfast: /no/such.seg: cannot be read\n");
+  const std::string file = dir.File("text");
+  std::ofstream(file) << "hello";
+  const Output text = Holdfast(dir.path(), "state diff d " + file);
+  EXPECT_EQ(text.status, 1);
+  EXPECT_THAT(text.text, AllOf(HasSubstr(file + ": holds no state: "),
+                               HasSubstr("state dump INSTANCE --output=FILE")));
+}
+
+using Words = CliTest;
+
+TEST_F(Words, NamesTheInstancesThatThereAre) {
+  AwaitApi();
+  EXPECT_EQ(Holdfast("stop disk0").text,
+            "holdfast: no instance 'disk0': there is none at all\n");
+  for (const char* name : {"disk0", "disk1"}) {
+    ASSERT_EQ(Holdfast("run " + SpecFile(name)).status, 0);
+    ASSERT_OK(launcher_.AwaitWhole(name));
+  }
+  for (const char* words :
+       {"stop disc0", "status disc0", "restart disc0", "resize disc0",
+        "state dump disc0", "inject disc0 kill"}) {
+    const Output output = Holdfast(words);
+    EXPECT_EQ(output.status, 1) << words;
+    EXPECT_EQ(output.text,
+              "holdfast: no instance 'disc0': there is disk0, disk1\n")
+        << words;
+  }
+}
+
+TEST_F(Words, SaysWhatAnInjectionHit) {
+  AwaitApi();
+  ASSERT_EQ(Holdfast("run " + SpecFile("disk0")).status, 0);
+  ASSERT_OK(launcher_.AwaitWhole("disk0"));
+  EXPECT_EQ(
+      Holdfast("inject disk0 stop").text,
+      "hung the active process of disk0; to end it: holdfast inject disk0 "
+      "kill\n");
+  EXPECT_EQ(Holdfast("inject disk0 kill").text,
+            "killed the active process of disk0\n");
+  ASSERT_OK(launcher_.AwaitWhole("disk0"));
+  EXPECT_EQ(Holdfast("inject disk0 segv --target=standby").text,
+            "crashed the standby process of disk0\n");
+  ASSERT_OK(launcher_.AwaitWhole("disk0"));
+  EXPECT_EQ(Holdfast("inject kill --target=store").text, "killed the store\n");
+  const LaunchSpec spec = launcher_.Spec("disk1", {"--never-ready"});
+  ASSERT_OK(launcher_.Run(spec));
+  const Output none = Holdfast("inject disk1 kill");
+  EXPECT_EQ(none.status, 1);
+  EXPECT_EQ(none.text,
+            "holdfast: disk1 has no active process at the moment (STARTING): "
+            "see holdfast status disk1\n");
+}
+
+// The fake device writes no format that anybody knows.
+TEST_F(Words, ASegmentOfGarbageIsSaidToBeOne) {
+  AwaitApi();
+  ASSERT_EQ(Holdfast("run " + SpecFile("disk0")).status, 0);
+  ASSERT_OK(launcher_.AwaitWhole("disk0"));
+  const Output status = Holdfast("status disk0");
+  EXPECT_EQ(status.status, 0);
+  EXPECT_THAT(status.text, AllOf(HasSubstr("state:          RUNNING"),
+                                 HasSubstr("commits:        -"),
+                                 HasSubstr("figures: none: segment: ")));
+  const Output dump = Holdfast("state dump disk0");
+  EXPECT_EQ(dump.status, 0);
+  EXPECT_THAT(dump.text, AllOf(StartsWith("verdict: damaged\nproblem: "),
+                               HasSubstr("figures: none: ")));
+  const std::string file = launcher_.File("before.seg");
+  ASSERT_EQ(Holdfast("state dump disk0 --output=" + file).text, "");
+  const Output diff = Holdfast("state diff disk0 " + file);
+  EXPECT_EQ(diff.status, 1);
+  EXPECT_THAT(diff.text, HasSubstr("before.seg: holds no state: segment: "));
+  EXPECT_THAT(Holdfast("state dump disk0 --output=/no/where").text,
+              HasSubstr("/no/where: cannot be written"));
+}
+
+// What the script of `completion bash` offers for these words of a line; the
+// last one is being typed.
+class Completion : public CliTest {
+ protected:
+  std::string For(const std::string& words) {
+    const std::string script =
+        "source <(\"$0\" completion bash); COMP_WORDS=(\"$0\" --run-dir = " +
+        RunDir() + " " + words +
+        "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _holdfast; "
+        "echo \"${COMPREPLY[@]}\"";
+    const Output output = Shell("bash -uc '" + script + "' " +
+                                Runfile("launcher/cli/holdfast") + " 2>&1");
+    EXPECT_EQ(output.status, 0) << output.text;
+    return output.text.substr(0, output.text.find('\n'));
+  }
+};
+
+TEST_F(Completion, OffersCommandsInstancesOptionsAndValues) {
+  AwaitApi();
+  for (const char* name : {"disk0", "net0"}) {
+    ASSERT_EQ(Holdfast("run " + SpecFile(name)).status, 0);
+  }
+  EXPECT_EQ(For("st"), "status stop state");
+  EXPECT_EQ(For("state \"\""), "dump diff");
+  for (const char* words : {"status \"\"", "stop \"\"", "restart \"\"",
+                            "resize \"\"", "state dump \"\""}) {
+    EXPECT_EQ(For(words), "disk0 net0") << words;
+  }
+  EXPECT_EQ(For("stop d"), "disk0");
+  EXPECT_EQ(For("inject d"), "disk0");
+  EXPECT_EQ(For("inject disk0 \"\""), "kill stop segv");
+  EXPECT_EQ(For("inject disk0 kill --t"), "--target=");
+  EXPECT_EQ(For("inject disk0 kill --target ="),
+            "active standby store api core");
+  EXPECT_EQ(For("inject disk0 kill --target = st"), "standby store");
+  EXPECT_EQ(For("inject disk0 kill --target st"), "standby store");
+  EXPECT_EQ(For("events --"), "--json --run-dir= --help --follow --since=");
+  EXPECT_EQ(For("list -"), "--json --run-dir= --help");
+  EXPECT_EQ(For("run " + launcher_.File("disk0.t")),
+            launcher_.File("disk0.textproto"));
+  EXPECT_EQ(For("stop disk0 \"\""), "");
+}
+
+// `holdfast events --follow --json`, read line by line.
+class Follower {
+ public:
+  explicit Follower(const std::string& run_dir)
+      : pipe_(popen(("exec " + Runfile("launcher/cli/holdfast") +
+                     " events --follow --json --run-dir=" + run_dir)
+                        .c_str(),
+                    "r")) {}
+  ~Follower() { pclose(pipe_); }
+
+  // Reads until an event that is at least this one; false at the end.
+  bool ReadTo(uint64_t sequence) {
+    while (last_ < sequence && ReadLine()) {
+    }
+    return last_ >= sequence;
+  }
+  void ReadToTheEnd() {
+    while (ReadLine()) {
+    }
+  }
+  // Of all that was read, in its order.
+  const std::vector<uint64_t>& sequences() const { return sequences_; }
+  const std::vector<std::string>& markers() const { return markers_; }
+
+ private:
+  bool ReadLine() {
+    std::string line;
+    for (int c = fgetc(pipe_); c != '\n'; c = fgetc(pipe_)) {
+      if (c == EOF) return false;
+      line += static_cast<char>(c);
+    }
+    const std::string name = "\"sequence\":\"";
+    const size_t at = line.find(name);
+    EXPECT_NE(at, std::string::npos) << line;
+    const uint64_t sequence = std::stoull("0" + line.substr(at + name.size()));
+    if (sequence == 0) {
+      markers_.push_back(line);
+    } else {
+      sequences_.push_back(sequence);
+      last_ = sequence;
+    }
+    return true;
+  }
+
+  FILE* pipe_;
+  uint64_t last_ = 0;
+  std::vector<uint64_t> sequences_;
+  std::vector<std::string> markers_;
+};
+
+std::vector<uint64_t> Missing(const std::vector<LaunchEvent>& events,
+                              const std::vector<uint64_t>& seen) {
+  const std::set<uint64_t> known(seen.begin(), seen.end());
+  std::vector<uint64_t> missing;
+  for (const LaunchEvent& event : events) {
+    if (known.count(event.sequence) == 0) missing.push_back(event.sequence);
+  }
+  return missing;
+}
+
+TEST_F(Words, FollowedEventsGoOnOverDeathsOfApiAndCore) {
+  uint64_t last = AwaitApi().sequence;
+  ASSERT_EQ(Holdfast("run " + SpecFile("disk0")).status, 0);
+  ASSERT_OK(launcher_.AwaitWhole("disk0"));
+  Follower follower(RunDir());
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(Holdfast("inject kill --target=api").status, 0);
+    ASSERT_EQ(Holdfast("inject disk0 kill").status, 0);
+    last = AwaitApi(last).sequence;
+    ASSERT_OK(launcher_.AwaitWhole("disk0"));
+  }
+  const std::vector<LaunchEvent> before = launcher_.Events();
+  ASSERT_TRUE(follower.ReadTo(before.back().sequence));
+  EXPECT_THAT(Missing(before, follower.sequences()), IsEmpty());
+  EXPECT_THAT(follower.markers(), IsEmpty());
+
+  ASSERT_EQ(Holdfast("inject kill --target=core").status, 0);
+  last = AwaitApi(before.back().sequence).sequence;
+  ASSERT_EQ(Holdfast("inject disk0 kill").status, 0);
+  ASSERT_OK(launcher_.AwaitWhole("disk0"));
+  const std::vector<LaunchEvent> after = launcher_.Events();
+  ASSERT_TRUE(follower.ReadTo(after.back().sequence));
+  EXPECT_THAT(Missing(after, follower.sequences()), IsEmpty());
+  // A new core has a new log, and that is said once.
+  EXPECT_THAT(follower.markers(),
+              ElementsAre(AllOf(HasSubstr("\"type\":\"events-lost\""),
+                                HasSubstr("the core was restarted"))));
+  launcher_.Stop();
+  follower.ReadToTheEnd();
+  for (size_t i = 1; i < follower.sequences().size(); ++i) {
+    EXPECT_LT(follower.sequences()[i - 1], follower.sequences()[i]);
+  }
+}
+
+}  // namespace
+}  // namespace holdfast::launcher
