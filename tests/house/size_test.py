@@ -36,7 +36,6 @@ TEST_RATIO = 0.8
 # room that has reached TEST_RATIO leaves the list.
 BELOW = {
     "launcher": 0.70,
-    "launcher/cli": 0.5,
 }
 
 # So many equal lines in a row, of those that say something, are a copy.
