@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -110,6 +111,12 @@ absl::Status CheckState(const std::string& name, const RecoveryReport& report) {
       ": to save one, holdfast state dump INSTANCE --output=FILE"));
 }
 
+// A socket cannot be opened, but whether it might be comes first.
+bool IsForbidden(const std::string& socket) {
+  errno = 0;
+  return !std::ifstream(socket).is_open() && errno == EACCES;
+}
+
 absl::Status NotRunning(const Command& command, absl::string_view what) {
   return absl::UnavailableError(
       absl::StrCat("holdfastd is not running: ", what, " ", command.socket(),
@@ -124,13 +131,13 @@ class Client {
 
   absl::Status Connect() {
     std::error_code error;
-    if (!std::filesystem::exists(command_.socket(), error)) {
-      if (error == std::errc::permission_denied) {
-        return absl::PermissionDeniedError(absl::StrCat(
-            command_.socket(), ": not permitted: only root may use it"));
-      }
-      return NotRunning(command_, "there is no");
+    const bool there = std::filesystem::exists(command_.socket(), error);
+    if (error == std::errc::permission_denied ||
+        (there && IsForbidden(command_.socket()))) {
+      return absl::PermissionDeniedError(absl::StrCat(
+          command_.socket(), ": not permitted: only root may use it"));
     }
+    if (!there) return NotRunning(command_, "there is no");
     grpc::ChannelArguments args;
     args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
     args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);

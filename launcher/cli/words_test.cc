@@ -141,6 +141,23 @@ TEST_F(Words, NamesTheInstancesThatThereAre) {
   }
 }
 
+// Of a launcher that runs: not that it does not.
+TEST_F(Words, WhoIsNotRootIsToldSo) {
+  AwaitApi();
+  // Where everybody may read it.
+  const std::string program = launcher_.File("holdfast");
+  ASSERT_EQ(Shell("cp " + Runfile("launcher/cli/holdfast") + " " + program +
+                  " && chmod 755 " + program)
+                .status,
+            0);
+  const Output list =
+      Shell("setpriv --reuid=65534 --regid=65534 --clear-groups " + program +
+            " list --run-dir=" + RunDir() + " 2>&1");
+  EXPECT_EQ(list.status, 1);
+  EXPECT_EQ(list.text, "holdfast: " + RunDir() +
+                           "/api.sock: not permitted: only root may use it\n");
+}
+
 TEST_F(Words, SaysWhatAnInjectionHit) {
   AwaitApi();
   ASSERT_EQ(Holdfast("run " + SpecFile("disk0")).status, 0);
