@@ -16,6 +16,22 @@
 #endif
 
 namespace holdfast {
+namespace {
+
+// A thread inside munmap() dies, when it is killed, only at its end; and a
+// device that dies slowly is replaced late. So not more than this at once.
+constexpr size_t kUnmapSlice = size_t{4} << 20;
+
+void Unmap(void* address, size_t size) {
+  auto* at = static_cast<uint8_t*>(address);
+  for (; size > kUnmapSlice; at += kUnmapSlice, size -= kUnmapSlice) {
+    // Of huge pages larger than a slice: all at once.
+    if (munmap(at, kUnmapSlice) != 0) break;
+  }
+  munmap(at, size);
+}
+
+}  // namespace
 
 Mapping::Mapping(Mapping&& other) noexcept
     : address_(std::exchange(other.address_, nullptr)),
@@ -23,7 +39,7 @@ Mapping::Mapping(Mapping&& other) noexcept
 
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
   if (this != &other) {
-    if (address_ != nullptr) munmap(address_, size_);
+    if (address_ != nullptr) Unmap(address_, size_);
     address_ = std::exchange(other.address_, nullptr);
     size_ = std::exchange(other.size_, 0);
   }
@@ -31,7 +47,7 @@ Mapping& Mapping::operator=(Mapping&& other) noexcept {
 }
 
 Mapping::~Mapping() {
-  if (address_ != nullptr) munmap(address_, size_);
+  if (address_ != nullptr) Unmap(address_, size_);
 }
 
 absl::StatusOr<UniqueFd> CreateSealedMemfd(const char* name, size_t size) {

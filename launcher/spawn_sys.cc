@@ -122,7 +122,8 @@ absl::StatusOr<SpawnedChild> SpawnStore(const std::string& program,
   jail.gid = uid;
   // All tables of the store full, and some in flight.
   jail.limits.open_files = 8192;
-  jail.limits.threads = 1;
+  // Its two, and the closing one of stores before it, which may still free.
+  jail.limits.threads = 8;
   jail.startup_filter = filters.startup;
   jail.want_listener = false;
   ASSIGN_OR_RETURN(jail.fds, Resolve(StoreDonations(),

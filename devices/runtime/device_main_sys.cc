@@ -181,6 +181,8 @@ class Managed {
       case Kind::kSync:
         process_.descriptors().RetainSession(event.slots.words);
         process_.MapAhead();
+        // A store that has died in the meantime keeps nothing for us.
+        (void)keeper_.channel().Settled(event.sync);
         return absl::OkStatus();
       case Kind::kPromote:
         return process_.Promote(event.epoch);

@@ -65,7 +65,7 @@ struct Action {
     kKill,       // SIGKILL through the pidfd `handle`.
     kWatch,      // Start to watch `handle` under `key`.
     kUnwatch,    // Stop.
-    kClose,      // Close `handle`.
+    kClose,      // Close `handle`; `apart`: where it may take long.
     kInventory,  // Answer kHello, nonce `message.arg0`, from Escrow::Inventory.
   };
   // A field of a kTell message that is known only when it is carried out.
@@ -77,6 +77,7 @@ struct Action {
   };
   Kind kind{};
   Stamp stamp = Stamp::kNone;
+  bool apart = false;
   Key key;
   Handle handle = kNoHandle;
   Handle fds[2] = {kNoHandle, kNoHandle};  // Lent: the table keeps them.
@@ -121,6 +122,16 @@ inline Action& ActionList::Add(Action::Kind kind) {
 inline void Close(Handle& handle, ActionList& actions) {
   if (handle == kNoHandle) return;
   actions.Add(Action::Kind::kClose).handle = handle;
+  handle = kNoHandle;
+}
+
+// The same for what a child has sent: it may be the last reference to a file of
+// any size, which the kernel frees before close() returns.
+inline void CloseApart(Handle& handle, ActionList& actions) {
+  if (handle == kNoHandle) return;
+  Action& action = actions.Add(Action::Kind::kClose);
+  action.handle = handle;
+  action.apart = true;
   handle = kNoHandle;
 }
 

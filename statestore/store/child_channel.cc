@@ -32,6 +32,7 @@ bool ToEvent(Incoming& incoming, ChildEvent& event) {
     case Type::kSync:
       event.kind = ChildEvent::Kind::kSync;
       std::memcpy(event.slots.words, message.bitmap, sizeof(message.bitmap));
+      event.sync = message.arg0;
       return true;
     default:
       return false;
@@ -145,6 +146,14 @@ absl::Status ChildChannel::Retain(const SlotSet& slots) {
 absl::Status ChildChannel::Ready() {
   Message message;
   message.type = Type::kReady;
+  return Deliver(message, BorrowedFd(-1));
+}
+
+absl::Status ChildChannel::Settled(uint64_t sync) {
+  if (sync == 0) return absl::OkStatus();
+  Message message;
+  message.type = Type::kSettled;
+  message.arg0 = sync;
   return Deliver(message, BorrowedFd(-1));
 }
 

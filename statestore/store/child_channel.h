@@ -28,7 +28,8 @@ struct ChildEvent {
     kForward,      // `slot` holds `fd` now; `fd` not valid: it is empty.
     kForwardDone,  // All slots that were occupied at the start have come.
     kPromote,      // This child is active now, under `epoch`.
-    kSync,         // The active child retains `slots`: a moment to catch up.
+    kSync,         // The active child retains `slots`: a moment to catch up,
+                   // and to let go of the others; then Settled(sync).
   };
   Kind kind{};
   Slot slot = 0;
@@ -37,6 +38,7 @@ struct ChildEvent {
   uint64_t epoch = 0;
   uint64_t death_ns = 0;  // kPromote: when the death was seen; 0: first start.
   SlotSet slots;
+  uint64_t sync = 0;  // kSync: its number; 0: no answer is wanted.
 };
 
 // A descriptor that a child holds, for Reattach().
@@ -93,6 +95,10 @@ class ChildChannel {
 
   // This standby is parked, or this re-attached child has deposited all.
   absl::Status Ready();
+
+  // Everything that a kSync told to let go of is let go of: unmapped, too. Does
+  // not wait. Nothing for 0.
+  absl::Status Settled(uint64_t sync);
 
   // The end of the connection's stream was consumed. Waits until the store has
   // dropped the connection and all session slots. May be repeated by a

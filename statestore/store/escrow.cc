@@ -4,6 +4,7 @@
 #include "statestore/store/escrow.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace holdfast::store {
 
@@ -41,7 +42,12 @@ void Escrow::Put(Instance& instance, Slot slot, Handle handle, int depositor,
     }
     Forward(instance, slot, index, actions);
   }
-  Close(old, actions);
+  if (handle == kNoHandle && old != kNoHandle && IsSession(slot) &&
+      instance.lingering_count < kMaxLingering) {
+    instance.lingering[instance.lingering_count++] = old;
+  } else {
+    CloseApart(old, actions);
+  }
   if (slot == kSlotConnection) UpdateListening(instance, actions);
 }
 
@@ -56,7 +62,33 @@ void Escrow::Fill(Place from, Slot slot, Handle handle, ActionList& actions) {
       Forward(instance, slot, i, actions);
     }
   }
-  Close(old, actions);
+  CloseApart(old, actions);
+}
+
+void Escrow::SyncOthers(Place from, const uint64_t (&bitmap)[kSlotCount / 64],
+                        ActionList& actions) {
+  Instance& instance = from.instance;
+  const bool ask = instance.lingering_count != 0;
+  if (ask) ++instance.last_sync;
+  for (size_t i = 0; i < kMaxChildrenPerInstance; ++i) {
+    if (i == from.index || !IsPresent(instance.promotion.members[i])) continue;
+    Message& sync = Send(instance, i, Type::kSync, actions).message;
+    std::memcpy(sync.bitmap, bitmap, sizeof(sync.bitmap));
+    if (!ask) continue;
+    sync.arg0 = instance.last_sync;
+    instance.children[i].owes = instance.last_sync;
+  }
+}
+
+void Escrow::Settle(Instance& instance, ActionList& actions) {
+  if (instance.lingering_count == 0) return;
+  for (const Child& child : instance.children) {
+    if (child.owes != 0) return;
+  }
+  for (size_t i = 0; i < instance.lingering_count; ++i) {
+    CloseApart(instance.lingering[i], actions);
+  }
+  instance.lingering_count = 0;
 }
 
 Decision Escrow::Apply(Instance& instance, Stimulus stimulus, size_t index,

@@ -92,6 +92,7 @@ class Escrow {
   Error Retain(Place from, Request& request);
   Error VmmClosed(Place from, Request& request);
   Error Ready(Place from, Request& request);
+  Error Settled(Place from, Request& request);
 
   // Applies an event of the promotion machine; sends kPromote at once. The
   // caller then reports with TellPromoted(promoted).
@@ -113,6 +114,12 @@ class Escrow {
   // The active child has deposited all that it holds: what standbys filled
   // besides is of the past.
   void DropUnspoken(Place active, ActionList& actions);
+  // Tells all children but `from` to keep no other session slots than those of
+  // `bitmap`.
+  void SyncOthers(Place from, const uint64_t (&bitmap)[kSlotCount / 64],
+                  ActionList& actions);
+  // Closes what lingers once no child has to let go of it any more.
+  void Settle(Instance& instance, ActionList& actions);
   void Forward(const Instance& instance, Slot slot, size_t index,
                ActionList& actions);
   Action& Send(const Instance& instance, size_t index, Type type,

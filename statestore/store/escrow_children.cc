@@ -32,6 +32,7 @@ void Escrow::OnChild(Key key, Incoming incoming, uint64_t now,
   Error error = Check(incoming, Sender::kChild);
   if (error == Error::kNone) error = DispatchChild(from, request);
   if (error != Error::kNone) Punish(from, error, actions);
+  Settle(from.instance, actions);
   CloseRest(incoming, actions);
 }
 
@@ -45,6 +46,8 @@ Error Escrow::DispatchChild(Place from, Request& request) {
       return Ready(from, request);
     case Type::kVmmClosed:
       return VmmClosed(from, request);
+    case Type::kSettled:
+      return Settled(from, request);
     default:
       return Error::kBadMessage;
   }
@@ -91,12 +94,7 @@ Error Escrow::Retain(Place from, Request& request) {
     }
     Put(instance, s, kNoHandle, static_cast<int>(from.index), request.actions);
   }
-  for (size_t i = 0; i < kMaxChildrenPerInstance; ++i) {
-    if (i == from.index || !IsPresent(instance.promotion.members[i])) continue;
-    Action& sync = Send(instance, i, Type::kSync, request.actions);
-    std::memcpy(sync.message.bitmap, request.message.bitmap,
-                sizeof(sync.message.bitmap));
-  }
+  SyncOthers(from, request.message.bitmap, request.actions);
   return Error::kNone;
 }
 
@@ -114,6 +112,7 @@ Error Escrow::VmmClosed(Place from, Request& request) {
       if (instance.slots[s] == kNoHandle) continue;
       Put(instance, s, kNoHandle, index, request.actions);
     }
+    SyncOthers(from, {}, request.actions);
   }
   Send(instance, from.index, Type::kAck, request.actions).message.tag =
       message.tag;
@@ -137,6 +136,11 @@ Error Escrow::Ready(Place from, Request& request) {
   }
   TellPromoted(instance, decision.promote, request.actions);
   UpdateListening(instance, request.actions);
+  return Error::kNone;
+}
+
+Error Escrow::Settled(Place from, Request& request) {
+  if (from.child().owes == request.message.arg0) from.child().owes = 0;
   return Error::kNone;
 }
 
@@ -181,6 +185,7 @@ void Escrow::OnFence(Key key, uint64_t now, ActionList& actions) {
       by_listener ? Fence::kSeccompListener : Fence::kPidfd);
   TellPromoted(instance, decision.promote, actions);
   Remove(place, actions);
+  Settle(instance, actions);
   UpdateListening(instance, actions);
 }
 

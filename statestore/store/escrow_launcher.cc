@@ -151,7 +151,10 @@ Error Escrow::RemoveInstance(Instance& instance, Request& request) {
   Close(instance.listener, request.actions);
   Close(instance.segment, request.actions);
   Close(instance.blob, request.actions);
-  for (Handle& handle : instance.slots) Close(handle, request.actions);
+  for (Handle& handle : instance.slots) CloseApart(handle, request.actions);
+  for (Handle& handle : instance.lingering) {
+    CloseApart(handle, request.actions);
+  }
   SetPaused(instance, false);
   instance = Instance();
   return Error::kNone;

@@ -100,6 +100,54 @@ TEST_F(EscrowSlot, RetainClosesTheOthersHereAndInTheStandby) {
   EXPECT_THAT(scene().SentTypes(standby_), ElementsAre(Type::kSync));
 }
 
+TEST_F(EscrowSlot, WhatIsDroppedStaysOpenUntilEveryStandbyHasLetGoOfIt) {
+  const auto third = scene().Add(kDisk, 30);
+  scene().Say(third, Type::kReady);
+  scene().Say(active_, Type::kEscrow, 40, 1);
+  const Handle memory = HeldIn(40);
+  scene().Say(active_, Of(Type::kRetain));
+  Message settled = Of(Type::kSettled);
+  settled.arg0 = scene().sent().back().message.arg0;
+  ASSERT_NE(settled.arg0, 0u);
+  scene().Say(standby_, settled);
+  EXPECT_TRUE(scene().IsOpen(memory));
+  scene().Say(third, settled);
+  EXPECT_FALSE(scene().IsOpen(memory));
+}
+
+TEST_F(EscrowSlot, AnAnswerToAnEarlierSyncIsNotEnough) {
+  scene().Say(active_, Type::kEscrow, 40, 1);
+  scene().Say(active_, Type::kEscrow, 41, 1);
+  const Handle first = HeldIn(40), second = HeldIn(41);
+  Message retain = Of(Type::kRetain);
+  retain.bitmap[0] = uint64_t{1} << 41;
+  scene().Say(active_, retain);
+  Message settled = Of(Type::kSettled);
+  settled.arg0 = scene().sent().back().message.arg0;
+  scene().Say(active_, Of(Type::kRetain));
+  scene().Say(standby_, settled);
+  EXPECT_TRUE(scene().IsOpen(second));
+  settled.arg0 = scene().instance(kDisk).last_sync;
+  scene().Say(standby_, settled);
+  EXPECT_FALSE(scene().IsOpen(first));
+  EXPECT_FALSE(scene().IsOpen(second));
+}
+
+TEST_F(EscrowSlot, ADeadStandbyIsNotWaitedFor) {
+  scene().Say(active_, Type::kEscrow, 40, 1);
+  const Handle memory = HeldIn(40);
+  scene().Say(active_, Of(Type::kRetain));
+  EXPECT_TRUE(scene().IsOpen(memory));
+  scene().Fence(standby_);
+  EXPECT_FALSE(scene().IsOpen(memory));
+}
+
+TEST_F(EscrowSlot, NobodyIsAskedWhenNothingWasDropped) {
+  scene().Say(active_, Of(Type::kRetain));
+  ASSERT_THAT(scene().SentTypes(standby_), ElementsAre(Type::kSync));
+  EXPECT_EQ(scene().sent().back().message.arg0, 0u);
+}
+
 TEST_F(EscrowSlot, OnlyTheActiveChildMayRetainOrCloseTheVmm) {
   for (Type type : {Type::kRetain, Type::kVmmClosed}) {
     const auto third = scene().Add(kDisk, 30 + static_cast<int>(type) % 2);
@@ -122,7 +170,7 @@ TEST_F(EscrowSlot, FullInstanceFitsTheActionList) {
     }
   }
   scene().Say(active_, Type::kVmmClosed);
-  EXPECT_EQ(scene().sent().size(), 3 * 161u + 1);
+  EXPECT_EQ(scene().sent().size(), 3 * 161u + 3 + 1) << "slots, kSync, kAck";
   EXPECT_FALSE(scene().actions().overflowed());
 }
 

@@ -23,7 +23,10 @@ absl::Status ApplyFilter(BorrowedFd program) {
   }
   sock_fprog filter = {static_cast<unsigned short>(size / sizeof(sock_filter)),
                        code};
-  if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) != 0) {
+  constexpr unsigned kAllThreads =
+      SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
+  if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, kAllThreads, &filter) !=
+      0) {
     return ErrnoStatus("seccomp");
   }
   return absl::OkStatus();

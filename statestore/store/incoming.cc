@@ -11,7 +11,7 @@ bool MaySend(Sender sender, Type type) {
     case Sender::kLauncher:
       return type >= Type::kHello && type <= Type::kPutBlob;
     case Sender::kChild:
-      return type >= Type::kEscrow && type <= Type::kVmmClosed;
+      return type >= Type::kEscrow && type <= Type::kSettled;
     case Sender::kStore:
       return (type >= Type::kOk && type <= Type::kEventsLost) ||
              (type >= Type::kAck && type <= Type::kSync);
@@ -42,8 +42,7 @@ Handle Take(Incoming& incoming, size_t index) {
 
 void CloseRest(Incoming& incoming, ActionList& actions) {
   for (Handle& handle : incoming.fds) {
-    if (handle == kNoHandle) continue;
-    actions.Add(Action::Kind::kClose).handle = std::exchange(handle, kNoHandle);
+    CloseApart(handle, actions);
   }
 }
 

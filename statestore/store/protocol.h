@@ -121,6 +121,8 @@ enum class Type : uint16_t {
                   // when it is not the present one, so that a successor may
                   // say it again. Answered with kAck after the standby has
                   // been told.
+  kSettled,       // arg0 of a kSync: what it told to let go of is let go of,
+                  // memory unmapped. No answer.
 
   // ---- store -> child ----
   kAck = 192,  // tag of the kEscrow or kVmmClosed.
@@ -132,7 +134,11 @@ enum class Type : uint16_t {
   kPromote,  // arg0 = epoch; arg1 = ns when the death was seen, 0 for
              // a first start. From here the child is the active one.
   kSync,     // To the standby: the active child has just sent kRetain
-             // (bitmap): a good moment to read the segment and map.
+             // (bitmap) or kVmmClosed (an empty one): a good moment to read
+             // the segment and map. arg0 != 0: answered with kSettled; until
+             // then the store keeps what was closed, so that the last holder
+             // of a guest's memory, who has to free all of it before anything
+             // else, is never a child that may be wanted at any moment.
 };
 
 enum class Error : uint64_t {

@@ -117,7 +117,7 @@ TEST_F(StoreKill, EveryDeathPromotesTheStandbyWithEveryDescriptor) {
     store_ns.push_back(note->seen_ns - note->death_ns);
     whole_ns.push_back(note->seen_ns - killed);
   }
-  EXPECT_EQ(store_.CountDescriptors(), descriptors);
+  EXPECT_TRUE(store_.AwaitDescriptors(descriptors));
   PrintHistogram("death seen -> standby awake", store_ns);
   PrintHistogram("kill -9 -> standby awake   ", whole_ns);
 }
@@ -185,7 +185,7 @@ TEST_F(StoreKill, KilledStandbysAreReplacedWithoutALeak) {
     ASSERT_TRUE(WaitForEvent(client(), Type::kChildLost).has_value());
     standby_ = SpawnReady();
   }
-  EXPECT_EQ(store_.CountDescriptors(), descriptors);
+  EXPECT_TRUE(store_.AwaitDescriptors(descriptors));
   active_->child().Kill();
   EXPECT_EQ(Succeed()->held[40], 4040u);
 }

@@ -23,6 +23,7 @@
 #include "base/unique_fd.h"
 #include "statestore/store/filter_sys.h"
 #include "statestore/store/store_sys.h"
+#include "statestore/store/tables.h"
 
 namespace holdfast::store {
 namespace {
@@ -33,10 +34,10 @@ constexpr char kUsage[] =
     "socket. The seccomp program is read from descriptor 6 unless --no-filter\n"
     "says that there is none.\n";
 
-// Every table full: slots, per instance segment, blob and listening socket,
+// Every table full: slots and what lingers, segment, blob and listening socket,
 // per child four; and some for what is in flight.
 constexpr rlim_t kInstanceDescriptors =
-    kSlotCount + 3 + kMaxChildrenPerInstance * 4;
+    kSlotCount + kMaxLingering + 3 + kMaxChildrenPerInstance * 4;
 constexpr rlim_t kOtherDescriptors = 64;
 
 struct Options {

@@ -41,6 +41,7 @@ bool Control(BorrowedFd set, int operation, int fd, uint32_t events,
 }  // namespace
 
 absl::Status Store::Start(UniqueFd launcher, size_t max_instances) {
+  if (absl::Status status = undertaker_.Start(); !status.ok()) return status;
   launcher_ = std::move(launcher);
   escrow_.LimitInstances(max_instances);
   epoll_.Reset(epoll_create1(EPOLL_CLOEXEC));
@@ -169,7 +170,9 @@ void Store::Perform() {
                 action.handle, 0, 0);
         break;
       case Action::Kind::kClose:
-        close(action.handle);
+        if (!action.apart || !undertaker_.Bury(action.handle)) {
+          close(action.handle);
+        }
         break;
       case Action::Kind::kInventory:
         inventory_ = true;

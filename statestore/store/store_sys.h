@@ -11,6 +11,7 @@
 #include "statestore/store/escrow.h"
 #include "statestore/store/message_io_sys.h"
 #include "statestore/store/outbox.h"
+#include "statestore/store/undertaker_sys.h"
 
 struct epoll_event;
 
@@ -18,8 +19,8 @@ namespace holdfast::store {
 
 // holdfast-store's event loop around Escrow. About 0.5 MB of fixed memory, so
 // make it static; after Start() it allocates nothing (store_alloc_test). One
-// thread. Descriptors that it holds are closed by the process's end, not by a
-// destructor.
+// thread, and another that only closes. Descriptors that it holds are closed by
+// the process's end, not by a destructor.
 class Store {
  public:
   // Messages taken from one child before all others have had their turn, so
@@ -30,7 +31,8 @@ class Store {
   static constexpr int kRetryMs = 100;
 
   // `launcher`: SEQPACKET to the launcher. `max_instances`: at most
-  // kMaxInstances; all that there are descriptors for.
+  // kMaxInstances; all that there are descriptors for. Before the steady-state
+  // filter: a thread is started.
   absl::Status Start(UniqueFd launcher, size_t max_instances = kMaxInstances);
 
   // Waits up to `timeout_ms` (-1: for ever) for something to happen and
@@ -63,6 +65,7 @@ class Store {
   void UpdateLauncherEvents();
   bool waiting() const { return !outbox_.empty() || inventory_; }
 
+  Undertaker undertaker_;
   UniqueFd launcher_;
   UniqueFd epoll_;
   UniqueFd fences_;

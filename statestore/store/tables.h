@@ -20,11 +20,16 @@ struct Child {
   uint32_t generation = 0;
   uint32_t pid = 0;
   bool depositing = false;     // Re-attached and not yet kReady.
+  uint64_t owes = 0;           // arg0 of the kSync that it has to answer.
   Handle channel = kNoHandle;  // Its store channel, our end.
   Handle pidfd = kNoHandle;
   Handle control = kNoHandle;   // Kept for a new launcher, never used.
   Handle listener = kNoHandle;  // Seccomp listener, for its HUP alone.
 };
+
+// More are closed at once. As many as keep the descriptors of all instances
+// within the 8192 that the launcher allows.
+inline constexpr size_t kMaxLingering = 40;
 
 struct Instance {
   InstanceId id = 0;  // 0: this place is free.
@@ -43,11 +48,18 @@ struct Instance {
   // has said in this store what they hold: no re-attached standby knows better.
   std::bitset<kSlotCount> spoken;
   uint64_t connection = 0;  // Number of the last connection in slot 0.
-  uint64_t death_ns = 0;    // Of the last active child, until it has a heir.
+  // Closed but for children that may still have it mapped: see kSync.
+  std::array<Handle, kMaxLingering> lingering;
+  size_t lingering_count = 0;
+  uint64_t last_sync = 0;
+  uint64_t death_ns = 0;  // Of the last active child, until it has a heir.
   PromotionState promotion;
   std::array<Child, kMaxChildrenPerInstance> children;
 
-  Instance() { slots.fill(kNoHandle); }
+  Instance() {
+    slots.fill(kNoHandle);
+    lingering.fill(kNoHandle);
+  }
 };
 
 class Tables {

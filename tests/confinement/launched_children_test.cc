@@ -165,7 +165,7 @@ TEST_F(LaunchedChildren, StoreIsConfined) {
   ConfinedAs as;
   as.files = {spec.resources[0].path};  // In its escrow.
   as.open_files = 8192;
-  as.threads = 1;
+  as.threads = 8;
   EXPECT_THAT(Audit(Of("store-started"), as), IsEmpty());
 }
 

@@ -6,9 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -136,6 +140,51 @@ TEST(HelloDevice, ServesTheNextVmmWithTheSameState) {
       next = Greet(*vmm, next, 4);
     }
   }
+}
+
+// Inode of this process's guest memory, as the kernel names mappings of it.
+std::string GuestMemoryInode() {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("guest-memory") == std::string::npos) continue;
+    std::istringstream fields(line);
+    std::string inode;
+    for (int i = 0; i < 5; ++i) fields >> inode;
+    return inode;
+  }
+  return "";
+}
+
+// Processes that have the guest memory of this inode mapped.
+int Mappers(const std::string& inode) {
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    // Not "self" and "thread-self".
+    if (!isdigit(entry.path().filename().native()[0])) continue;
+    std::ifstream maps(entry.path() / "maps");
+    bool found = false;
+    for (std::string line; std::getline(maps, line);) {
+      found |= line.find(" " + inode + " ") != std::string::npos &&
+               line.find("guest-memory") != std::string::npos;
+    }
+    count += found;
+  }
+  return count;
+}
+
+TEST(HelloDevice, LetsGoOfTheMemoryOfAVmmThatHasLeft) {
+  auto device = ManagedDevice::Start(HelloOptions());
+  ASSERT_OK(device);
+  auto vmm = StartedFrontEnd((*device)->socket_path());
+  ASSERT_NE(vmm, nullptr);
+  Greet(*vmm, 1, 4);
+  const std::string inode = GuestMemoryInode();
+  ASSERT_NE(inode, "");
+  // The test, the active process and its standby, which maps ahead.
+  EXPECT_TRUE(PollUntil([&] { return Mappers(inode) == 3; })) << Mappers(inode);
+  vmm.reset();
+  EXPECT_TRUE(PollUntil([&] { return Mappers(inode) == 0; }))
+      << Mappers(inode) << " processes keep it from being freed";
 }
 
 TEST(HelloDevice, AMalformedMessageEndsTheConnectionNotTheDevice) {

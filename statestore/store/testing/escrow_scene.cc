@@ -21,6 +21,7 @@ void CollectHandles(const Instance& instance, std::vector<Handle>& held) {
   add(instance.blob);
   add(instance.listener);
   for (Handle handle : instance.slots) add(handle);
+  for (Handle handle : instance.lingering) add(handle);
   for (const Child& child : instance.children) {
     add(child.channel);
     add(child.pidfd);

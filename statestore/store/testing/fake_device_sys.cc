@@ -64,7 +64,9 @@ class Device {
     note.epoch = event.epoch;
     note.death_ns = event.death_ns;
     note.connection = event.connection;
-    if (event.kind == ChildEvent::Kind::kForward) {
+    if (event.kind == ChildEvent::Kind::kSync) {
+      channel_.Settled(event.sync).IgnoreError();
+    } else if (event.kind == ChildEvent::Kind::kForward) {
       if (event.fd.valid()) note.token = ReadToken(event.fd);
       if (event.slot == kSlotConnection) connection_ = event.connection;
       held_[event.slot] = std::move(event.fd);

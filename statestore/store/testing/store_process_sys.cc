@@ -21,6 +21,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/handoff.h"
+#include "base/testing/poll.h"
 #include "base/unix_socket_sys.h"
 #include "statestore/store/message_io_sys.h"
 
@@ -127,6 +128,10 @@ size_t StoreProcess::CountDescriptors() const {
   }
   closedir(dir);
   return count;
+}
+
+bool StoreProcess::AwaitDescriptors(size_t count) const {
+  return PollUntil([&] { return CountDescriptors() == count; });
 }
 
 uint64_t StoreProcess::CpuNs() const {

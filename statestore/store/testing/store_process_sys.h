@@ -36,6 +36,9 @@ class StoreProcess {
   pid_t pid() const { return pid_; }
   // Descriptors that it has open, all of them.
   size_t CountDescriptors() const;
+  // Waits until it has `count` open, since some are closed by a thread of their
+  // own. False: that does not come to be.
+  bool AwaitDescriptors(size_t count) const;
   // Processor time that it has used.
   uint64_t CpuNs() const;
   // Closes the launcher's end and returns the exit status.
