@@ -77,7 +77,7 @@ class Readme(unittest.TestCase):
         with open(os.path.join(directory, "holdfastd.log")) as f:
             said = done.stdout + f.read()
         self.assertEqual(done.returncode, 0, said)
-        for wanted in ("disk0 is started", "injected", "disk0 promoted"):
+        for wanted in ("disk0 is started", "killed the active process", "disk0 promoted"):
             self.assertIn(wanted, done.stdout, said)
 
     def test_a_wrong_option_would_be_noticed(self):
