@@ -1,6 +1,7 @@
 #include "launcher/instance_record.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "base/status_macros.h"
@@ -66,9 +67,27 @@ std::string NameIn(const char (&field)[kMaxCauseName + 1]) {
   return std::string(field, strnlen(field, kMaxCauseName));
 }
 
+// Bytes before the spec; 0: no such version. Version 3 knew neither recoveries
+// nor the last exit. A record keeps the version that it was made with, and a
+// field that it has no place for is forgotten with the launcher.
+size_t HeadSize(uint32_t version) {
+  switch (version) {
+    case 3:
+      return offsetof(RawRecord, recovery_us);
+    case kVersion:
+      return sizeof(RawRecord);
+    default:
+      return 0;
+  }
+}
+
+// Zeros where the record's version has nothing. Precondition: kRecordSize.
 RawRecord Load(absl::Span<const uint8_t> memory) {
-  RawRecord raw;
-  std::memcpy(&raw, memory.data(), sizeof(raw));
+  RawRecord raw = {};
+  uint32_t version;
+  std::memcpy(&version, memory.data() + offsetof(RawRecord, version),
+              sizeof(version));
+  std::memcpy(&raw, memory.data(), HeadSize(version));
   return raw;
 }
 
@@ -120,7 +139,7 @@ void UpdateRecord(absl::Span<uint8_t> memory, const RecordCounters& counters) {
   raw.last_exit_pid = counters.last_exit.pid;
   raw.last_exit_ns = counters.last_exit.unix_ns;
   PutName(counters.last_exit.cause, raw.last_exit);
-  std::memcpy(memory.data(), &raw, sizeof(raw));
+  std::memcpy(memory.data(), &raw, HeadSize(raw.version));
 }
 
 absl::StatusOr<ParsedRecord> ReadRecord(absl::Span<const uint8_t> memory) {
@@ -128,13 +147,13 @@ absl::StatusOr<ParsedRecord> ReadRecord(absl::Span<const uint8_t> memory) {
     return absl::DataLossError("instance record is too short");
   }
   const RawRecord raw = Load(memory);
-  if (raw.magic != kMagic || raw.version != kVersion ||
-      raw.spec_size > kMaxSpecBytes) {
+  const size_t head = HeadSize(raw.version);
+  if (raw.magic != kMagic || head == 0 || raw.spec_size > kMaxSpecBytes) {
     return absl::DataLossError("instance record is malformed");
   }
   ParsedRecord record;
   ASSIGN_OR_RETURN(record.spec,
-                   DecodeSpec(memory.subspan(sizeof(raw), raw.spec_size)));
+                   DecodeSpec(memory.subspan(head, raw.spec_size)));
   RecordCounters& counters = record.counters;
   counters.next_child = std::max<uint32_t>(raw.next_child, 1);
   counters.accepted_ns = raw.accepted_ns;

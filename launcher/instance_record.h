@@ -75,7 +75,8 @@ struct ParsedRecord {
   LaunchSpec spec;
   RecordCounters counters;
 };
-// kInvalidArgument or kDataLoss for bytes that are no record.
+// Of this version or the one before. kInvalidArgument or kDataLoss for bytes
+// that are no record.
 absl::StatusOr<ParsedRecord> ReadRecord(absl::Span<const uint8_t> memory);
 
 // Adds one to `cause`.

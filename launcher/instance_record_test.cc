@@ -11,6 +11,8 @@
 namespace holdfast::launcher {
 namespace {
 
+using ::holdfast::testing::StatusIs;
+
 LaunchSpec Spec() {
   LaunchSpec spec;
   spec.name = "disk0";
@@ -103,6 +105,93 @@ TEST(InstanceRecord, EveryFlippedByteIsRefusedOrHarmless) {
     const auto record = ReadRecord(flipped);
     EXPECT_TRUE(!record.ok() || ValidateSpec(record->spec).ok());
   }
+}
+
+// What version 3 wrote: the same head without its last fields, then the spec.
+std::vector<uint8_t> OfVersion3(const std::vector<uint8_t>& memory) {
+  constexpr size_t kHead3 = 592, kHead4 = 912;
+  std::vector<uint8_t> old(memory.begin(), memory.begin() + kHead3);
+  old.insert(old.end(), memory.begin() + kHead4, memory.end());
+  old.resize(kRecordSize);
+  old[4] = 3;
+  return old;
+}
+
+TEST(InstanceRecord, TheVersionBeforeIsRead) {
+  std::vector<uint8_t> memory(kRecordSize);
+  WriteRecord(absl::MakeSpan(memory), Spec(), Counters());
+  const auto record = ReadRecord(OfVersion3(memory));
+  ASSERT_OK(record);
+  EXPECT_EQ(EncodeSpec(record->spec), EncodeSpec(Spec()));
+  EXPECT_EQ(record->counters.next_child, 17u);
+  EXPECT_EQ(record->counters.restarts, Counters().restarts);
+  EXPECT_EQ(record->counters.children.size(), 2u);
+  EXPECT_TRUE(record->counters.stopping);
+  EXPECT_TRUE(record->counters.recovery_us.empty());
+  EXPECT_EQ(record->counters.last_exit.cause, "");
+}
+
+// The record lies in the store: it is changed where it is, by a launcher that
+// may die at any moment.
+TEST(InstanceRecord, TheVersionBeforeIsUpdatedAsItIs) {
+  std::vector<uint8_t> memory(kRecordSize);
+  WriteRecord(absl::MakeSpan(memory), Spec(), Counters());
+  std::vector<uint8_t> old = OfVersion3(memory);
+  RecordCounters counters = Counters();
+  counters.next_child = 99;
+  UpdateRecord(absl::MakeSpan(old), counters);
+  const auto record = ReadRecord(old);
+  ASSERT_OK(record);
+  EXPECT_EQ(old[4], 3);
+  EXPECT_EQ(EncodeSpec(record->spec), EncodeSpec(Spec()));
+  EXPECT_EQ(record->counters.next_child, 99u);
+}
+
+TEST(InstanceRecord, OtherVersionsAreRefusedAndLeftAlone) {
+  std::vector<uint8_t> memory(kRecordSize);
+  WriteRecord(absl::MakeSpan(memory), Spec(), Counters());
+  for (int version : {0, 1, 2, 5, 255}) {
+    std::vector<uint8_t> other = memory;
+    other[4] = static_cast<uint8_t>(version);
+    EXPECT_THAT(ReadRecord(other),
+                StatusIs(absl::StatusCode::kDataLoss, ::testing::_));
+    const std::vector<uint8_t> before = other;
+    UpdateRecord(absl::MakeSpan(other), RecordCounters());
+    EXPECT_EQ(other, before) << version;
+  }
+}
+
+TEST(InstanceRecord, EveryShorterRecordIsRefused) {
+  std::vector<uint8_t> memory(kRecordSize);
+  WriteRecord(absl::MakeSpan(memory), Spec(), Counters());
+  for (size_t size = 0; size < kRecordSize; size += 37) {
+    EXPECT_THAT(ReadRecord(absl::MakeConstSpan(memory).first(size)),
+                StatusIs(absl::StatusCode::kDataLoss, ::testing::_));
+  }
+}
+
+TEST(InstanceRecord, ANameWithoutAnEndIsCut) {
+  std::vector<uint8_t> memory(kRecordSize);
+  RecordCounters counters = Counters();
+  counters.last_exit.cause = std::string(500, 'x');
+  counters.restarts = {{std::string(500, 'y'), 1}};
+  WriteRecord(absl::MakeSpan(memory), Spec(), counters);
+  const auto record = ReadRecord(memory);
+  ASSERT_OK(record);
+  EXPECT_EQ(record->counters.last_exit.cause, std::string(kMaxCauseName, 'x'));
+  EXPECT_EQ(record->counters.restarts[0].first,
+            std::string(kMaxCauseName, 'y'));
+}
+
+TEST(InstanceRecord, AChildWithoutANumberOrAProcessIsNone) {
+  std::vector<uint8_t> memory(kRecordSize);
+  RecordCounters counters;
+  counters.children = {{0, 4000}, {15, 0}, {16, -1}, {17, 4001}};
+  WriteRecord(absl::MakeSpan(memory), Spec(), counters);
+  const auto record = ReadRecord(memory);
+  ASSERT_OK(record);
+  ASSERT_EQ(record->counters.children.size(), 1u);
+  EXPECT_EQ(record->counters.children[0].number, 17u);
 }
 
 TEST(InstanceRecord, MedianIsOfTheLastRecoveries) {
