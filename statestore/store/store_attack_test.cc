@@ -238,8 +238,8 @@ TEST_F(StoreAttack, EndlessDepositsHoldNoMoreThanTheSlots) {
   churn.kind = Command::Kind::kChurn;
   active->Start(churn);
   while (progress->next < 3000) usleep(1000);
-  EXPECT_LE(store_->CountDescriptors(),
-            descriptors + testing::Progress::kChurnSlots + kMaxFds);
+  EXPECT_TRUE(store_->AwaitAtMostDescriptors(
+      descriptors + testing::Progress::kChurnSlots + kMaxFds));
   EXPECT_TRUE(neighbour_->Escrow(42, 4242));
 }
 
@@ -380,7 +380,8 @@ TEST_F(StoreAttack, StoreThatIsStoppedAndGoesOnLosesNothing) {
     active = std::move(standby);
     standby = Add(id, kDisk, progress);
   }
-  EXPECT_LE(CountDescriptors(), descriptors + testing::Progress::kChurnSlots);
+  EXPECT_TRUE(store_->AwaitAtMostDescriptors(descriptors +
+                                             testing::Progress::kChurnSlots));
 }
 
 // ---- a confused launcher ----

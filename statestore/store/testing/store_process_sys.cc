@@ -134,6 +134,10 @@ bool StoreProcess::AwaitDescriptors(size_t count) const {
   return PollUntil([&] { return CountDescriptors() == count; });
 }
 
+bool StoreProcess::AwaitAtMostDescriptors(size_t count) const {
+  return PollUntil([&] { return CountDescriptors() <= count; });
+}
+
 uint64_t StoreProcess::CpuNs() const {
   uint64_t ns = 0;
   std::ifstream(absl::StrCat("/proc/", pid_, "/schedstat")) >> ns;

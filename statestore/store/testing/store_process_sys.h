@@ -39,6 +39,7 @@ class StoreProcess {
   // Waits until it has `count` open, since some are closed by a thread of their
   // own. False: that does not come to be.
   bool AwaitDescriptors(size_t count) const;
+  bool AwaitAtMostDescriptors(size_t count) const;
   // Processor time that it has used.
   uint64_t CpuNs() const;
   // Closes the launcher's end and returns the exit status.
