@@ -152,9 +152,7 @@ Error Escrow::RemoveInstance(Instance& instance, Request& request) {
   Close(instance.segment, request.actions);
   Close(instance.blob, request.actions);
   for (Handle& handle : instance.slots) CloseApart(handle, request.actions);
-  for (Handle& handle : instance.lingering) {
-    CloseApart(handle, request.actions);
-  }
+  Settle(instance, request.actions);
   SetPaused(instance, false);
   instance = Instance();
   return Error::kNone;
