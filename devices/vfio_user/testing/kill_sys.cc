@@ -1,12 +1,9 @@
 #include "devices/vfio_user/testing/kill_sys.h"
 
 #include <signal.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,7 +11,6 @@
 #include <chrono>
 #include <cstring>
 #include <deque>
-#include <map>
 #include <random>
 #include <utility>
 #include <vector>
@@ -22,7 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/shm_sys.h"
 #include "base/unix_socket_sys.h"
-#include "devices/vfio_user/server.h"
+#include "devices/vfio_user/testing/kill_victim_sys.h"
 #include "devices/vfio_user/testing/test_session.h"
 #include "statestore/lane.h"
 
@@ -31,210 +27,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr uint32_t kMaxTransferHere = 8192;
-constexpr LaneSizes kSizes = Server::Sizes(kMaxTransferHere);
 // How long an answer may take while a server lives and is left alone.
 constexpr std::chrono::seconds kPatience(20);
-
-// All that outlives a server, one after the other in one sealed file.
-struct Shared {
-  SessionMemory session;
-  TortureDevice::Memory device;
-  uint32_t serving;
-  char error[200];
-};
-constexpr size_t kSharedSize = (sizeof(Shared) + 4095) / 4096 * 4096;
-
-using Slots = std::map<store::Slot, UniqueFd>;
-
-Serving TheServing() {
-  Serving serving;
-  serving.max_transfer = kMaxTransferHere;
-  return serving;
-}
-
-// ---- The server, which is killed ----
-
-class VictimEnvironment final : public ServerEnvironment {
- public:
-  VictimEnvironment(RegionDevice& device, BorrowedFd store, Slots& slots)
-      : device_(device), store_(store), slots_(slots) {}
-
-  absl::Status Escrow(store::Slot slot, UniqueFd descriptor) override {
-    const int fd = descriptor.get();
-    const auto sent = SendWithFds(
-        store_, {reinterpret_cast<const uint8_t*>(&slot), sizeof(slot)},
-        absl::MakeConstSpan(&fd, 1));
-    slots_[slot] = std::move(descriptor);
-    return sent;
-  }
-  void Apply(const SessionState& state, ConstWindowTable table) override {
-    (void)table;
-    state_ = state;
-  }
-  void Do(const Afterwards& afterwards) override {
-    if (afterwards.kind != Afterwards::Kind::kSignal) return;
-    for (uint32_t i = 0; i < afterwards.count; ++i) {
-      if (!afterwards.which.empty() && afterwards.which[i] == 0) continue;
-      const size_t vector = FirstVector(device_, afterwards.irq);
-      const store::Slot slot =
-          state_.vectors[vector + afterwards.start + i].trigger;
-      const auto descriptor = slots_.find(slot);
-      const uint64_t one = 1;
-      if (descriptor == slots_.end()) continue;
-      if (write(descriptor->second.get(), &one, sizeof(one)) < 0) return;
-    }
-  }
-  void Take(const Answer&) override {}
-  void Refused(const absl::Status&) override {}
-
-  absl::StatusOr<FileId> IdentifyFile(store::Slot slot) override {
-    struct stat info {};
-    if (fstat(slots_[slot].get(), &info) != 0) {
-      return absl::InvalidArgumentError("fstat");
-    }
-    return FileId{info.st_dev, info.st_ino, 0};
-  }
-  absl::Status CheckFile(store::Slot, uint32_t, uint64_t, uint64_t) override {
-    return absl::OkStatus();
-  }
-  absl::Status ReleaseWindow(const WindowState&) override {
-    return absl::OkStatus();
-  }
-  absl::Status ResetDevice() override { return device_.Reset(); }
-
- private:
-  RegionDevice& device_;
-  const BorrowedFd store_;
-  Slots& slots_;
-  SessionState state_{};
-};
-
-// Numbered points, of which the n-th is deadly; 0: none.
-class Points {
- public:
-  explicit Points(uint64_t deadly) : left_(deadly) {}
-  void Reach() {
-    if (left_ != 0 && --left_ == 0) kill(getpid(), SIGKILL);
-  }
-
- private:
-  uint64_t left_;
-};
-
-// One point before and one after what is done while it lives.
-class Around {
- public:
-  explicit Around(Points& points) : points_(points) { points_.Reach(); }
-  ~Around() { points_.Reach(); }
-
- private:
-  Points& points_;
-};
-
-class PointedDevice final : public TortureDevice {
- public:
-  PointedDevice(Memory& memory, BorrowedFd window, Fault fault, Points& points)
-      : TortureDevice(memory, window, fault), points_(points) {}
-
-  absl::Status Read(AccessId id, uint32_t region, uint64_t offset,
-                    absl::Span<uint8_t> out) override {
-    const Around around(points_);
-    return TortureDevice::Read(id, region, offset, out);
-  }
-  absl::Status Write(AccessId id, uint32_t region, uint64_t offset,
-                     absl::Span<const uint8_t> bytes) override {
-    const Around around(points_);
-    return TortureDevice::Write(id, region, offset, bytes);
-  }
-
- private:
-  Points& points_;
-};
-
-class PointedServer final : public LaneHandler {
- public:
-  PointedServer(Server& server, Points& points)
-      : server_(server), points_(points) {}
-
-  size_t header_size() const override { return server_.header_size(); }
-  absl::StatusOr<size_t> MessageSize(
-      absl::Span<const uint8_t> header) const override {
-    return server_.MessageSize(header);
-  }
-  absl::Status Escrow(absl::Span<const uint8_t> message,
-                      absl::Span<UniqueFd> fds) override {
-    const Around around(points_);
-    return server_.Escrow(message, fds);
-  }
-  absl::StatusOr<Outcome> Execute(absl::Span<const uint8_t> message,
-                                  size_t fd_count,
-                                  absl::Span<const uint8_t> old_bank,
-                                  absl::Span<uint8_t> new_bank,
-                                  absl::Span<uint8_t> reply,
-                                  uint32_t attempts) override {
-    const Around around(points_);
-    return server_.Execute(message, fd_count, old_bank, new_bank, reply,
-                           attempts);
-  }
-  void Committed(absl::Span<const uint8_t> bank) override {
-    const Around around(points_);
-    server_.Committed(bank);
-  }
-  absl::Span<const int> ReplyFds(absl::Span<const uint8_t> bank) override {
-    const Around around(points_);
-    return server_.ReplyFds(bank);
-  }
-
- private:
-  Server& server_;
-  Points& points_;
-};
-
-struct VictimSetup {
-  absl::Span<uint8_t> lane;
-  Shared* shared;
-  BorrowedFd stream{-1};
-  BorrowedFd store{-1};
-  BorrowedFd window{-1};
-  Slots* slots;
-  uint64_t epoch;
-  uint64_t points;
-  TortureDevice::Fault fault;
-};
-
-[[noreturn]] void GiveUp(Shared& shared, const absl::Status& status) {
-  std::snprintf(shared.error, sizeof(shared.error), "%s",
-                status.ToString().c_str());
-  _exit(3);
-}
-
-[[noreturn]] void RunVictim(const VictimSetup& setup) {
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  Shared& shared = *setup.shared;
-  if (mlock(setup.lane.data(), setup.lane.size()) != 0) {
-    GiveUp(shared, absl::ResourceExhaustedError("mlock"));
-  }
-  UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
-  epoll_event event{};
-  event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
-  epoll_ctl(epoll.get(), EPOLL_CTL_ADD, setup.stream.get(), &event);
-  Points points(setup.points);
-  PointedDevice device(shared.device, setup.window, setup.fault, points);
-  VictimEnvironment environment(device, setup.store, *setup.slots);
-  Server server(TheServing(), shared.session, device, environment);
-  PointedServer pointed(server, points);
-  auto lane = Lane::Attach(setup.lane, kSizes, setup.epoch);
-  if (!lane.ok()) GiveUp(shared, lane.status());
-  const absl::Status resumed = server.Resume(lane->bank());
-  if (!resumed.ok()) GiveUp(shared, resumed);
-  __atomic_store_n(&shared.serving, 1u, __ATOMIC_RELEASE);
-  for (;;) {
-    const auto progress = lane->Run(setup.stream, pointed);
-    if (!progress.ok()) GiveUp(shared, progress.status());
-    epoll_wait(epoll.get(), &event, 1, -1);
-  }
-}
 
 // ---- The client ----
 
@@ -252,7 +46,7 @@ class Client {
  public:
   Client(BorrowedFd stream, BorrowedFd window, uint64_t seed)
       : session_(window), stream_(stream), random_(seed) {
-    session_.serving = TheServing();
+    session_.serving = VictimServing();
     session_.environment.inode = 42;
     memory_.Reset(memfd_create("client", MFD_CLOEXEC));
     for (UniqueFd& fd : eventfds_) fd.Reset(eventfd(0, EFD_NONBLOCK));
@@ -471,10 +265,11 @@ class Killer {
  public:
   explicit Killer(const KillOptions& options)
       : options_(options), random_(options.seed + 1) {
-    const size_t size = LaneSize(kSizes) + kSharedSize;
+    const size_t size = LaneSize(kVictimSizes) + kSharedSize;
     memfd_ = std::move(*CreateSealedMemfd("segment", size));
     mapping_ = std::move(*MapShared(memfd_, 0, size, MapAccess::kReadWrite));
-    shared_ = reinterpret_cast<Shared*>(mapping_.data() + LaneSize(kSizes));
+    shared_ =
+        reinterpret_cast<Shared*>(mapping_.data() + LaneSize(kVictimSizes));
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) abort();
     near_.Reset(pair[0]);
@@ -515,7 +310,7 @@ class Killer {
     const pid_t pid = fork();
     if (pid < 0) abort();
     if (pid != 0) return pid;
-    RunVictim({mapping_.span().first(LaneSize(kSizes)), shared_, far_,
+    RunVictim({mapping_.span().first(LaneSize(kVictimSizes)), shared_, far_,
                store_near_, window_, &slots_, 1 + forks_, points,
                options_.fault});
   }
@@ -573,8 +368,8 @@ class Killer {
     }
     End(pid);
     if (!client_->Done()) client_->Complain("a message was lost");
-    auto lane = Lane::Attach(mapping_.span().first(LaneSize(kSizes)), kSizes,
-                             1 + forks_);
+    auto lane = Lane::Attach(mapping_.span().first(LaneSize(kVictimSizes)),
+                             kVictimSizes, 1 + forks_);
     if (!lane.ok()) return client_->Complain(lane.status().ToString());
     CompareStates(lane->bank());
   }
