@@ -4,8 +4,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <string>
 #include <thread>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "base/testing/matchers.h"
 #include "gtest/gtest.h"
 
@@ -24,6 +27,15 @@ int Priority() {
   return param.sched_priority;
 }
 
+// With what the kernel said.
+std::string NeedsRealtime(const absl::Status& status) {
+  return absl::StrCat(
+      "SCHED_FIFO is refused: run it with CAP_SYS_NICE (as root, in a "
+      "container "
+      "with --cap-add=SYS_NICE), or with ulimit -r 5: ",
+      status.message());
+}
+
 TEST(Scheduling, PromptIsTheNormalPolicyAtThisNice) {
   OnThread([] {
     ASSERT_OK(SetPrompt(gettid(), 7));
@@ -37,7 +49,7 @@ TEST(Scheduling, RealtimeIsRaisedAndNeverLowered) {
     const absl::Status status = RaiseToRealtime(gettid(), 3);
     if (absl::IsPermissionDenied(status)) {
       EXPECT_EQ(sched_getscheduler(0), SCHED_OTHER);
-      GTEST_SKIP() << status;
+      GTEST_SKIP() << NeedsRealtime(status);
     }
     ASSERT_OK(status);
     EXPECT_EQ(sched_getscheduler(0), SCHED_FIFO);
@@ -51,7 +63,9 @@ TEST(Scheduling, RealtimeIsRaisedAndNeverLowered) {
 
 TEST(Scheduling, PromptEndsRealtime) {
   OnThread([] {
-    if (!RaiseToRealtime(gettid(), 3).ok()) GTEST_SKIP() << "refused";
+    const absl::Status status = RaiseToRealtime(gettid(), 3);
+    if (absl::IsPermissionDenied(status)) GTEST_SKIP() << NeedsRealtime(status);
+    ASSERT_OK(status);
     ASSERT_OK(SetPrompt(gettid(), 10));
     EXPECT_EQ(sched_getscheduler(0), SCHED_OTHER);
     EXPECT_EQ(getpriority(PRIO_PROCESS, 0), 10);

@@ -6,21 +6,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <fstream>
-#include <iterator>
-
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/errno_status.h"
+#include "base/text_file_sys.h"
 
 namespace holdfast::testing {
 namespace {
-
-std::string Text(const std::string& path) {
-  std::ifstream file(path);
-  return std::string(std::istreambuf_iterator<char>(file), {});
-}
 
 // The new process's half: only async-signal-safe calls.
 [[noreturn]] void Execute(const std::string& program, char* const* argv,
@@ -82,14 +75,14 @@ absl::StatusOr<DeviceProgram::Ending> DeviceProgram::Wait(
   if (!ended_) {
     kill(pid_, SIGKILL);
     Collect(0);
-    return absl::DeadlineExceededError(
-        absl::StrCat("it did not end; it had said: ", Text(dir_.File("err"))));
+    return absl::DeadlineExceededError(absl::StrCat(
+        "it did not end; it had said: ", ReadTextFile(dir_.File("err"))));
   }
   Ending ending;
   if (WIFEXITED(wait_status_)) ending.exit_code = WEXITSTATUS(wait_status_);
   if (WIFSIGNALED(wait_status_)) ending.signal = WTERMSIG(wait_status_);
-  ending.out = Text(dir_.File("out"));
-  ending.err = Text(dir_.File("err"));
+  ending.out = ReadTextFile(dir_.File("out"));
+  ending.err = ReadTextFile(dir_.File("err"));
   return ending;
 }
 

@@ -4,8 +4,6 @@
 // does not have is a finding.
 
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
@@ -14,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "base/text_file_sys.h"
 #include "sandbox/lint/lint.h"
 #include "sandbox/policy_file_sys.h"
 
@@ -42,11 +41,6 @@ bool Parse(int argc, char** argv, CommandLine& line) {
   return !line.policies.empty();
 }
 
-std::string ReadAll(const std::string& path) {
-  std::ifstream file(path);
-  return std::string(std::istreambuf_iterator<char>(file), {});
-}
-
 // "virtio_blk" of "somewhere/virtio_blk.policy".
 std::string Title(absl::string_view path) {
   path = path.substr(path.rfind('/') + 1);
@@ -64,7 +58,8 @@ std::vector<std::string> Review(const CommandLine& line,
       result.steady_calls, " | ", result.limited_calls, " | ",
       result.startup_instructions, "/", result.steady_instructions, " |");
   std::printf("%s\n", row.c_str());
-  if (!line.table.empty() && !absl::StrContains(ReadAll(line.table), row)) {
+  if (!line.table.empty() &&
+      !absl::StrContains(holdfast::ReadTextFile(line.table), row)) {
     result.findings.push_back(absl::StrCat(line.table, " lacks this row"));
   }
   return result.findings;

@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -14,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "base/text_file_sys.h"
 
 namespace holdfast::testing {
 namespace {
@@ -26,11 +25,6 @@ constexpr const char* kNamespaces[] = {"user", "pid", "mnt",   "net",
 
 std::string Proc(pid_t pid, const std::string& name) {
   return absl::StrCat("/proc/", pid, "/", name);
-}
-
-std::string Read(const std::string& path) {
-  std::ifstream file(path);
-  return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
 std::string Link(const std::string& path) {
@@ -59,8 +53,9 @@ void Identity(pid_t pid, const std::string& status, Findings& findings) {
   }
   if (!Words(status, "Groups").empty()) findings.push_back("it has groups");
   for (const char* map : {"uid_map", "gid_map"}) {
-    const std::vector<std::string> words = absl::StrSplit(
-        Read(Proc(pid, map)), absl::ByAnyChar(" \n"), absl::SkipEmpty());
+    const std::vector<std::string> words =
+        absl::StrSplit(ReadTextFile(Proc(pid, map)), absl::ByAnyChar(" \n"),
+                       absl::SkipEmpty());
     if (words.size() != 3 || words[2] != "1") {
       findings.push_back(absl::StrCat(map, ": ", absl::StrJoin(words, " ")));
     }
@@ -81,7 +76,7 @@ void Privileges(pid_t pid, const std::string& status, const ConfinedAs& as,
   }
   std::error_code error;
   for (const auto& task : fs::directory_iterator(Proc(pid, "task"), error)) {
-    const std::string thread = Read(task.path().string() + "/status");
+    const std::string thread = ReadTextFile(task.path().string() + "/status");
     const std::string name = task.path().filename().string();
     if (Words(thread, "NoNewPrivs").front() != "1") {
       findings.push_back(absl::StrCat("thread ", name, ": no_new_privs"));
@@ -110,8 +105,8 @@ void Surroundings(pid_t pid, const ConfinedAs& as, Findings& findings) {
     if (error || root != fs::directory_iterator()) {
       findings.push_back("its root directory is not empty");
     }
-    const std::vector<std::string> mounts =
-        absl::StrSplit(Read(Proc(pid, "mountinfo")), '\n', absl::SkipEmpty());
+    const std::vector<std::string> mounts = absl::StrSplit(
+        ReadTextFile(Proc(pid, "mountinfo")), '\n', absl::SkipEmpty());
     if (mounts.size() != 1 ||
         !absl::StrContains(mounts[0], " / / ro,nosuid,nodev,noexec")) {
       findings.push_back(absl::StrCat("mounts: ", absl::StrJoin(mounts, "; ")));
@@ -119,8 +114,8 @@ void Surroundings(pid_t pid, const ConfinedAs& as, Findings& findings) {
     if (Link(Proc(pid, "cwd")) != "/") findings.push_back("cwd is not /");
   }
   std::vector<std::string> names;
-  for (absl::string_view variable :
-       absl::StrSplit(Read(Proc(pid, "environ")), '\0', absl::SkipEmpty())) {
+  for (absl::string_view variable : absl::StrSplit(
+           ReadTextFile(Proc(pid, "environ")), '\0', absl::SkipEmpty())) {
     names.emplace_back(variable.substr(0, variable.find('=')));
   }
   std::sort(names.begin(), names.end());
@@ -136,7 +131,7 @@ void Limits(pid_t pid, const ConfinedAs& as, Findings& findings) {
       {"Max open files", as.open_files},
       {"Max processes", as.threads},
       {"Max locked memory", uint64_t{8} << 20}};
-  const std::string limits = Read(Proc(pid, "limits"));
+  const std::string limits = ReadTextFile(Proc(pid, "limits"));
   for (const auto& [name, value] : wanted) {
     const size_t at = limits.find(name);
     const std::string line =
@@ -175,8 +170,8 @@ void Possessions(pid_t pid, const ConfinedAs& as, Findings& findings) {
           "descriptor ", fd.path().filename().string(), ": ", target));
     }
   }
-  for (absl::string_view line :
-       absl::StrSplit(Read(Proc(pid, "maps")), '\n', absl::SkipEmpty())) {
+  for (absl::string_view line : absl::StrSplit(ReadTextFile(Proc(pid, "maps")),
+                                               '\n', absl::SkipEmpty())) {
     const size_t space = line.find(' ');
     if (space != absl::string_view::npos && line.size() > space + 4 &&
         line[space + 2] == 'w' && line[space + 3] == 'x') {
@@ -189,7 +184,7 @@ void Possessions(pid_t pid, const ConfinedAs& as, Findings& findings) {
 
 std::vector<std::string> Audit(pid_t pid, const ConfinedAs& as) {
   Findings findings;
-  const std::string status = Read(Proc(pid, "status"));
+  const std::string status = ReadTextFile(Proc(pid, "status"));
   if (status.empty()) return {absl::StrCat("there is no process ", pid)};
   Identity(pid, status, findings);
   Privileges(pid, status, as, findings);
@@ -201,7 +196,8 @@ std::vector<std::string> Audit(pid_t pid, const ConfinedAs& as) {
 
 int64_t UserOf(pid_t pid) {
   int64_t uid = -1;
-  (void)absl::SimpleAtoi(Words(Read(Proc(pid, "status")), "Uid").front(), &uid);
+  (void)absl::SimpleAtoi(
+      Words(ReadTextFile(Proc(pid, "status")), "Uid").front(), &uid);
   return uid;
 }
 
