@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "devices/virtio_blk/file_engine.h"
-#include "devices/virtio_blk/image_file_sys.h"
+#include "devices/block/file_engine.h"
+#include "devices/block/image_file_sys.h"
 
 namespace holdfast::virtio_blk {
 namespace {
@@ -90,8 +90,8 @@ absl::StatusOr<std::unique_ptr<VirtioDevice>> VirtioBlk::Make(
         "no image: give --image=PATH, or a resource named 'image' in the spec");
   }
   const DeviceOptions& options = context.options();
-  ASSIGN_OR_RETURN(auto file, OpenImageFile(image));
-  auto engine = std::make_unique<FileEngine>(std::move(file));
+  ASSIGN_OR_RETURN(auto file, block::OpenImageFile(image));
+  auto engine = std::make_unique<block::FileEngine>(std::move(file));
   ASSIGN_OR_RETURN(const uint64_t size, engine->Size());
   ASSIGN_OR_RETURN(const bool read_only, options.Switch("read-only", false));
   ASSIGN_OR_RETURN(const uint64_t queues,
@@ -106,9 +106,9 @@ absl::StatusOr<std::unique_ptr<VirtioDevice>> VirtioBlk::Make(
 }
 
 VirtioBlk::VirtioBlk(VirtioContext& context,
-                     std::unique_ptr<BlockEngine> engine, uint64_t capacity,
-                     bool read_only, std::string serial, uint16_t queue_count,
-                     uint16_t queue_size)
+                     std::unique_ptr<block::BlockEngine> engine,
+                     uint64_t capacity, bool read_only, std::string serial,
+                     uint16_t queue_count, uint16_t queue_size)
     : context_(context),
       engine_(std::move(engine)),
       block_size_(engine_->BlockSize()),

@@ -9,8 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/log_limiter.h"
+#include "devices/block/block_engine.h"
 #include "devices/bus/virtio_device.h"
-#include "devices/virtio_blk/block_engine.h"
 #include "devices/virtio_blk/protocol.h"
 
 namespace holdfast::virtio_blk {
@@ -26,7 +26,7 @@ class VirtioBlk final : public VirtioDevice {
       VirtioContext& context);
 
   // For tests: over any engine. `capacity` is the disk's size in bytes.
-  VirtioBlk(VirtioContext& context, std::unique_ptr<BlockEngine> engine,
+  VirtioBlk(VirtioContext& context, std::unique_ptr<block::BlockEngine> engine,
             uint64_t capacity, bool read_only, std::string serial,
             uint16_t queue_count, uint16_t queue_size);
 
@@ -48,7 +48,7 @@ class VirtioBlk final : public VirtioDevice {
   RequestStatus Report(const absl::Status& status, const char* what);
 
   VirtioContext& context_;
-  std::unique_ptr<BlockEngine> engine_;
+  std::unique_ptr<block::BlockEngine> engine_;
   const uint32_t block_size_;       // Bytes.
   std::atomic<uint64_t> capacity_;  // Sectors.
   const bool read_only_;

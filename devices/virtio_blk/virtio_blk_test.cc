@@ -206,7 +206,7 @@ TEST_F(ReadOnlyTest, RefusesWrites) {
 }
 
 // An engine that says what it was asked for and answers what the test wants.
-class RecordingEngine final : public BlockEngine {
+class RecordingEngine final : public block::BlockEngine {
  public:
   uint32_t BlockSize() const override { return block_size; }
   absl::StatusOr<uint64_t> Size() const override { return size; }

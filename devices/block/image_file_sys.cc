@@ -1,4 +1,4 @@
-#include "devices/virtio_blk/image_file_sys.h"
+#include "devices/block/image_file_sys.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -15,7 +15,7 @@
 #include "base/errno_status.h"
 #include "base/status_macros.h"
 
-namespace holdfast::virtio_blk {
+namespace holdfast::block {
 namespace {
 
 constexpr int kSmallestBlock = 512;
@@ -103,4 +103,4 @@ absl::StatusOr<std::unique_ptr<ImageFile>> OpenImageFile(BorrowedFd image) {
       image, static_cast<uint32_t>(block_size), (flags & O_DIRECT) != 0));
 }
 
-}  // namespace holdfast::virtio_blk
+}  // namespace holdfast::block

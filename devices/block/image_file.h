@@ -1,12 +1,12 @@
-#ifndef HOLDFAST_DEVICES_VIRTIO_BLK_IMAGE_FILE_H_
-#define HOLDFAST_DEVICES_VIRTIO_BLK_IMAGE_FILE_H_
+#ifndef HOLDFAST_DEVICES_BLOCK_IMAGE_FILE_H_
+#define HOLDFAST_DEVICES_BLOCK_IMAGE_FILE_H_
 
 #include <cstdint>
 
 #include "absl/types/span.h"
 #include "devices/bus/request.h"
 
-namespace holdfast::virtio_blk {
+namespace holdfast::block {
 
 // The calls that FileEngine makes, as the kernel has them: they may do a part
 // of what is asked, be interrupted, and fail. A result below 0 is an errno with
@@ -37,6 +37,6 @@ class ImageFile {
   virtual int ZeroRange(uint64_t offset, uint64_t size) = 0;
 };
 
-}  // namespace holdfast::virtio_blk
+}  // namespace holdfast::block
 
-#endif  // HOLDFAST_DEVICES_VIRTIO_BLK_IMAGE_FILE_H_
+#endif  // HOLDFAST_DEVICES_BLOCK_IMAGE_FILE_H_

@@ -1,4 +1,4 @@
-#include "devices/virtio_blk/file_engine.h"
+#include "devices/block/file_engine.h"
 
 #include <algorithm>
 #include <array>
@@ -9,7 +9,7 @@
 #include "base/errno_status.h"
 #include "base/status_macros.h"
 
-namespace holdfast::virtio_blk {
+namespace holdfast::block {
 namespace {
 
 constexpr size_t kMemoryAlignment = 512;  // What O_DIRECT asks of addresses.
@@ -239,4 +239,4 @@ absl::Status FileEngine::Move(Direction direction, uint64_t offset,
   return absl::OkStatus();
 }
 
-}  // namespace holdfast::virtio_blk
+}  // namespace holdfast::block

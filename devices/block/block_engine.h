@@ -1,5 +1,5 @@
-#ifndef HOLDFAST_DEVICES_VIRTIO_BLK_BLOCK_ENGINE_H_
-#define HOLDFAST_DEVICES_VIRTIO_BLK_BLOCK_ENGINE_H_
+#ifndef HOLDFAST_DEVICES_BLOCK_BLOCK_ENGINE_H_
+#define HOLDFAST_DEVICES_BLOCK_BLOCK_ENGINE_H_
 
 #include <cstdint>
 
@@ -8,7 +8,7 @@
 #include "absl/types/span.h"
 #include "devices/bus/request.h"
 
-namespace holdfast::virtio_blk {
+namespace holdfast::block {
 
 // How a disk's bytes are read and written: the seam behind which engines
 // differ. Every operation is idempotent, so that a successor may repeat it, and
@@ -44,6 +44,6 @@ class BlockEngine {
                                    bool unmap) = 0;
 };
 
-}  // namespace holdfast::virtio_blk
+}  // namespace holdfast::block
 
-#endif  // HOLDFAST_DEVICES_VIRTIO_BLK_BLOCK_ENGINE_H_
+#endif  // HOLDFAST_DEVICES_BLOCK_BLOCK_ENGINE_H_

@@ -1,4 +1,4 @@
-#include "devices/virtio_blk/image_file_sys.h"
+#include "devices/block/image_file_sys.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -13,10 +13,10 @@
 #include "base/testing/matchers.h"
 #include "base/testing/temp_dir.h"
 #include "base/unique_fd.h"
-#include "devices/virtio_blk/file_engine.h"
+#include "devices/block/file_engine.h"
 #include "gtest/gtest.h"
 
-namespace holdfast::virtio_blk {
+namespace holdfast::block {
 namespace {
 
 constexpr size_t kSize = 1 << 20;
@@ -175,4 +175,4 @@ TEST_F(LoopTest, DiscardsWholeBlocks) {
 }
 
 }  // namespace
-}  // namespace holdfast::virtio_blk
+}  // namespace holdfast::block

@@ -1,4 +1,4 @@
-#include "devices/virtio_blk/file_engine.h"
+#include "devices/block/file_engine.h"
 
 #include <algorithm>
 #include <atomic>
@@ -18,7 +18,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace holdfast::virtio_blk {
+namespace holdfast::block {
 namespace {
 
 using ::holdfast::testing::IsOkAndHolds;
@@ -441,4 +441,4 @@ TEST(FileEngine, WholeBlocksAreWrittenAtTheSameTime) {
 }
 
 }  // namespace
-}  // namespace holdfast::virtio_blk
+}  // namespace holdfast::block

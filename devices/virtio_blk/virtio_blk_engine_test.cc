@@ -1,7 +1,5 @@
 // The seam between device and engine, with an engine whose operations end when
 // and how the test wants, under the queue's own threads.
-#include "devices/virtio_blk/block_engine.h"
-
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +14,7 @@
 #include <vector>
 
 #include "base/testing/matchers.h"
+#include "devices/block/block_engine.h"
 #include "devices/runtime/testing/queue_rig_sys.h"
 #include "devices/testing/fake_context.h"
 #include "devices/virtio_blk/protocol.h"
@@ -33,7 +32,7 @@ using ::testing::IsEmpty;
 constexpr uint64_t kDiskSize = 1 << 20;
 
 // Every operation waits until the test ends it.
-class LateEngine final : public BlockEngine {
+class LateEngine final : public block::BlockEngine {
  public:
   uint32_t BlockSize() const override { return 512; }
   absl::StatusOr<uint64_t> Size() const override { return kDiskSize; }

@@ -1,13 +1,13 @@
-#ifndef HOLDFAST_DEVICES_VIRTIO_BLK_FILE_ENGINE_H_
-#define HOLDFAST_DEVICES_VIRTIO_BLK_FILE_ENGINE_H_
+#ifndef HOLDFAST_DEVICES_BLOCK_FILE_ENGINE_H_
+#define HOLDFAST_DEVICES_BLOCK_FILE_ENGINE_H_
 
 #include <memory>
 #include <mutex>
 
-#include "devices/virtio_blk/block_engine.h"
-#include "devices/virtio_blk/image_file.h"
+#include "devices/block/block_engine.h"
+#include "devices/block/image_file.h"
 
-namespace holdfast::virtio_blk {
+namespace holdfast::block {
 
 // Blocking I/O: the calling thread waits. What the calls of `file` leave undone
 // is done by more of them. Where the file takes aligned I/O only, all else goes
@@ -46,6 +46,6 @@ class FileEngine final : public BlockEngine {
   std::mutex partial_writes_;
 };
 
-}  // namespace holdfast::virtio_blk
+}  // namespace holdfast::block
 
-#endif  // HOLDFAST_DEVICES_VIRTIO_BLK_FILE_ENGINE_H_
+#endif  // HOLDFAST_DEVICES_BLOCK_FILE_ENGINE_H_

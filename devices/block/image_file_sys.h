@@ -1,13 +1,13 @@
-#ifndef HOLDFAST_DEVICES_VIRTIO_BLK_IMAGE_FILE_SYS_H_
-#define HOLDFAST_DEVICES_VIRTIO_BLK_IMAGE_FILE_SYS_H_
+#ifndef HOLDFAST_DEVICES_BLOCK_IMAGE_FILE_SYS_H_
+#define HOLDFAST_DEVICES_BLOCK_IMAGE_FILE_SYS_H_
 
 #include <memory>
 
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
-#include "devices/virtio_blk/image_file.h"
+#include "devices/block/image_file.h"
 
-namespace holdfast::virtio_blk {
+namespace holdfast::block {
 
 // A raw file or a block device by blocking calls. When a process dies, its
 // blocked threads end only with their calls, so the death fence is the I/O
@@ -17,6 +17,6 @@ namespace holdfast::virtio_blk {
 // called.
 absl::StatusOr<std::unique_ptr<ImageFile>> OpenImageFile(BorrowedFd image);
 
-}  // namespace holdfast::virtio_blk
+}  // namespace holdfast::block
 
-#endif  // HOLDFAST_DEVICES_VIRTIO_BLK_IMAGE_FILE_SYS_H_
+#endif  // HOLDFAST_DEVICES_BLOCK_IMAGE_FILE_SYS_H_
