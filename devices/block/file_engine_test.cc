@@ -124,7 +124,7 @@ class MemoryFile final : public ImageFile {
     size_t done = 0;
     for (const Buffer& buffer : buffers) {
       const size_t step = std::min(left - done, buffer.size);
-      copy(buffer.data, offset + done, step);
+      if (step > 0) copy(buffer.data, offset + done, step);
       done += step;
     }
     return static_cast<int64_t>(done);

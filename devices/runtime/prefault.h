@@ -19,8 +19,10 @@ void PrefaultProgram();
 // The calling thread's stack, as deep as a request goes.
 void PrefaultStack();
 
-// `size` bytes at `memory`, which is writable and not in use by others.
-inline void PrefaultWritable(void* memory, size_t size) {
+// `size` bytes at `memory`, which is writable and not in use by others. Not for
+// AddressSanitizer, which poisons what lies between variables.
+__attribute__((no_sanitize("address"))) inline void PrefaultWritable(
+    void* memory, size_t size) {
   auto* bytes = static_cast<volatile uint8_t*>(memory);
   for (size_t i = 0; i < size; i += kPrefaultPage) bytes[i] = bytes[i];
   if (size > 0) bytes[size - 1] = bytes[size - 1];

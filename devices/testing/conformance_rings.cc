@@ -1,6 +1,6 @@
 #include "devices/testing/conformance_rings.h"
 
-#include <cstring>
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -38,7 +38,7 @@ uint16_t Chain(FakeDriver& driver, const std::vector<Descriptor>& chain) {
 uint16_t Table(FakeDriver& driver, const std::vector<Descriptor>& table,
                uint32_t bytes, uint16_t flags = vring::kIndirect) {
   uint8_t* const at = driver.Allocate(4096);
-  std::memcpy(at, table.data(), table.size() * sizeof(Descriptor));
+  std::copy_n(table.begin(), table.size(), reinterpret_cast<Descriptor*>(at));
   return Chain(driver, {{ToInt(driver.ToGuest(at)), bytes, flags, kHead + 1}});
 }
 
