@@ -128,8 +128,8 @@ class Parser {
 
   // Requests of ours were DMA_READ and DMA_WRITE.
   absl::Status ParseReply() {
-    if (request_.error != 0) return absl::OkStatus();  // A header is enough.
     if (request_.fd_count != 0) return Wrong("a reply with descriptors");
+    if (request_.error != 0) return absl::OkStatus();  // A header is enough.
     switch (request_.command) {
       case Command::kDmaRead:
         return ParseDmaReadReply();

@@ -83,6 +83,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Require(whole.ok() && *whole == bytes.size() && !request.boundary_lost);
   CheckWithin(request.data, bytes);
   if (!request.is_reply) CheckCommand(request);
+  if (request.is_reply) Require(request.fd_count == 0);
   if (request.is_reply && request.error == 0 &&
       request.command == Command::kDmaRead) {
     Require(request.dma.count == request.data.size());

@@ -369,6 +369,16 @@ TEST(ParseReply, ErrorsAreAHeader) {
             static_cast<uint32_t>(EIO));
 }
 
+TEST(ParseReply, BringsNoDescriptors) {
+  for (const Bytes& message :
+       {ReplyMessage(Command::kDmaWrite), ErrorMessage(Command::kDmaWrite, EIO),
+        ErrorMessage(Command{161}, EIO)}) {
+    EXPECT_EQ(ErrorOf(message, 0), 0u);
+    EXPECT_EQ(ErrorOf(message, 1), EINVAL);
+    EXPECT_EQ(ErrorOf(message, kMaxMessageFds + 1), EINVAL);
+  }
+}
+
 TEST(ParseReply, OfWhatAServerNeverAsksIsRefused) {
   EXPECT_EQ(ErrorOf(ReplyMessage(Command::kRegionRead, Bytes(16))), EINVAL);
   EXPECT_EQ(ErrorOf(ReplyMessage(Command::kDmaWrite), 1), EINVAL);

@@ -189,8 +189,9 @@ SlotList SlotsFor(const SessionState& state, ConstWindowTable table,
   SlotList list;
   if (request.fd_count == 0 || !request.malformed.ok()) return list;
   const SlotBitmap used = ReferencedSlots(state, table);
+  const size_t wanted = std::min(request.fd_count, kMaxMessageFds);
   for (store::Slot slot = store::kSlotFirstSession;
-       slot < store::kSlotEndSession && list.count < request.fd_count; ++slot) {
+       slot < store::kSlotEndSession && list.count < wanted; ++slot) {
     if ((used[slot / 64] >> (slot % 64) & 1) == 0) {
       list.slots[list.count++] = slot;
     }

@@ -180,6 +180,17 @@ TEST(Session, ARefusedRequestLeavesTheStateAsItWas) {
 
 // ---- DEVICE_GET_INFO, DEVICE_RESET ----
 
+TEST(SlotsFor, AreNoMoreThanOneMessageMayBring) {
+  TestSession session;
+  Request request;
+  request.fd_count = 253;  // As many as a socket delivers at once.
+  const SlotList slots = SlotsFor(session.state, session.table, request);
+  ASSERT_EQ(slots.count, kMaxMessageFds);
+  for (size_t i = 0; i < slots.count; ++i) {
+    EXPECT_EQ(slots.slots[i], store::kSlotFirstSession + i);
+  }
+}
+
 TEST(SessionInfo, IsThatOfAPciDevice) {
   TestSession session;
   ASSERT_OK(session.Negotiate());
