@@ -51,8 +51,9 @@ enum class SectionType : uint16_t {
   kSession = 9,         // Connection state of the device's protocol.
   kBulk = 10,           // Large internal state: see undo_log.h.
   kUndo = 11,           // The undo log of kBulk.
+  kAreas = 12,          // What a device orders by itself, no transaction.
 };
-inline constexpr uint16_t kLastSectionType = 11;
+inline constexpr uint16_t kLastSectionType = 12;
 
 inline constexpr size_t kStampSize = 64;  // One cache line per queue.
 inline constexpr size_t kStatsSize = 4096;

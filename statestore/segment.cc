@@ -99,6 +99,7 @@ absl::StatusOr<SegmentLayout> Plan(const SegmentSpec& spec) {
   planner.Add(SectionType::kSession, 1, spec.session_size);
   planner.Add(SectionType::kBulk, 1, spec.bulk_size, kPageSize);
   planner.Add(SectionType::kUndo, 1, spec.undo_size);
+  planner.Add(SectionType::kAreas, 1, spec.areas_size, kPageSize);
   if (planner.segment_size() > kMaxSegmentSize) {
     return absl::InvalidArgumentError(
         absl::StrCat("segment spec: needs ", planner.segment_size(),

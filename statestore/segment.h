@@ -31,6 +31,7 @@ struct SegmentSpec {
   uint32_t session_size = 0;             // Bytes.
   uint32_t bulk_size = 0;                // Bytes of large internal state.
   uint32_t undo_size = 0;                // Bytes; needed with bulk_size.
+  uint32_t areas_size = 0;               // Bytes that the device orders.
   uint32_t flight_recorder_size = 4096;  // Bytes.
   uint32_t crash_record_size = 4096;     // Bytes.
 };

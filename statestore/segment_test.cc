@@ -74,6 +74,19 @@ TEST(FormatSegment, PutsLanesOnPagesAndTheRestOnCacheLines) {
   EXPECT_EQ(memory.size() % kPageSize, 0u);
 }
 
+TEST(FormatSegment, GivesADeviceAreasOfItsOwn) {
+  SegmentSpec spec = DiskSpec();
+  spec.areas_size = 5000;
+  std::vector<uint8_t> memory = Formatted(spec);
+  const absl::StatusOr<Segment> segment =
+      Segment::Attach(absl::MakeSpan(memory));
+  ASSERT_OK(segment);
+  const absl::Span<uint8_t> areas = segment->section(SectionType::kAreas);
+  EXPECT_EQ(areas.size(), 5000u);
+  EXPECT_EQ((areas.data() - memory.data()) % kPageSize, 0);
+  EXPECT_EQ(std::count(areas.begin(), areas.end(), 0), 5000);
+}
+
 TEST(FormatSegment, RunsAgainUntilTheMagicIsThereAndThenNeverMore) {
   const SegmentSpec spec = DiskSpec();
   std::vector<uint8_t> memory(*SegmentSize(spec), 0xa5);

@@ -110,6 +110,20 @@ class PciContext {
   // once, and believe nothing. Empty for any other BAR.
   virtual absl::Span<uint8_t> BarMemory(uint32_t bar) const = 0;
 
+  // The bytes of an area that the spec declared, at a multiple of 64; empty for
+  // any other name, and before the first access or work: the constructor runs
+  // in a process that does not own them yet. They outlive a crash with every
+  // store that was made before it and none that was not (base/shared_access.h
+  // keeps the order). Nothing checks them and no transaction covers them:
+  // believe what is in there as little as what a guest writes.
+  virtual absl::Span<uint8_t> Area(absl::string_view name) const = 0;
+
+  // For OnWork, where a transaction costs too much: interrupts by MSI-X
+  // `vector` at once. False: it is to be held back (masked, disabled, another
+  // way of interrupting), so use PciTxn::Interrupt, which does that. A crash
+  // forgets it: find out from your own state what may not have been signalled.
+  virtual bool SignalMsix(uint32_t vector) = 0;
+
   // A transaction outside a register access. An error of `change` gives it up.
   // CANCELLED, inside OnWork: the guest has reset the function meanwhile; end
   // the work. Others: RegionDevice.
@@ -147,8 +161,9 @@ class PciContext {
 // Threading law:
 //  - OnRead, OnWrite and OnReset never run beside one another, and never inside
 //    an Update.
-//  - OnWork runs on one thread at a time, perhaps beside them. A reset waits
-//    for it, or cuts it off at its next Update or transfer.
+//  - OnWork runs on one thread at a time, or with PciSpec::WorkThreads on as
+//    many, the same work never beside itself; perhaps beside register accesses.
+//    A reset waits for it, or cuts it off at its next Update or transfer.
 //  - The constructor runs before the steady-state sandbox applies: open,
 //    measure and allocate there, and nowhere else.
 //

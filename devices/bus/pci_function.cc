@@ -9,6 +9,11 @@
 #include "base/status_macros.h"
 
 namespace holdfast {
+namespace {
+
+constexpr uint32_t kNoWork = 64;
+
+}  // namespace
 
 class PciFunction::MasterDma final : public Dma {
  public:
@@ -51,6 +56,8 @@ PciFunction::PciFunction(PciState state, PciServices services)
 }
 
 PciFunction::~PciFunction() = default;
+
+thread_local const PciFunction::Working* PciFunction::working_ = nullptr;
 
 void PciFunction::Describe() {
   const PciSpec& spec = state_.spec();
@@ -96,22 +103,32 @@ absl::StatusOr<std::unique_ptr<PciFunction>> PciFunction::Create(
   return function;
 }
 
-absl::Status PciFunction::Start(StateBank& bank) {
+absl::Status PciFunction::Start(StateBank& bank, absl::Span<uint8_t> areas) {
+  const bool aligned = reinterpret_cast<uintptr_t>(areas.data()) % 64 == 0;
+  if (areas.size() != state_.spec().areas_size() ||
+      (!areas.empty() && !aligned)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("PCI: areas: ", areas.size(), " bytes given, ",
+                     state_.spec().areas_size(), " wanted, or misaligned"));
+  }
   {
     std::lock_guard<std::mutex> lock(mutex_);
     bank_ = &bank;
+    areas_ = areas;
   }
-  return Transact([this](StateTxn& txn) {
-    if (state_.Get(txn, pci::kReady) == 0) {
-      ResetIn(txn);
-      state_.Set(txn, pci::kReady, 1);
-    }
-    return absl::OkStatus();
-  });
+  return Transact(
+      [this](StateTxn& txn) {
+        if (state_.Get(txn, pci::kReady) == 0) {
+          ResetIn(txn);
+          state_.Set(txn, pci::kReady, 1);
+        }
+        return absl::OkStatus();
+      },
+      Routes::kChanged);
 }
 
 // One transaction, and what follows its commit.
-absl::Status PciFunction::Transact(Change change) {
+absl::Status PciFunction::Transact(Change change, Routes routes) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (bank_ == nullptr) {
     return absl::FailedPreconditionError("PCI: the function is not started");
@@ -129,13 +146,34 @@ absl::Status PciFunction::Transact(Change change) {
   const uint64_t resets = state_.Get(txn, pci::kResets);
   const bool masters_bus = MastersBus(state_, txn);
   const bool intx = state_.Get(txn, pci::kIntxLevel) != 0;
+  PciSignals ready = {};
+  if (routes == Routes::kChanged && resumed_) {
+    ready = ReadyMsix(state_, txn, services_.irqs->has_vector_table());
+  }
   RETURN_IF_ERROR(bank_->Commit(txn));
+  if (routes == Routes::kChanged) PublishReady(ready);
   resets_.store(resets);
   masters_bus_.store(masters_bus);
   intx_.store(intx);
   work_.store(work);
   Signal(fresh, *services_.irqs);
   return absl::OkStatus();
+}
+
+void PciFunction::PublishReady(const PciSignals& ready) {
+  std::unique_lock<std::shared_mutex> lock(ready_mutex_, std::defer_lock);
+  if (!services_.irqs->has_vector_table()) lock.lock();
+  for (size_t i = 0; i < ready.size(); ++i) ready_[i].store(ready[i]);
+}
+
+bool PciFunction::SignalMsix(uint32_t vector) {
+  if (vector >= state_.spec().msix_vectors()) return false;
+  std::shared_lock<std::shared_mutex> lock(ready_mutex_, std::defer_lock);
+  if (!services_.irqs->has_vector_table()) lock.lock();
+  const uint64_t ready = ready_[1 + vector / 64].load();
+  if ((ready >> (vector % 64) & 1) == 0 || CutOff()) return false;
+  services_.irqs->Signal(kPciMsixIrq, vector);
+  return true;
 }
 
 absl::Status PciFunction::CheckRange(uint32_t region, uint64_t offset,
@@ -212,23 +250,29 @@ absl::Status PciFunction::Write(AccessId id, uint32_t region, uint64_t offset,
                 bytes.size());
     return absl::OkStatus();
   }
-  return Transact([&](StateTxn& txn) -> absl::Status {
-    if (id != AccessId::kNone &&
-        state_.Get(txn, pci::kAccessId) == static_cast<uint64_t>(id)) {
-      return absl::OkStatus();
-    }
-    PciTxn pci_txn(state_, txn);
-    RETURN_IF_ERROR(bank->Write(
-        txn, offset, bytes, [&](const RegWrite& write) -> absl::Status {
-          if (region == kPciConfigRegion) return OnConfigWrite(write, txn);
-          if (region == state_.spec().msix_bar()) return absl::OkStatus();
-          return Blame(device_->OnWrite(write, pci_txn));
-        }));
-    if (id != AccessId::kNone && txn.dirty()) {
-      state_.Set(txn, pci::kAccessId, static_cast<uint64_t>(id));
-    }
-    return absl::OkStatus();
-  });
+  const Routes routes =
+      region == kPciConfigRegion || region == state_.spec().msix_bar()
+          ? Routes::kChanged
+          : Routes::kSame;
+  return Transact(
+      [&](StateTxn& txn) -> absl::Status {
+        if (id != AccessId::kNone &&
+            state_.Get(txn, pci::kAccessId) == static_cast<uint64_t>(id)) {
+          return absl::OkStatus();
+        }
+        PciTxn pci_txn(state_, txn);
+        RETURN_IF_ERROR(bank->Write(
+            txn, offset, bytes, [&](const RegWrite& write) -> absl::Status {
+              if (region == kPciConfigRegion) return OnConfigWrite(write, txn);
+              if (region == state_.spec().msix_bar()) return absl::OkStatus();
+              return Blame(device_->OnWrite(write, pci_txn));
+            }));
+        if (id != AccessId::kNone && txn.dirty()) {
+          state_.Set(txn, pci::kAccessId, static_cast<uint64_t>(id));
+        }
+        return absl::OkStatus();
+      },
+      routes);
 }
 
 absl::Status PciFunction::OnConfigWrite(const RegWrite& write, StateTxn& txn) {
@@ -246,11 +290,13 @@ void PciFunction::ResetIn(StateTxn& txn) {
 }
 
 absl::Status PciFunction::Reset() {
-  RETURN_IF_ERROR(Transact([this](StateTxn& txn) {
-    ResetIn(txn);
-    return absl::OkStatus();
-  }));
-  if (working_.load()) {
+  RETURN_IF_ERROR(Transact(
+      [this](StateTxn& txn) {
+        ResetIn(txn);
+        return absl::OkStatus();
+      },
+      Routes::kChanged));
+  if (active_.load() != 0) {
     return absl::UnavailableError("PCI: work is being cut off");
   }
   return absl::OkStatus();
@@ -273,44 +319,57 @@ absl::Status PciFunction::Resume() {
   // A level that is asserted may have been masked and unmasked meanwhile.
   if (intx) unsent[0] |= 1;
   Signal(unsent, *services_.irqs);
-  std::lock_guard<std::mutex> lock(mutex_);
-  resumed_ = true;
-  return absl::OkStatus();
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    resumed_ = true;
+  }
+  return Transact([](StateTxn&) { return absl::OkStatus(); }, Routes::kChanged);
 }
 
-// Whether the guest has reset the function since the work that runs began.
+// Whether the guest has reset the function since the calling thread began the
+// work that it does.
 bool PciFunction::CutOff() const {
-  return working_.load() && work_began_at_.load() != resets_.load();
+  return working_ != nullptr && working_->function == this &&
+         working_->began_at != resets_.load();
 }
 
-absl::Status PciFunction::RunWork() {
-  uint32_t work = 64;
+// Leaves working->work at kNoWork if there is none.
+absl::Status PciFunction::BeginWork(Working* working) {
+  uint64_t bit = 0;
   const absl::Status begun = Transact([&](StateTxn& txn) {
+    const uint64_t active = active_.load();
     const uint64_t ordered = state_.Get(txn, pci::kWorkOrdered);
     const uint64_t running = state_.Get(txn, pci::kWorkRunning);
     // What a predecessor had begun comes first.
-    const uint64_t from = running != 0 ? running : ordered;
+    const uint64_t left = running & ~active;
+    const uint64_t from = left != 0 ? left : ordered & ~active;
     if (from == 0) return absl::OkStatus();
-    work = static_cast<uint32_t>(__builtin_ctzll(from));
-    const uint64_t bit = uint64_t{1} << work;
-    if (running == 0) {
+    working->work = static_cast<uint32_t>(__builtin_ctzll(from));
+    working->began_at = state_.Get(txn, pci::kResets);
+    bit = uint64_t{1} << working->work;
+    if (left == 0) {
       state_.Set(txn, pci::kWorkOrdered, ordered & ~bit);
-      state_.Set(txn, pci::kWorkRunning, bit);
+      state_.Set(txn, pci::kWorkRunning, running | bit);
     }
-    work_began_at_.store(state_.Get(txn, pci::kResets));
-    working_.store(true);
+    active_.fetch_or(bit);
     return absl::OkStatus();
   });
-  if (!begun.ok() || work == 64) {
-    working_.store(false);
-    return begun;
-  }
-  const absl::Status done = Blame(device_->OnWork(work, *this));
-  const absl::Status ended = Update([work](PciTxn& txn) {
-    txn.Done(work);
+  if (!begun.ok()) active_.fetch_and(~bit);
+  return begun;
+}
+
+absl::Status PciFunction::RunWork() {
+  Working working = {this, kNoWork, 0};
+  RETURN_IF_ERROR(BeginWork(&working));
+  if (working.work == kNoWork) return absl::OkStatus();
+  const Working* const outer = std::exchange(working_, &working);
+  const absl::Status done = Blame(device_->OnWork(working.work, *this));
+  const absl::Status ended = Update([&working](PciTxn& txn) {
+    txn.Done(working.work);
     return absl::OkStatus();
   });
-  working_.store(false);
+  working_ = outer;
+  active_.fetch_and(~(uint64_t{1} << working.work));
   if (!ended.ok() && !absl::IsCancelled(ended)) return ended;
   return absl::IsCancelled(ended) ? absl::OkStatus() : done;
 }
@@ -318,8 +377,8 @@ absl::Status PciFunction::RunWork() {
 absl::Status PciFunction::Update(
     absl::FunctionRef<absl::Status(PciTxn&)> change) {
   return Transact([&](StateTxn& txn) -> absl::Status {
-    if (working_.load() &&
-        work_began_at_.load() != state_.Get(txn, pci::kResets)) {
+    if (working_ != nullptr && working_->function == this &&
+        working_->began_at != state_.Get(txn, pci::kResets)) {
       return absl::CancelledError("PCI: the function was reset");
     }
     PciTxn pci_txn(state_, txn);
@@ -332,6 +391,15 @@ Dma& PciFunction::dma() { return *dma_; }
 BorrowedFd PciFunction::Resource(absl::string_view name) const {
   const auto found = services_.resources.find(std::string(name));
   return found == services_.resources.end() ? BorrowedFd(-1) : found->second;
+}
+
+absl::Span<uint8_t> PciFunction::Area(absl::string_view name) const {
+  for (const AreaSpec& area : state_.spec().areas()) {
+    if (area.name == name && !areas_.empty()) {
+      return areas_.subspan(area.offset, area.size);
+    }
+  }
+  return {};
 }
 
 absl::Span<uint8_t> PciFunction::BarMemory(uint32_t bar) const {

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -61,8 +62,10 @@ class PciFunction final : public RegionDevice, private PciContext {
 
   // Takes the state over: makes a new segment's registers what a reset makes
   // them. `bank` must have Threads::kOne, or kMany, and outlive the function.
-  // Until then all accesses fail.
-  absl::Status Start(StateBank& bank);
+  // `areas`: spec().areas_size() bytes of the segment, at a multiple of 64;
+  // they outlive the function, too. Until then all accesses fail.
+  // INVALID_ARGUMENT: not so many areas. Others: those of Read.
+  absl::Status Start(StateBank& bank, absl::Span<uint8_t> areas = {});
 
   bool is_pci() const override { return true; }
   absl::Span<const RegionInfo> regions() const override { return regions_; }
@@ -75,7 +78,12 @@ class PciFunction final : public RegionDevice, private PciContext {
   absl::Status Reset() override;
   void OnUnmask(uint32_t irq, uint32_t vector) override;
   absl::Status Resume() override;
-  bool work_pending() const override { return work_.load() != 0; }
+  uint32_t work_threads() const override {
+    return state_.spec().work_threads();
+  }
+  bool work_pending() const override {
+    return (work_.load() & ~active_.load()) != 0;
+  }
   absl::Status RunWork() override;
 
   // Accesses and work that the device refused, since Create.
@@ -84,6 +92,12 @@ class PciFunction final : public RegionDevice, private PciContext {
  private:
   // The device's Dma: stops when the driver takes the bus away or resets.
   class MasterDma;
+  // Work that the calling thread does.
+  struct Working {
+    const PciFunction* function;
+    uint32_t work;
+    uint64_t began_at;  // In resets_.
+  };
   using Change = absl::FunctionRef<absl::Status(StateTxn&)>;
 
   PciFunction(PciState state, PciServices services);
@@ -94,10 +108,16 @@ class PciFunction final : public RegionDevice, private PciContext {
   BorrowedFd Resource(absl::string_view name) const override;
   Dma& dma() override;
   absl::Span<uint8_t> BarMemory(uint32_t bar) const override;
+  absl::Span<uint8_t> Area(absl::string_view name) const override;
+  bool SignalMsix(uint32_t vector) override;
   absl::Status Update(absl::FunctionRef<absl::Status(PciTxn&)> change) override;
   const Schema& schema() const override { return schema_; }
 
-  absl::Status Transact(Change change);
+  // Whether `change` may have changed which vectors reach the guest.
+  enum class Routes { kSame, kChanged };
+  absl::Status Transact(Change change, Routes routes = Routes::kSame);
+  void PublishReady(const PciSignals& ready);
+  absl::Status BeginWork(Working* working);
   absl::Status CheckRange(uint32_t region, uint64_t offset,
                           uint64_t size) const;
   absl::Status OnConfigWrite(const RegWrite& write, StateTxn& txn);
@@ -116,6 +136,7 @@ class PciFunction final : public RegionDevice, private PciContext {
   // One transaction at a time, with the signals that follow it.
   std::mutex mutex_;
   StateBank* bank_ = nullptr;
+  absl::Span<uint8_t> areas_;
   bool resumed_ = false;  // All that was unsent has been signalled.
 
   // What the last transaction left, for threads that open none.
@@ -124,9 +145,19 @@ class PciFunction final : public RegionDevice, private PciContext {
   std::atomic<bool> masters_bus_{false};
   std::atomic<bool> intx_{false};
 
-  std::atomic<bool> working_{false};
-  std::atomic<uint64_t> work_began_at_{0};  // In resets_.
+  // A bit for each work that a thread of this process does. Changes under
+  // mutex_.
+  std::atomic<uint64_t> active_{0};
+
+  // Which vectors reach the guest without more ado, as PciSignals. Where this
+  // function masks them itself, a thread that signals holds the mutex shared,
+  // so that nothing comes after the access that masks is answered.
+  std::shared_mutex ready_mutex_;
+  std::array<std::atomic<uint64_t>, pci::kUnsentWords> ready_{};
+
   std::atomic<uint64_t> guest_errors_{0};
+
+  static thread_local const Working* working_;
 };
 
 // For a class D with  static PciSpec Spec()  and  explicit D(PciContext&).

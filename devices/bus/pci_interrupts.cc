@@ -33,24 +33,37 @@ void RouteMsi(const PciState& state, StateTxn& txn, PciSignals& signals) {
   }
 }
 
+// Whether messages of this kind leave the function at all.
+bool MsixFlows(const PciState& state, StateTxn& txn) {
+  return MsixEnabled(state, txn) &&
+         (state.Get(txn, pci::kMsixControl) & pci::kMsixMaskAll) == 0;
+}
+
+// Those of the vectors `wanted`, of the 64 from 64 * `word` on, that no mask
+// holds back.
+uint64_t Unmasked(const PciState& state, StateTxn& txn, bool vmm_has_table,
+                  uint32_t word, uint64_t wanted) {
+  if (vmm_has_table) return wanted;
+  const MsixRegisters table(state.spec().msix_vectors(),
+                            state.spec().msix_bar());
+  for (uint32_t i = 0; i < 64 && wanted >> i != 0; ++i) {
+    if ((wanted & Bit(i)) != 0 &&
+        (state.Get(txn, table.control, 64 * word + i) & 1) != 0) {
+      wanted &= ~Bit(i);
+    }
+  }
+  return wanted;
+}
+
 void RouteMsix(const PciState& state, StateTxn& txn, bool vmm_has_table,
                PciSignals& signals) {
-  if (!MsixEnabled(state, txn) ||
-      (state.Get(txn, pci::kMsixControl) & pci::kMsixMaskAll) != 0) {
-    return;
-  }
+  if (!MsixFlows(state, txn)) return;
   const uint32_t vectors = state.spec().msix_vectors();
   const MsixRegisters table(vectors, state.spec().msix_bar());
   for (uint32_t word = 0; word * 64 < vectors; ++word) {
     const uint64_t pending = state.Get(txn, table.pending, word);
-    uint64_t ready = pending;
-    for (uint32_t i = 0; !vmm_has_table && i < 64 && pending >> i != 0; ++i) {
-      const uint32_t vector = 64 * word + i;
-      if ((pending & Bit(i)) != 0 &&
-          (state.Get(txn, table.control, vector) & 1) != 0) {
-        ready &= ~Bit(i);
-      }
-    }
+    if (pending == 0) continue;
+    const uint64_t ready = Unmasked(state, txn, vmm_has_table, word, pending);
     if (ready == 0) continue;
     state.Set(txn, table.pending, pending & ~ready, word);
     signals[1 + word] |= ready;
@@ -121,6 +134,18 @@ PciSignals RouteInterrupts(const PciState& state, StateTxn& txn, bool sent,
     if (next != before[i]) state.Set(txn, pci::kUnsent, next, i);
   }
   return fresh;
+}
+
+PciSignals ReadyMsix(const PciState& state, StateTxn& txn, bool vmm_has_table) {
+  PciSignals ready = {};
+  if (!MastersBus(state, txn) || !MsixFlows(state, txn)) return ready;
+  const uint32_t vectors = state.spec().msix_vectors();
+  for (uint32_t word = 0; word * 64 < vectors; ++word) {
+    const uint32_t count = vectors - word * 64;
+    const uint64_t all = count >= 64 ? ~uint64_t{0} : Bit(count) - 1;
+    ready[1 + word] = Unmasked(state, txn, vmm_has_table, word, all);
+  }
+  return ready;
 }
 
 PciSignals UnsentInterrupts(const PciState& state, StateTxn& txn) {

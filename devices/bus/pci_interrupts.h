@@ -47,6 +47,9 @@ bool IntxReachesGuest(const PciState& state, StateTxn& txn);
 PciSignals RouteInterrupts(const PciState& state, StateTxn& txn, bool sent,
                            bool vmm_has_table);
 
+// The MSI-X vectors that would reach the guest at once.
+PciSignals ReadyMsix(const PciState& state, StateTxn& txn, bool vmm_has_table);
+
 // What was perhaps not signalled.
 PciSignals UnsentInterrupts(const PciState& state, StateTxn& txn);
 

@@ -1,6 +1,7 @@
 #include "devices/bus/pci_spec.h"
 
 #include <algorithm>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -9,6 +10,8 @@ namespace holdfast {
 namespace {
 
 using Kind = BarSpec::Kind;
+
+constexpr uint32_t kAreaAlignment = 64;  // A cache line.
 
 bool IsPowerOfTwo(uint64_t n) { return n != 0 && (n & (n - 1)) == 0; }
 
@@ -71,6 +74,31 @@ absl::Status PciSpec::CheckBar(uint32_t bar) const {
   return absl::OkStatus();
 }
 
+// One after another, each on cache lines of its own.
+absl::Status PciSpec::PlaceAreas() {
+  std::set<absl::string_view> names;
+  uint64_t end = 0;
+  for (AreaSpec& area : areas_) {
+    if (area.name.empty() || !names.insert(area.name).second) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "PCI spec: area \"", area.name, "\" needs a name of its own"));
+    }
+    if (area.size == 0 || area.size % kAreaAlignment != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("PCI spec: area ", area.name, ": ", area.size,
+                       " bytes are no multiple of ", kAreaAlignment));
+    }
+    if (area.size > kMaxAreas - end) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("PCI spec: area ", area.name, ": more than ", kMaxAreas,
+                       " bytes of areas"));
+    }
+    area.offset = static_cast<uint32_t>(end);
+    end += area.size;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<PciSpec> PciSpec::Resolve() const {
   RETURN_IF_ERROR(error_);
   RETURN_IF_ERROR(schema_.status());
@@ -91,7 +119,13 @@ absl::StatusOr<PciSpec> PciSpec::Resolve() const {
         "PCI spec: ", vendor_.size(), " and ", vendor_writable_,
         " vendor-specific bytes, limit is ", pci::kMaxVendorBytes));
   }
+  if (work_threads_ == 0 || work_threads_ > kMaxWorkThreads) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("PCI spec: work on ", work_threads_, " threads, limit is ",
+                     kMaxWorkThreads));
+  }
   PciSpec resolved = *this;
+  RETURN_IF_ERROR(resolved.PlaceAreas());
   for (uint32_t bar = 0; bar < pci::kBars; ++bar) {
     RETURN_IF_ERROR(resolved.CheckBar(bar));
     const Kind kind = resolved.bars_[bar].kind;

@@ -45,6 +45,13 @@ TEST(PciSpec, NamesWhatBreaksARule) {
            .MemoryBar(4, 4096, kBar64)
            .Msix(1),
        "needs a free BAR"},
+      {Spec().Area("", 64), "area \"\" needs a name"},
+      {Spec().Area("a", 64).Area("a", 64), "area \"a\" needs a name"},
+      {Spec().Area("a", 0), "area a: 0 bytes"},
+      {Spec().Area("a", 96), "area a: 96 bytes"},
+      {Spec().Area("a", 64).Area("b", PciSpec::kMaxAreas), "area b: more"},
+      {Spec().WorkThreads(0), "work on 0 threads"},
+      {Spec().WorkThreads(65), "work on 65 threads"},
       {Spec().Vendor({}, 100), "vendor-specific"},
       {Spec().Vendor({1}, ~size_t{0}), "vendor-specific"},
   };
@@ -52,6 +59,13 @@ TEST(PciSpec, NamesWhatBreaksARule) {
     EXPECT_THAT(wrong.spec.Resolve(),
                 StatusIs(kInvalid, HasSubstr(wrong.says)));
   }
+}
+
+TEST(PciSpec, PutsAreasOneAfterAnother) {
+  EXPECT_EQ(Spec().Resolve()->areas_size(), 0u);
+  const PciSpec spec = *Spec().Area("a", 64).Area("b", 192).Resolve();
+  EXPECT_EQ(spec.areas()[1].offset, 64u);
+  EXPECT_EQ(spec.areas_size(), 256u);
 }
 
 TEST(PciSpec, PutsTheMsixTableIntoTheHighestFreeBar) {

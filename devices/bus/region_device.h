@@ -73,7 +73,7 @@ inline constexpr uint32_t kPciIrqCount = 5;
 // carrier: Read or Write; answer; then RunWork while work_pending.
 //
 // Threads: Read, Write, Reset, OnUnmask and Resume on one thread at a time;
-// RunWork on one thread at a time, perhaps another one beside them. The rest
+// RunWork on at most work_threads() at a time, perhaps beside them. The rest
 // from any thread.
 //
 // Errors, of all calls: ABORTED, a successor owns the state: stop at once, no
@@ -114,7 +114,12 @@ class RegionDevice {
   // again. Nothing happens on a new segment.
   virtual absl::Status Resume() = 0;
 
-  // Whether accesses have ordered work (a transfer) that is not done.
+  // On how many threads RunWork may be called at a time. Constant.
+  virtual uint32_t work_threads() const { return 1; }
+  // Whether accesses or work have ordered work (a transfer) that no thread has
+  // begun. Ask again after each RunWork: what was ordered while it ran, for a
+  // thread that was busy, is pending now. A thread that is still awake when
+  // more is pending than it can do itself calls another one in.
   virtual bool work_pending() const = 0;
   // Does a piece of it. Not before the access that ordered it is answered: work
   // may wait for the VMM, which may wait for that answer. May have been done

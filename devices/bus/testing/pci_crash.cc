@@ -30,7 +30,8 @@ struct Outcome {
   PciRecord record;
 };
 
-Outcome OutcomeOf(const PciClass& device, absl::Span<const uint8_t> memory) {
+Outcome OutcomeOf(const PciClass& device, size_t ram_size,
+                  absl::Span<const uint8_t> memory) {
   const Schema schema = PciState::Create(device.spec)->schema();
   const size_t state_size = StateSectionSize(schema.size, 0);
   uint64_t word;
@@ -43,7 +44,7 @@ Outcome OutcomeOf(const PciClass& device, absl::Span<const uint8_t> memory) {
   outcome.fields.assign(fields, fields + schema.size);
   std::memcpy(&outcome.record, memory.data() + state_size, sizeof(PciRecord));
   const uint8_t* ram = memory.data() + state_size + sizeof(PciRecord);
-  outcome.ram.assign(ram, ram + PciGuest::kRamSize);
+  outcome.ram.assign(ram, ram + ram_size);
   return outcome;
 }
 
@@ -103,13 +104,14 @@ CrashReport ExplorePciCrashes(const PciClass& device,
     on.Attach(memory);
     plan.script(on);
   };
-  std::vector<uint64_t> peace(image.size() / sizeof(uint64_t));
-  const absl::Span<uint8_t> peaceful(reinterpret_cast<uint8_t*>(peace.data()),
-                                     image.size());
+  std::vector<uint8_t> peace(image.size() + kPageSize);
+  const size_t skew = reinterpret_cast<uintptr_t>(peace.data()) % kPageSize;
+  const absl::Span<uint8_t> peaceful = absl::MakeSpan(peace).subspan(
+      (kPageSize - skew) % kPageSize, image.size());
   std::memcpy(peaceful.data(), image.data(), image.size());
   PciGuest calm(device, plan.options, PciGuest::Detached());
   run(calm, peaceful);
-  const Outcome want = OutcomeOf(device, peaceful);
+  const Outcome want = OutcomeOf(device, plan.options.ram_size, peaceful);
   return ExploreCrashes(
       image, [&](absl::Span<uint8_t> memory) { run(guest, memory); },
       [&](absl::Span<uint8_t> memory) {
@@ -117,7 +119,7 @@ CrashReport ExplorePciCrashes(const PciClass& device,
         run(successor, memory);
       },
       [&](absl::Span<uint8_t> memory) {
-        const Outcome got = OutcomeOf(device, memory);
+        const Outcome got = OutcomeOf(device, plan.options.ram_size, memory);
         std::string wrong = CompareRecords(want.record, got.record);
         if (wrong.empty()) wrong = CompareFields(schema, want, got);
         if (wrong.empty() && want.ram != got.ram) wrong = "RAM differs";

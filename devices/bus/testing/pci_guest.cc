@@ -36,23 +36,28 @@ size_t StateSize(const PciClass& device) {
 
 PciGuest::PciGuest(const PciClass& device, Options options)
     : PciGuest(device, options, Detached()) {
-  own_.resize(MemorySize(device) + sizeof(uint64_t));
-  const size_t skew = reinterpret_cast<uintptr_t>(own_.data()) % 8;
-  const absl::Span<uint8_t> memory(own_.data() + (8 - skew) % 8,
-                                   MemorySize(device));
+  const size_t size = MemorySize(device, options);
+  own_.resize(size + kPageSize);
+  const size_t skew = reinterpret_cast<uintptr_t>(own_.data()) % kPageSize;
+  const absl::Span<uint8_t> memory(own_.data() + (kPageSize - skew) % kPageSize,
+                                   size);
   Format(device, memory);
   Attach(memory);
 }
 
 PciGuest::PciGuest(const PciClass& device, Options options, Detached)
-    : device_(device), options_(options), state_size_(StateSize(device)) {
+    : device_(device),
+      options_(options),
+      state_size_(StateSize(device)),
+      areas_size_(Need(device.spec.Resolve()).areas_size()) {
   MakeFunction();
 }
 
 PciGuest::~PciGuest() = default;
 
-size_t PciGuest::MemorySize(const PciClass& device) {
-  const size_t size = StateSize(device) + sizeof(PciRecord) + kRamSize;
+size_t PciGuest::MemorySize(const PciClass& device, const Options& options) {
+  const size_t size = StateSize(device) + sizeof(PciRecord) + options.ram_size +
+                      Need(device.spec.Resolve()).areas_size();
   return (size + kPageSize - 1) / kPageSize * kPageSize;
 }
 
@@ -83,13 +88,13 @@ void PciGuest::Attach(absl::Span<uint8_t> memory) {
   memory_ = memory;
   record_ = reinterpret_cast<PciRecord*>(memory.data() + state_size_);
   Need(windows_.RemoveAll());
-  Need(windows_.Add({GuestAddress{0}, kRamSize, DmaAccess::kReadWrite,
+  Need(windows_.Add({GuestAddress{0}, options_.ram_size, DmaAccess::kReadWrite,
                      ram().data(), nullptr}));
   uint64_t word;
   std::memcpy(&word, memory.data(), sizeof(word));
   bank_.emplace(Need(StateBank::Attach(
       state(), CommitWord::Unpack(word).epoch + 1, StateBank::Threads::kOne)));
-  Need(function_->Start(*bank_));
+  Need(function_->Start(*bank_, areas()));
   if (options_.resumes) Need(function_->Resume());
   Work();
 }
@@ -132,6 +137,14 @@ void PciGuest::Write(uint32_t region, uint64_t offset, uint64_t value,
   });
 }
 
+void PciGuest::StoreRam(uint64_t address, absl::Span<const uint8_t> bytes) {
+  Once([&](AccessId) {
+    std::memcpy(ram().subspan(address, bytes.size()).data(), bytes.data(),
+                bytes.size());
+    return uint64_t{0};
+  });
+}
+
 void PciGuest::Work() {
   while (function_->work_pending()) {
     const absl::Status status = function_->RunWork();
@@ -156,7 +169,11 @@ void PciGuest::UnmaskMsix(uint32_t vector) {
 }
 
 absl::Span<uint8_t> PciGuest::ram() {
-  return memory_.subspan(state_size_ + sizeof(PciRecord), kRamSize);
+  return memory_.subspan(state_size_ + sizeof(PciRecord), options_.ram_size);
+}
+
+absl::Span<uint8_t> PciGuest::areas() {
+  return memory_.subspan(memory_.size() - areas_size_, areas_size_);
 }
 
 absl::Span<uint8_t> PciGuest::state() { return memory_.first(state_size_); }

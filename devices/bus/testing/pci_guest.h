@@ -53,6 +53,7 @@ class PciGuest final : private IrqSink {
     // Controls, each a carrier that does one thing wrong.
     bool names_accesses = true;
     bool resumes = true;
+    size_t ram_size = kRamSize;  // Bytes, whole pages.
   };
 
   // With memory of its own, and started.
@@ -63,8 +64,8 @@ class PciGuest final : private IrqSink {
   PciGuest(const PciClass& device, Options options, Detached);
   ~PciGuest() override;
 
-  // Bytes of state, record and RAM of such a device; whole pages.
-  static size_t MemorySize(const PciClass& device);
+  // Bytes of state, record, RAM and areas of such a device; whole pages.
+  static size_t MemorySize(const PciClass& device, const Options& options);
   static void Format(const PciClass& device, absl::Span<uint8_t> memory);
   // Takes over what is in `memory` as the next incarnation of the device would.
   // Accesses that the record says are answered are not made again, but answered
@@ -87,6 +88,9 @@ class PciGuest final : private IrqSink {
   void WriteConfig(uint64_t offset, uint32_t value, size_t size) {
     Write(kPciConfigRegion, offset, value, size);
   }
+
+  // Writes memory, as one of the accesses that are not made again.
+  void StoreRam(uint64_t address, absl::Span<const uint8_t> bytes);
 
   // What drivers do first.
   void EnableMaster();
@@ -116,6 +120,7 @@ class PciGuest final : private IrqSink {
   bool has_vector_table() const override { return options_.has_vector_table; }
 
   void MakeFunction();
+  absl::Span<uint8_t> areas();
   template <typename Make>
   uint64_t Once(Make access);
   void Work();
@@ -126,6 +131,7 @@ class PciGuest final : private IrqSink {
   absl::Span<uint8_t> memory_;
   PciRecord* record_ = nullptr;
   size_t state_size_ = 0;
+  size_t areas_size_ = 0;
   DmaWindows windows_;
   std::vector<std::vector<uint8_t>> bars_;
   std::optional<StateBank> bank_;
