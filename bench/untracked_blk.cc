@@ -4,8 +4,9 @@
 #include "devices/virtio_blk/virtio_blk.h"
 
 int main(int argc, char** argv) {
-  holdfast::DeviceClass device_class =
-      holdfast::DeviceClassOf<holdfast::virtio_blk::VirtioBlk>();
+  holdfast::VirtioClass device_class =
+      holdfast::VirtioClassOf<holdfast::virtio_blk::VirtioBlk>();
   device_class.in_flight = holdfast::InFlight::kUntracked;
-  return holdfast::DeviceMain(argc, argv, device_class);
+  return holdfast::DeviceMain(argc, argv,
+                              holdfast::OverVhostUser(device_class));
 }

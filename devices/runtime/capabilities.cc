@@ -1,6 +1,7 @@
 #include "devices/runtime/capabilities.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "devices/bus/virtio_ids.h"
 
@@ -49,6 +50,15 @@ std::string CapabilitiesJson(const VirtioSpec& spec,
                       "],\"holdfast\":{\"device-id\":", spec.device_id(),
                       ",\"compat-version\":", spec.compat_version(),
                       ",\"queues\":[", absl::StrJoin(queues, ","), "]}}\n");
+}
+
+std::string CapabilitiesJson(const PciSpec& spec) {
+  return absl::StrFormat(
+      "{\"type\":\"pci\",\"features\":[],\"holdfast\":{\"vendor-id\":%d,"
+      "\"device-id\":%d,\"class-code\":%d,\"compat-version\":%d,"
+      "\"msi-vectors\":%d,\"msix-vectors\":%d}}\n",
+      spec.id().vendor, spec.id().device, spec.id().class_code,
+      spec.compat_version(), spec.msi_vectors(), spec.msix_vectors());
 }
 
 }  // namespace holdfast

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "devices/bus/options.h"
+#include "devices/bus/pci_spec.h"
 #include "devices/bus/virtio_spec.h"
 
 namespace holdfast {
@@ -14,6 +15,9 @@ namespace holdfast {
 // under "holdfast". Pure.
 std::string CapabilitiesJson(const VirtioSpec& spec,
                              const std::vector<OptionSpec>& options);
+
+// The same for a PCI function, for which there is no schema: "type" is "pci".
+std::string CapabilitiesJson(const PciSpec& spec);
 
 }  // namespace holdfast
 

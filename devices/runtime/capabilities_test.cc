@@ -46,5 +46,16 @@ TEST(Capabilities, KnowTheTypesOfTheSchema) {
   EXPECT_THAT(type(9999), HasSubstr("\"device-id\":9999"));
 }
 
+TEST(Capabilities, SayWhatAPciFunctionIs) {
+  PciId id;
+  id.vendor = 0x1234;
+  id.device = 0x11e8;
+  id.class_code = 0x010802;
+  EXPECT_EQ(CapabilitiesJson(PciSpec(id).Msix(4).CompatVersion(2)),
+            "{\"type\":\"pci\",\"features\":[],\"holdfast\":{\"vendor-id\":"
+            "4660,\"device-id\":4584,\"class-code\":67586,\"compat-version\":"
+            "2,\"msi-vectors\":0,\"msix-vectors\":4}}\n");
+}
+
 }  // namespace
 }  // namespace holdfast

@@ -118,14 +118,16 @@ absl::StatusOr<CommandLine> ParseCommandLine(
   return line;
 }
 
-std::string HelpText(const std::string& program,
+std::string HelpText(const std::string& program, const std::string& protocol,
                      const std::vector<OptionSpec>& options,
                      const std::vector<std::string>& resource_names) {
-  std::string text = absl::StrCat(
-      "Usage: ", program,
-      " (--socket-path=PATH | --fd=N) [options]\n\n"
-      "A vhost-user device of Holdfast. Run by the launcher it survives "
-      "kill -9;\nrun by hand it has no recovery.\n\nOptions:\n");
+  std::string text =
+      absl::StrCat("Usage: ", program,
+                   " (--socket-path=PATH | --fd=N) [options]\n\n"
+                   "A ",
+                   protocol,
+                   " device of Holdfast. Run by the launcher it survives "
+                   "kill -9;\nrun by hand it has no recovery.\n\nOptions:\n");
   const auto add = [&](const OptionSpec& o) {
     std::string left = absl::StrCat("  --", o.name);
     if (!o.value.empty()) absl::StrAppend(&left, "=", o.value);

@@ -30,8 +30,8 @@ absl::StatusOr<CommandLine> ParseCommandLine(
     const std::vector<OptionSpec>& options,
     const std::vector<std::string>& resource_names);
 
-// The text of --help.
-std::string HelpText(const std::string& program,
+// The text of --help, for a device that is served by `protocol`.
+std::string HelpText(const std::string& program, const std::string& protocol,
                      const std::vector<OptionSpec>& options,
                      const std::vector<std::string>& resource_names);
 

@@ -66,7 +66,7 @@ TEST(CommandLine, SwitchesTakeOnAndOff) {
 }
 
 TEST(CommandLine, HelpNamesEveryOption) {
-  const std::string help = HelpText("dev", kOptions, {"image"});
+  const std::string help = HelpText("dev", "vhost-user", kOptions, {"image"});
   for (const char* name :
        {"--socket-path=PATH", "--fd=N", "--image=PATH", "--num-queues=N",
         "--read-only", "--print-capabilities", "--compat-version=N"}) {

@@ -1,7 +1,11 @@
 #ifndef HOLDFAST_DEVICES_RUNTIME_DEVICE_MAIN_H_
 #define HOLDFAST_DEVICES_RUNTIME_DEVICE_MAIN_H_
 
-#include "devices/runtime/device_class.h"
+#include <type_traits>
+
+#include "devices/runtime/device_host.h"
+#include "devices/runtime/pci_class.h"
+#include "devices/runtime/virtio_class.h"
 
 namespace holdfast {
 
@@ -9,6 +13,17 @@ namespace holdfast {
 // Returns the exit status: 0 after an ordered stop, 1 for an error of
 // operation, 2 for a mistake on the command line.
 int DeviceMain(int argc, char** argv, const DeviceClass& device_class);
+
+// How D is served when nothing else is said: a VirtioDevice over vhost-user, a
+// PciDevice over vfio-user.
+template <typename D>
+DeviceClass DeviceClassOf() {
+  if constexpr (std::is_base_of_v<PciDevice, D>) {
+    return OverVfioUser(PciClassOf<D>());
+  } else {
+    return OverVhostUser(VirtioClassOf<D>());
+  }
+}
 
 }  // namespace holdfast
 

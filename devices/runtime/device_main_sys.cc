@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,12 +15,12 @@
 #include "base/handoff.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "devices/runtime/capabilities.h"
 #include "devices/runtime/crash_handler_sys.h"
 #include "devices/runtime/device_main.h"
 #include "devices/runtime/device_process_sys.h"
 #include "devices/runtime/prefault.h"
 #include "devices/runtime/standalone_sys.h"
+#include "devices/runtime/store_keeper_sys.h"
 #include "sandbox/tighten_sys.h"
 
 namespace holdfast {
@@ -66,8 +67,8 @@ class Managed {
     process_.SetKeeper(keeper_);
   }
 
-  absl::Status Start(const std::vector<ResourceSpec>& resources) {
-    for (const ResourceSpec& resource : resources) {
+  absl::Status Start() {
+    for (const ResourceSpec& resource : process_.resources()) {
       const char* slot =
           getenv(absl::StrCat("HOLDFAST_RESOURCE_", resource.name).c_str());
       if (slot != nullptr) {
@@ -89,7 +90,7 @@ class Managed {
     for (;;) {
       ASSIGN_OR_RETURN(const bool stop, Turn());
       if (stop) return absl::OkStatus();
-      config_changed_ = false;
+      has_event_ = false;
       // What came while Turn waited for an acknowledgement makes no descriptor
       // readable any more.
       if (handled_ || keeper_.HasControl() || keeper_.channel().queued()) {
@@ -98,7 +99,7 @@ class Managed {
       const bool gone = keeper_.channel().gone();
       fds[0] = {gone ? -1 : keeper_.channel().fd().get(), POLLIN, 0};
       fds[1] = {keeper_.control().get(), POLLIN, 0};
-      fds[2] = {process_.config_event().get(), POLLIN, 0};
+      fds[2] = {process_.event().get(), POLLIN, 0};
       const bool listen = process_.active() && !process_.stalled();
       fds[3] = {listen ? Connection().get() : -1, POLLIN, 0};
       // A standby that has nothing else to do gets its page tables ready.
@@ -107,7 +108,7 @@ class Managed {
       Wait(fds, touch     ? &kTouchPause
                 : stalled ? &DeviceProcess::kStallPause
                           : nullptr);
-      config_changed_ = (fds[2].revents & POLLIN) != 0;
+      has_event_ = (fds[2].revents & POLLIN) != 0;
     }
   }
 
@@ -154,7 +155,7 @@ class Managed {
       case StoreKeeper::Control::kNone:
         break;
     }
-    if (config_changed_) process_.TellConfigChange();
+    if (has_event_) process_.OnEvent();
     if (process_.active()) RETURN_IF_ERROR(process_.Serve());
     return false;
   }
@@ -210,8 +211,8 @@ class Managed {
   DeviceProcess& process_;
   StoreKeeper keeper_;
   bool forwarded_ = false;
-  bool handled_ = false;         // The last Turn handled an event of the store.
-  bool config_changed_ = false;  // The last Wait saw the event.
+  bool handled_ = false;    // The last Turn handled an event of the store.
+  bool has_event_ = false;  // The last Wait saw the event.
 };
 
 std::vector<std::string> NamesOf(const std::vector<ResourceSpec>& resources) {
@@ -233,26 +234,34 @@ int DeviceMain(int argc, char** argv, const DeviceClass& device_class) {
   static const std::string* const program =
       new std::string(std::filesystem::path(argv[0]).filename());
   SetLogProgram(program->c_str());
-  const absl::StatusOr<VirtioSpec> plain = device_class.spec(DeviceOptions());
+  const absl::StatusOr<std::unique_ptr<DeviceHost>> plain =
+      device_class.open(DeviceOptions());
   if (!plain.ok()) return Usage(plain.status());
-  const std::vector<std::string> resource_names = NamesOf(plain->resources());
+  const std::vector<std::string> resource_names =
+      NamesOf((*plain)->resources());
   const absl::StatusOr<CommandLine> line = ParseCommandLine(
       {argv + 1, argv + argc}, device_class.options, resource_names);
   if (!line.ok()) return Usage(line.status());
   if (line->help) {
-    std::fputs(HelpText(*program, device_class.options, resource_names).c_str(),
+    std::fputs(HelpText(*program, device_class.protocol, device_class.options,
+                        resource_names)
+                   .c_str(),
                stdout);
     return 0;
   }
-  absl::StatusOr<VirtioSpec> spec = device_class.spec(line->options);
-  if (!spec.ok()) return Usage(spec.status());
-  if (line->compat_version > spec->compat_version()) {
+  absl::StatusOr<std::unique_ptr<DeviceHost>> host =
+      device_class.open(line->options);
+  if (!host.ok()) return Usage(host.status());
+  if (line->compat_version > (*host)->compat_version()) {
     return Usage(absl::InvalidArgumentError(
         absl::StrCat("--compat-version=", line->compat_version,
-                     ": this binary serves 1 to ", spec->compat_version())));
+                     ": this binary serves 1 to ", (*host)->compat_version())));
   }
   if (line->print_capabilities) {
-    std::fputs(CapabilitiesJson(*spec, device_class.options).c_str(), stdout);
+    const absl::StatusOr<std::string> text =
+        device_class.describe(line->options);
+    if (!text.ok()) return Usage(text.status());
+    std::fputs(text->c_str(), stdout);
     return 0;
   }
   const bool by_launcher = getenv(kHandoffEnvironment) != nullptr;
@@ -260,18 +269,17 @@ int DeviceMain(int argc, char** argv, const DeviceClass& device_class) {
     return Usage(absl::InvalidArgumentError(
         "give --socket-path=PATH or --fd=N (see --help)"));
   }
-  const std::vector<ResourceSpec> resources = spec->resources();
   StockMemory();
   InstallCrashHandler();
-  DeviceProcess process(device_class, *std::move(spec), *line, *program);
+  DeviceProcess process(*std::move(host), *line, *program);
   absl::Status status;
   if (by_launcher) {
     prctl(PR_SET_DUMPABLE, 0);
     Managed managed(process);
-    status = managed.Start(resources);
+    status = managed.Start();
     if (status.ok()) status = managed.Run();
   } else {
-    status = RunStandalone(*line, resources, process);
+    status = RunStandalone(*line, process);
   }
   if (!status.ok()) LogError(status.message());
   // Without destructors: threads still use what they would destroy.

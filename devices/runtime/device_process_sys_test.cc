@@ -12,6 +12,7 @@
 #include "base/shm_sys.h"
 #include "base/testing/matchers.h"
 #include "devices/runtime/testing/process_rig_sys.h"
+#include "devices/runtime/virtio_host_sys.h"
 #include "gtest/gtest.h"
 
 namespace holdfast {
@@ -105,18 +106,17 @@ TEST_F(DeviceProcessTest, RefusesGarbage) {
 TEST_F(DeviceProcessTest, DepositsOneInFlightRegionForLife) {
   const auto first = rig_.NewProcess();
   ASSERT_OK(first->AttachSegment(rig_.segment()));
-  EXPECT_FALSE(rig_.keeper().Holds(DeviceProcess::kInflightSlot));
+  EXPECT_FALSE(rig_.keeper().Holds(VirtioHost::kInflightSlot));
   ASSERT_OK(first->Build());
-  EXPECT_TRUE(rig_.keeper().Holds(DeviceProcess::kInflightSlot));
-  const int region =
-      first->descriptors().Get(DeviceProcess::kInflightSlot).get();
+  EXPECT_TRUE(rig_.keeper().Holds(VirtioHost::kInflightSlot));
+  const int region = first->descriptors().Get(VirtioHost::kInflightSlot).get();
   ASSERT_EQ(pwrite(region, "mine", 4, 100), 4);
   // The next one finds it in its slots.
   const auto second = rig_.NewProcess();
   ASSERT_OK(second->AttachSegment(rig_.segment()));
   ASSERT_OK(second->Build());
   char text[4];
-  ASSERT_EQ(pread(second->descriptors().Get(DeviceProcess::kInflightSlot).get(),
+  ASSERT_EQ(pread(second->descriptors().Get(VirtioHost::kInflightSlot).get(),
                   text, 4, 100),
             4);
   EXPECT_EQ(std::memcmp(text, "mine", 4), 0);

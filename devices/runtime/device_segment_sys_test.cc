@@ -9,6 +9,7 @@
 #include <csignal>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "base/shm_sys.h"
@@ -16,9 +17,9 @@
 #include "base/unique_fd.h"
 #include "devices/bus/virtio_device.h"
 #include "devices/runtime/command_line.h"
-#include "devices/runtime/device_class.h"
 #include "devices/runtime/device_process_sys.h"
 #include "devices/runtime/vhost_user_host_sys.h"
+#include "devices/runtime/virtio_class.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "statestore/lane.h"
@@ -45,9 +46,12 @@ class Wide final : public VirtioDevice {
 
 class DeviceSegmentTest : public ::testing::Test {
  protected:
-  const DeviceClass class_ = DeviceClassOf<Wide>();
+  static std::unique_ptr<DeviceHost> Host() {
+    return *OverVhostUser(VirtioClassOf<Wide>()).open(DeviceOptions());
+  }
+
   const CommandLine line_{};
-  DeviceProcess process_{class_, Wide::Spec(), line_, "wide"};
+  DeviceProcess process_{Host(), line_, "wide"};
 };
 
 size_t LockedKib() {
@@ -141,12 +145,12 @@ TEST_F(DeviceSegmentTest, SurvivesEveryFlippedByteOfTheFirstPages) {
   size_t refused = 0;
   for (size_t i = 0; i < 512; ++i) {
     view->data()[i] ^= 0xff;
-    DeviceProcess other(class_, Wide::Spec(), line_, "wide");
+    DeviceProcess other(Host(), line_, "wide");
     if (!other.AttachSegment(*segment).ok()) ++refused;
     view->data()[i] ^= 0xff;
   }
   EXPECT_GT(refused, 100u);
-  DeviceProcess last(class_, Wide::Spec(), line_, "wide");
+  DeviceProcess last(Host(), line_, "wide");
   EXPECT_OK(last.AttachSegment(*segment));
 }
 

@@ -6,8 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "base/errno_status.h"
 #include "base/status_macros.h"
 
 namespace holdfast {
@@ -15,10 +13,6 @@ namespace {
 
 using vhost_user::RegionState;
 using vhost_user::SessionState;
-
-// Guest memory may lie in pages of any size; the kernel rounds up by itself for
-// a mapping, only the offset must fit the smallest page.
-constexpr uint64_t kPageSize = 4096;
 
 // What one read fault maps when the pages are there (fault_around_bytes).
 constexpr uint64_t kFaultAround = 64 * 1024;
@@ -29,32 +23,6 @@ bool Same(const RegionState& a, const RegionState& b) {
 }
 
 }  // namespace
-
-absl::StatusOr<UnalignedMapping> MapUnaligned(BorrowedFd fd, uint64_t offset,
-                                              uint64_t size) {
-  const uint64_t skip = offset % kPageSize;
-  if (size == 0 || size > UINT64_MAX - skip) {
-    return absl::InvalidArgumentError("the range to map is empty or wraps");
-  }
-  UnalignedMapping result;
-  ASSIGN_OR_RETURN(result.mapping, MapShared(fd, offset - skip, size + skip,
-                                             MapAccess::kReadWrite));
-  result.inside = result.mapping.data() + skip;
-  return result;
-}
-
-absl::Status CheckFileHolds(BorrowedFd fd, uint64_t offset, uint64_t size) {
-  // lseek, because fstat takes a path and is not in the steady-state filter.
-  const off_t end = lseek(fd.get(), 0, SEEK_END);
-  if (end < 0) return ErrnoStatus("lseek on a memory descriptor");
-  const auto file_size = static_cast<uint64_t>(end);
-  if (offset > file_size || size > file_size - offset) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the file has ", file_size, " bytes, the region ends at ",
-                     offset, " + ", size));
-  }
-  return absl::OkStatus();
-}
 
 bool MemoryMap::IsCurrent(const SessionState& state) const {
   for (size_t i = 0; i < entries_.size(); ++i) {

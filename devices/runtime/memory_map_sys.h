@@ -5,27 +5,13 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "base/shm_sys.h"
 #include "base/unique_fd.h"
 #include "devices/bus/guest_memory.h"
 #include "devices/runtime/descriptors.h"
+#include "devices/runtime/file_range_sys.h"
 #include "devices/vhost_user/session_state.h"
 
 namespace holdfast {
-
-// Maps [offset, offset + size) of `fd`, where `offset` may be anything: the
-// mapping begins at the page below. `inside` is where `offset` is.
-struct UnalignedMapping {
-  Mapping mapping;
-  uint8_t* inside = nullptr;
-};
-absl::StatusOr<UnalignedMapping> MapUnaligned(BorrowedFd fd, uint64_t offset,
-                                              uint64_t size);
-
-// Whether the file behind `fd` holds [offset, offset + size). It may be cut
-// later: then the access raises SIGBUS, which is a crash like any other.
-absl::Status CheckFileHolds(BorrowedFd fd, uint64_t offset, uint64_t size);
 
 // The guest's memory as this process has it mapped. Used by the control thread;
 // memory() may be read by others as long as no Update runs.

@@ -14,6 +14,7 @@
 #include "base/shm_sys.h"
 #include "base/status_macros.h"
 #include "base/unix_socket_sys.h"
+#include "devices/runtime/store_keeper_sys.h"
 
 namespace holdfast {
 namespace {
@@ -43,13 +44,11 @@ absl::StatusOr<UniqueFd> TakeSocket(const CommandLine& line) {
                                    socket.status().message()));
 }
 
-absl::Status OpenResources(const CommandLine& line,
-                           const std::vector<ResourceSpec>& resources,
-                           DeviceProcess& process) {
+absl::Status OpenResources(const CommandLine& line, DeviceProcess& process) {
   store::Slot slot = store::kSlotFirstResource;
   const absl::StatusOr<bool> switched = line.options.Switch("read-only", false);
   const bool read_only = switched.ok() && *switched;
-  for (const ResourceSpec& resource : resources) {
+  for (const ResourceSpec& resource : process.resources()) {
     const auto it = line.resources.find(resource.name);
     if (it == line.resources.end()) continue;
     const std::string argument =
@@ -82,10 +81,10 @@ absl::Status ServeConnections(UniqueFd socket, DeviceProcess& process) {
                         : stalled           ? -1
                                             : connection.get();
     std::array<pollfd, 2> fds = {
-        {{awaited, POLLIN, 0}, {process.config_event().get(), POLLIN, 0}}};
+        {{awaited, POLLIN, 0}, {process.event().get(), POLLIN, 0}}};
     (void)!ppoll(fds.data(), fds.size(),
                  stalled ? &DeviceProcess::kStallPause : nullptr, nullptr);
-    if ((fds[1].revents & POLLIN) != 0) process.TellConfigChange();
+    if ((fds[1].revents & POLLIN) != 0) process.OnEvent();
     if (!connection.valid() && (fds[0].revents & POLLIN) != 0) {
       UniqueFd accepted(accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (accepted.valid()) {
@@ -98,16 +97,14 @@ absl::Status ServeConnections(UniqueFd socket, DeviceProcess& process) {
 
 }  // namespace
 
-absl::Status RunStandalone(const CommandLine& line,
-                           const std::vector<ResourceSpec>& resources,
-                           DeviceProcess& process) {
+absl::Status RunStandalone(const CommandLine& line, DeviceProcess& process) {
   LogWarning(
       "runs stand-alone, without recovery: when it dies, the guest's device "
       "dies");
   NoKeeper keeper;
   process.SetKeeper(keeper);
   ASSIGN_OR_RETURN(UniqueFd socket, TakeSocket(line));
-  RETURN_IF_ERROR(OpenResources(line, resources, process));
+  RETURN_IF_ERROR(OpenResources(line, process));
   ASSIGN_OR_RETURN(const size_t size, process.SegmentBytes());
   ASSIGN_OR_RETURN(UniqueFd segment,
                    CreateSealedMemfd("holdfast-segment", size));

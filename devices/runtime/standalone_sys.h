@@ -1,10 +1,7 @@
 #ifndef HOLDFAST_DEVICES_RUNTIME_STANDALONE_SYS_H_
 #define HOLDFAST_DEVICES_RUNTIME_STANDALONE_SYS_H_
 
-#include <vector>
-
 #include "absl/status/status.h"
-#include "devices/bus/virtio_spec.h"
 #include "devices/runtime/command_line.h"
 #include "devices/runtime/device_process_sys.h"
 
@@ -15,9 +12,7 @@ namespace holdfast {
 // `line` names. Returns when a connection that was inherited (--fd) is over,
 // and never for a listening socket unless something fails. Errors name the
 // option and what to do. Control thread; `process` is new.
-absl::Status RunStandalone(const CommandLine& line,
-                           const std::vector<ResourceSpec>& resources,
-                           DeviceProcess& process);
+absl::Status RunStandalone(const CommandLine& line, DeviceProcess& process);
 
 }  // namespace holdfast
 

@@ -16,9 +16,10 @@
 #include "devices/bus/virtio_device.h"
 #include "devices/runtime/config_notice.h"
 #include "devices/runtime/descriptors.h"
-#include "devices/runtime/device_class.h"
+#include "devices/runtime/device_host.h"
 #include "devices/runtime/memory_map_sys.h"
 #include "devices/runtime/queue_runner_sys.h"
+#include "devices/runtime/virtio_class.h"
 #include "devices/vhost_user/session.h"
 #include "statestore/lane.h"
 #include "statestore/segment.h"
@@ -54,13 +55,11 @@ class VhostUserHost final : public LaneHandler,
   // From here on this object serves; `lane` and `state` outlive its last call.
   absl::Status Resume(Lane& lane, StateBank& state);
 
-  enum class Served { kIdle, kDisconnected };
-  // Handles what the VMM has sent. kDisconnected: the connection is over, by
-  // the VMM's end or by its mistake; the session is forgotten and the store
-  // has been told.
+  // As DeviceHost says.
+  using Served = DeviceHost::Served;
   absl::StatusOr<Served> Serve(Lane& lane);
 
-  // DeviceClass::in_flight.
+  // VirtioClass::in_flight.
   void SetInFlight(InFlight in_flight) { in_flight_ = in_flight; }
 
   // Stops all queues; requests in flight are answered.

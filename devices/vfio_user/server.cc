@@ -27,10 +27,10 @@ absl::Status Server::Resume(absl::Span<const uint8_t> bank) {
   environment_.Apply(state_, memory_.windows);
   for (uint32_t i = 0; i < device_.irqs().size(); ++i) {
     const holdfast::IrqInfo& irq = device_.irqs()[i];
-    environment_.Do(All(Afterwards::Kind::kSignal, i, irq.count));
-    if (irq.level) {
-      environment_.Do(All(Afterwards::Kind::kUnmask, i, irq.count));
-    }
+    // A level that nobody asserts would interrupt the guest again and again.
+    environment_.Do(
+        All(irq.level ? Afterwards::Kind::kUnmask : Afterwards::Kind::kSignal,
+            i, irq.count));
   }
   return absl::OkStatus();
 }
@@ -54,6 +54,7 @@ absl::StatusOr<LaneHandler::Outcome> Server::Execute(
     absl::Span<const uint8_t> message, size_t fd_count,
     absl::Span<const uint8_t> old_bank, absl::Span<uint8_t> new_bank,
     absl::Span<uint8_t> reply, uint32_t /*attempts*/) {
+  environment_.Answered();
   state_ = StateOf(old_bank);
   const Request request = Parse(message, fd_count);
   const SlotList slots = SlotsFor(state_, memory_.windows, request);

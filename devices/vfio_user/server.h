@@ -27,6 +27,9 @@ class ServerEnvironment : public SessionEnvironment {
   // cannot be applied is the client's doing: the connection goes on without it.
   virtual void Apply(const SessionState& state, ConstWindowTable table) = 0;
 
+  // Everything that came before the message that is decided next is answered.
+  virtual void Answered() {}
+
   // As in Afterwards; the state is applied.
   virtual void Do(const Afterwards& afterwards) = 0;
 
@@ -56,9 +59,9 @@ class Server final : public LaneHandler {
         device_(device),
         environment_(environment) {}
 
-  // Takes over what the lane has committed: applies it, signals every vector
-  // and lets every level through once, since a predecessor may have died before
-  // it did. kDataLoss: CheckInvariants.
+  // Takes over what the lane has committed: applies it, signals every message
+  // vector and lets every level through once, since a predecessor may have died
+  // before it did. kDataLoss: CheckInvariants.
   absl::Status Resume(absl::Span<const uint8_t> bank);
 
   const SessionState& state() const { return state_; }

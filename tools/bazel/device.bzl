@@ -1,4 +1,4 @@
-"""holdfast_device(): a device program, and everything that must be true of it."""
+"""holdfast_device(), holdfast_pci_device(): a device program, and everything that must be true of it."""
 
 load("@rules_cc//cc:cc_test.bzl", "cc_test")
 load("//sandbox/lint:defs.bzl", "policy_test")
@@ -13,6 +13,47 @@ def _suite(name, suite, program, args, data, **kwargs):
         deps = ["//devices/testing:conformance_main"],
         **kwargs
     )
+
+def _program(name, srcs, deps, policy, max_steady, policy_table, visibility):
+    static_binary(
+        name = name,
+        srcs = srcs,
+        visibility = visibility,
+        deps = deps + ["//devices/runtime:device_main"],
+    )
+    native.exports_files([policy], visibility = ["//visibility:public"])
+    policy_test(
+        name = name + "_policy_test",
+        max_steady = max_steady,
+        policy = policy,
+        table = policy_table,
+    )
+
+def holdfast_pci_device(
+        name,
+        srcs,
+        deps,
+        policy,
+        max_steady = 16,
+        policy_table = None,
+        visibility = None):
+    """The program of a PCI device, static, served over vfio-user.
+
+    Makes
+      :NAME                   the binary,
+      :NAME_policy_test       its policy is linted and proven against its filter;
+    and exports the policy.
+
+    Args:
+      name: of the program.
+      srcs: of the program; one defines main(), by HOLDFAST_DEVICE_MAIN.
+      deps: of srcs, besides //devices/runtime:device_main.
+      policy: what it may ask of the kernel; beside the device.
+      max_steady: most system calls in steady state.
+      policy_table: a document that must have the policy's row of figures.
+      visibility: of the program.
+    """
+    _program(name, srcs, deps, policy, max_steady, policy_table, visibility)
 
 def holdfast_device(
         name,
@@ -56,21 +97,10 @@ def holdfast_device(
       policy_table: a document that must have the policy's row of figures.
       visibility: of the program.
     """
-    static_binary(
-        name = name,
-        srcs = srcs,
-        visibility = visibility,
-        deps = deps + ["//devices/runtime:device_main"],
-    )
+    _program(name, srcs, deps, policy, max_steady, policy_table, visibility)
     native.exports_files(
-        [policy, descriptor, golden],
+        [descriptor, golden],
         visibility = ["//visibility:public"],
-    )
-    policy_test(
-        name = name + "_policy_test",
-        max_steady = max_steady,
-        policy = policy,
-        table = policy_table,
     )
     native.sh_test(
         name = name + "_descriptor_test",

@@ -12,6 +12,7 @@
 #include "base/shm_sys.h"
 #include "base/status_macros.h"
 #include "base/testing/matchers.h"
+#include "devices/runtime/virtio_host_sys.h"
 
 namespace holdfast::testing {
 
@@ -125,15 +126,11 @@ std::unique_ptr<DeviceProcess> ProcessRig::NewProcess() {
 }
 
 std::unique_ptr<DeviceProcess> ProcessRig::NewProcess(const Options& options) {
-  static const DeviceClass device_class = [] {
-    DeviceClass result;
-    result.make = [](VirtioContext& context)
-        -> absl::StatusOr<std::unique_ptr<VirtioDevice>> {
-      return std::unique_ptr<VirtioDevice>(
-          std::make_unique<RigDevice>(context));
-    };
-    return result;
-  }();
+  VirtioClass device_class;
+  device_class.make = [](VirtioContext& context)
+      -> absl::StatusOr<std::unique_ptr<VirtioDevice>> {
+    return std::unique_ptr<VirtioDevice>(std::make_unique<RigDevice>(context));
+  };
   VirtioSpec spec(virtio::kDeviceIdRng);
   spec.ConfigSize(sizeof(uint64_t)).CompatVersion(options.compat_version);
   if (options.has_state) spec.State<RigState>();
@@ -142,8 +139,9 @@ std::unique_ptr<DeviceProcess> ProcessRig::NewProcess(const Options& options) {
   }
   CommandLine& line = lines_[std::to_string(options.pinned_version)];
   line.compat_version = options.pinned_version;
-  auto process = std::make_unique<DeviceProcess>(device_class, std::move(spec),
-                                                 line, options.name);
+  auto process = std::make_unique<DeviceProcess>(
+      std::make_unique<VirtioHost>(device_class, std::move(spec)), line,
+      options.name);
   process->SetKeeper(keeper_);
   keeper_.GiveTo(process->descriptors());
   return process;
@@ -173,7 +171,7 @@ void ProcessRig::Loop() {
   while (!end_) {
     DescriptorSlots& descriptors = process_->descriptors();
     pollfd fds[] = {{wake_.get(), POLLIN, 0},
-                    {process_->config_event().get(), POLLIN, 0},
+                    {process_->event().get(), POLLIN, 0},
                     {descriptors.Get(store::kSlotConnection).get(), POLLIN, 0}};
     poll(fds, 3, process_->stalled() ? 1 : -1);
     if ((fds[0].revents & POLLIN) != 0) {
@@ -186,7 +184,7 @@ void ProcessRig::Loop() {
     }
     // A process that dies here has not come to it.
     if (end_) return;
-    if ((fds[1].revents & POLLIN) != 0) process_->TellConfigChange();
+    if ((fds[1].revents & POLLIN) != 0) process_->OnEvent();
     EXPECT_OK(process_->Serve());
   }
 }

@@ -13,9 +13,9 @@
 
 #include "absl/status/status.h"
 #include "base/unique_fd.h"
+#include "devices/bus/virtio_device.h"
 #include "devices/runtime/command_line.h"
 #include "devices/runtime/descriptors.h"
-#include "devices/runtime/device_class.h"
 #include "devices/runtime/device_process_sys.h"
 #include "devices/vhost_user/testing/front_end.h"
 

@@ -38,7 +38,8 @@ class Unordered final : public holdfast::VirtioDevice {
 }  // namespace
 
 int main(int argc, char** argv) {
-  holdfast::DeviceClass device_class = holdfast::DeviceClassOf<Unordered>();
+  holdfast::VirtioClass device_class = holdfast::VirtioClassOf<Unordered>();
   device_class.in_flight = holdfast::InFlight::kForgotten;
-  return holdfast::DeviceMain(argc, argv, device_class);
+  return holdfast::DeviceMain(argc, argv,
+                              holdfast::OverVhostUser(device_class));
 }

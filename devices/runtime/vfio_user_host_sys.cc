@@ -1,0 +1,241 @@
+#include "devices/runtime/vfio_user_host_sys.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/status_macros.h"
+#include "devices/runtime/file_range_sys.h"
+#include "devices/vfio_user/message.h"
+#include "statestore/lane_peek.h"
+
+namespace holdfast {
+namespace {
+
+using vfio_user::Afterwards;
+using vfio_user::FileId;
+using vfio_user::SessionState;
+
+// Data in one message. A segment of a mebibyte has room for lane and windows;
+// clients cut what is longer.
+constexpr uint32_t kMaxTransfer = 64 << 10;
+
+template <typename T>
+bool SameBytes(const T& a, const T& b) {
+  return std::memcmp(&a, &b, sizeof(T)) == 0;
+}
+
+}  // namespace
+
+LaneSizes VfioUserHost::Sizes() {
+  return vfio_user::Server::Sizes(kMaxTransfer);
+}
+
+VfioUserHost::VfioUserHost(const Segment& segment, DescriptorSlots& descriptors,
+                           DescriptorKeeper& keeper)
+    : segment_(segment),
+      descriptors_(descriptors),
+      keeper_(keeper),
+      maps_(windows_, descriptors) {}
+
+VfioUserHost::~VfioUserHost() = default;
+
+VfioUserRecord& VfioUserHost::record() const {
+  return *reinterpret_cast<VfioUserRecord*>(
+      segment_.section(SectionType::kSession).data());
+}
+
+absl::Status VfioUserHost::SetDevice(RegionDevice& device) {
+  if (segment_.section(SectionType::kSession).size() !=
+      sizeof(VfioUserRecord)) {
+    return absl::FailedPreconditionError(
+        "the segment is of a device that was served by another protocol");
+  }
+  RETURN_IF_ERROR(vfio_user::CheckDevice(device));
+  device_ = &device;
+  interrupts_.Describe(device.irqs());
+  worker_.emplace(device);
+  return absl::OkStatus();
+}
+
+void VfioUserHost::MapAhead() {
+  SessionState session;
+  if (PeekLaneBank(segment_.section(SectionType::kLane), Sizes(),
+                   {reinterpret_cast<uint8_t*>(&session), sizeof(session)})) {
+    maps_.MapAhead(session, record().memory.windows);
+  }
+}
+
+// The names of accesses ascend from one connection to the next.
+void VfioUserHost::NewServer() {
+  vfio_user::Serving serving;
+  serving.max_transfer = kMaxTransfer;
+  serving.connection = static_cast<uint32_t>(record().connections + 1);
+  vfio_user::ServerEnvironment& environment = *this;
+  server_.emplace(serving, record().memory, *device_, environment);
+}
+
+absl::Status VfioUserHost::Resume(Lane& lane) {
+  lane_ = &lane;
+  NewServer();
+  in_line_ = false;
+  resuming_ = true;
+  const absl::Status resumed = server_->Resume(lane.bank());
+  resuming_ = false;
+  RETURN_IF_ERROR(resumed);
+  RETURN_IF_ERROR(device_->Resume());
+  worker_->Start();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DeviceHost::Served> VfioUserHost::Serve() {
+  const BorrowedFd socket = descriptors_.Get(store::kSlotConnection);
+  if (!socket.valid()) {
+    // What was ordered before the client left would have been cut off.
+    worker_->Wake();
+    return DeviceHost::Served::kIdle;
+  }
+  const absl::StatusOr<Lane::Progress> progress = lane_->Run(socket, *server_);
+  if (progress.ok() && *progress == Lane::Progress::kIdle) {
+    worker_->Wake();
+    return DeviceHost::Served::kIdle;
+  }
+  if (!progress.ok()) {
+    // Another epoch owns the lane, or its memory is damaged: not the client's
+    // doing, and not to be answered by hanging up on it.
+    if (absl::IsAborted(progress.status()) ||
+        absl::IsDataLoss(progress.status())) {
+      return progress.status();
+    }
+    vmm_log_.Warning("closing the VMM's connection: ",
+                     progress.status().message());
+  }
+  RETURN_IF_ERROR(Disconnect());
+  return DeviceHost::Served::kDisconnected;
+}
+
+// A process that dies in here leaves a connection that is over, so its
+// successor comes here, too.
+absl::Status VfioUserHost::Disconnect() {
+  RETURN_IF_ERROR(ResetDevice());
+  __atomic_store_n(&record().connections, record().connections + 1,
+                   __ATOMIC_RELEASE);
+  RETURN_IF_ERROR(lane_->ResetConnection());
+  NewServer();
+  Apply(SessionState{}, record().memory.windows);
+  const uint64_t connection = descriptors_.connection();
+  descriptors_.SetConnection(UniqueFd(), 0);
+  descriptors_.RetainSession(vfio_user::SlotBitmap{});
+  keeper_.VmmClosed(connection);
+  return absl::OkStatus();
+}
+
+void VfioUserHost::Quiesce() { worker_->Stop(); }
+
+void VfioUserHost::OnEvent() {
+  interrupts_.TakeUnmask(
+      [this](uint32_t irq, uint32_t vector) { Unmasked(irq, vector); });
+}
+
+void VfioUserHost::Unmasked(uint32_t irq, uint32_t vector) {
+  device_->OnUnmask(irq, vector);
+}
+
+// ---- SessionEnvironment ----
+
+absl::StatusOr<FileId> VfioUserHost::IdentifyFile(store::Slot slot) {
+  const int fd = descriptors_.Get(slot).get();
+  struct stat status = {};
+  // The C library's fstat takes a path, which the steady-state filter does not
+  // let through.
+  if (syscall(SYS_fstat, fd, &status) != 0) return ErrnoStatus("fstat");
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return ErrnoStatus("fcntl");
+  return FileId{status.st_dev, status.st_ino,
+                static_cast<uint64_t>(flags & O_ACCMODE)};
+}
+
+absl::Status VfioUserHost::CheckFile(store::Slot slot, uint32_t access,
+                                     uint64_t offset, uint64_t size) {
+  ASSIGN_OR_RETURN(const FileId file, IdentifyFile(slot));
+  if (file.access == O_WRONLY ||
+      (file.access == O_RDONLY && (access & vfio_user::kDmaWriteable) != 0)) {
+    return absl::PermissionDeniedError(
+        "the window's file is not open for what the device may do with it");
+  }
+  return CheckFileHolds(descriptors_.Get(slot), offset, size);
+}
+
+absl::Status VfioUserHost::ReleaseWindow(const vfio_user::WindowState& window) {
+  maps_.Release(window);
+  in_line_ = false;
+  return absl::OkStatus();
+}
+
+absl::Status VfioUserHost::ResetDevice() {
+  for (;;) {
+    const absl::Status status = device_->Reset();
+    if (!absl::IsUnavailable(status)) return status;
+    worker_->AwaitPause();
+  }
+}
+
+// ---- ServerEnvironment ----
+
+absl::Status VfioUserHost::Escrow(store::Slot slot, UniqueFd descriptor) {
+  RETURN_IF_ERROR(keeper_.Escrow(slot, descriptor));
+  maps_.Forget(slot);
+  descriptors_.Set(slot, std::move(descriptor));
+  retain_ = true;
+  return absl::OkStatus();
+}
+
+void VfioUserHost::Apply(const SessionState& state, ConstWindowTable table) {
+  if (!in_line_ || !SameBytes(state.windows, applied_.windows)) {
+    if (const absl::Status mapped = maps_.Apply(state, table); !mapped.ok()) {
+      vmm_log_.Error("a window of the VMM is not mapped: ", mapped.message());
+    }
+    retain_ = true;
+  }
+  if (!in_line_ || !SameBytes(state.vectors, applied_.vectors)) {
+    interrupts_.Apply(
+        state, descriptors_,
+        [this](uint32_t irq, uint32_t vector) { Unmasked(irq, vector); });
+    retain_ = true;
+  }
+  in_line_ = true;
+  applied_ = state;
+  // Not while it resumes: descriptors of a message that is yet to be decided
+  // may be in escrow.
+  if (!retain_ || resuming_) return;
+  retain_ = false;
+  const vfio_user::SlotBitmap slots = vfio_user::ReferencedSlots(state, table);
+  keeper_.Retain(slots);
+  descriptors_.RetainSession(slots);
+}
+
+void VfioUserHost::Do(const Afterwards& afterwards) {
+  for (uint32_t i = 0; i < afterwards.count; ++i) {
+    if (!afterwards.which.empty() && afterwards.which[i] == 0) continue;
+    const uint32_t vector = afterwards.start + i;
+    if (afterwards.kind == Afterwards::Kind::kSignal) {
+      interrupts_.Signal(afterwards.irq, vector);
+    } else if (interrupts_.LetThrough(afterwards.irq, vector)) {
+      Unmasked(afterwards.irq, vector);
+    }
+  }
+}
+
+void VfioUserHost::Take(const vfio_user::Answer&) {}
+
+void VfioUserHost::Refused(const absl::Status& refusal) {
+  refusal_log_.Warning("refused ", refusal.message());
+}
+
+}  // namespace holdfast

@@ -1,0 +1,113 @@
+#ifndef HOLDFAST_DEVICES_RUNTIME_VFIO_USER_HOST_SYS_H_
+#define HOLDFAST_DEVICES_RUNTIME_VFIO_USER_HOST_SYS_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/log_limiter.h"
+#include "base/unique_fd.h"
+#include "devices/bus/dma.h"
+#include "devices/bus/dma_windows.h"
+#include "devices/bus/region_device.h"
+#include "devices/runtime/descriptors.h"
+#include "devices/runtime/device_host.h"
+#include "devices/runtime/event_interrupts_sys.h"
+#include "devices/runtime/window_maps_sys.h"
+#include "devices/runtime/work_runner_sys.h"
+#include "devices/vfio_user/server.h"
+#include "devices/vfio_user/session_state.h"
+#include "statestore/lane.h"
+#include "statestore/segment.h"
+
+namespace holdfast {
+
+// Section kSession of a device that is served over vfio-user. Zeros at first.
+struct VfioUserRecord {
+  vfio_user::SessionMemory memory;
+  uint64_t connections;  // That are over.
+  uint8_t zero[56];
+};
+static_assert(sizeof(VfioUserRecord) == sizeof(vfio_user::SessionMemory) + 64);
+
+// Serves a RegionDevice to a vfio-user client: the connection's lane and
+// session, windows, interrupts, and a thread for the work that accesses order.
+// Everything it must remember is in the segment and in the descriptor slots; a
+// new object over the same ones goes on.
+//
+// Control thread only. References outlive the host.
+class VfioUserHost final : private vfio_user::ServerEnvironment {
+ public:
+  // Sizes of the lane of every vfio-user instance.
+  static LaneSizes Sizes();
+
+  VfioUserHost(const Segment& segment, DescriptorSlots& descriptors,
+               DescriptorKeeper& keeper);
+  ~VfioUserHost() override;
+
+  // What the device is made with.
+  IrqSink& irqs() { return interrupts_; }
+  Dma& dma() { return windows_; }
+
+  // The device that is served; once, before all that follows. Errors:
+  // vfio_user::CheckDevice.
+  absl::Status SetDevice(RegionDevice& device);
+
+  // As DeviceHost says.
+  void MapAhead();
+  bool TouchSome() { return false; }
+  // The device has its state.
+  absl::Status Resume(Lane& lane);
+  absl::StatusOr<DeviceHost::Served> Serve();
+  BorrowedFd event() const { return interrupts_.unmask_event(); }
+  void OnEvent();
+  void Quiesce();
+
+ private:
+  using SessionState = vfio_user::SessionState;
+  using ConstWindowTable = vfio_user::ConstWindowTable;
+
+  // ServerEnvironment.
+  absl::StatusOr<vfio_user::FileId> IdentifyFile(store::Slot slot) override;
+  absl::Status CheckFile(store::Slot slot, uint32_t access, uint64_t offset,
+                         uint64_t size) override;
+  absl::Status ReleaseWindow(const vfio_user::WindowState& window) override;
+  absl::Status ResetDevice() override;
+  absl::Status Escrow(store::Slot slot, UniqueFd descriptor) override;
+  void Apply(const SessionState& state, ConstWindowTable table) override;
+  void Do(const vfio_user::Afterwards& afterwards) override;
+  void Answered() override { worker_->Wake(); }
+  void Take(const vfio_user::Answer& answer) override;
+  void Refused(const absl::Status& refusal) override;
+
+  VfioUserRecord& record() const;
+  void NewServer();
+  void Unmasked(uint32_t irq, uint32_t vector);
+  absl::Status Disconnect();
+
+  const Segment& segment_;
+  DescriptorSlots& descriptors_;
+  DescriptorKeeper& keeper_;
+  DmaWindows windows_;
+  WindowMaps maps_;
+  EventInterrupts interrupts_;
+  RegionDevice* device_ = nullptr;
+  std::optional<WorkRunner> worker_;
+  std::optional<vfio_user::Server> server_;
+  Lane* lane_ = nullptr;  // Since Resume.
+
+  // Whether `applied_` is what this process is in line with.
+  bool in_line_ = false;
+  SessionState applied_ = {};
+  bool resuming_ = false;
+  bool retain_ = false;  // Slots may be occupied that nothing refers to.
+  // Of what clients do, whatever the connection.
+  LogLimiter vmm_log_;
+  LogLimiter refusal_log_;
+};
+
+}  // namespace holdfast
+
+#endif  // HOLDFAST_DEVICES_RUNTIME_VFIO_USER_HOST_SYS_H_

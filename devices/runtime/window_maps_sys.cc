@@ -1,0 +1,116 @@
+#include "devices/runtime/window_maps_sys.h"
+
+#include <fcntl.h>
+#include <poll.h>
+
+#include <cstring>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "devices/runtime/file_range_sys.h"
+
+namespace holdfast {
+namespace {
+
+using vfio_user::SessionState;
+using vfio_user::WindowState;
+
+constexpr uint64_t kPageSize = 4096;
+
+DmaAccess AccessOf(const WindowState& window) {
+  return static_cast<DmaAccess>(window.access);
+}
+
+}  // namespace
+
+absl::StatusOr<WindowMaps::File> WindowMaps::MapFile(
+    const WindowState& window) {
+  const BorrowedFd fd = descriptors_.Get(window.slot);
+  // The client may have cut it since it was accepted: better no memory than one
+  // crash after the other.
+  RETURN_IF_ERROR(CheckFileHolds(fd, window.offset, window.size));
+  File& file = files_[window.slot];
+  if (file == nullptr || file->size() < window.offset + window.size) {
+    ASSIGN_OR_RETURN(const uint64_t size, FileEnd(fd));
+    const uint64_t whole = (size + kPageSize - 1) / kPageSize * kPageSize;
+    ASSIGN_OR_RETURN(Mapping mapping,
+                     MapShared(fd, 0, whole,
+                               (window.file.access & O_ACCMODE) == O_RDONLY
+                                   ? MapAccess::kReadOnly
+                                   : MapAccess::kReadWrite));
+    file = std::make_shared<Mapping>(std::move(mapping));
+  }
+  return file;
+}
+
+void WindowMaps::MapAhead(const SessionState& state,
+                          vfio_user::ConstWindowTable table) {
+  vfio_user::ForEachWindow(
+      state, table, [this](size_t, const WindowState& shared) {
+        WindowState window;  // Read once: its owner changes it.
+        std::memcpy(&window, &shared, sizeof(window));
+        if (window.crc == vfio_user::WindowCrc(window) && window.slot != 0) {
+          (void)MapFile(window).status();
+        }
+        return true;
+      });
+}
+
+absl::Status WindowMaps::Grant(const WindowState& window) {
+  DmaWindow grant;
+  grant.address = GuestAddress{window.address};
+  grant.size = window.size;
+  grant.access = AccessOf(window);
+  absl::Status mapped;
+  if (window.slot != 0) {
+    absl::StatusOr<File> file = MapFile(window);
+    if (file.ok()) {
+      grant.host = (*file)->data() + window.offset;
+      grant.mapping = *std::move(file);
+    }
+    mapped = file.status();
+  }
+  RETURN_IF_ERROR(windows_.Add(std::move(grant)));
+  return mapped;
+}
+
+absl::Status WindowMaps::Apply(const SessionState& state,
+                               vfio_user::ConstWindowTable table) {
+  absl::Status result;
+  for (size_t word = 0; word < vfio_user::kMaxWindows / 64; ++word) {
+    uint64_t changed = granted_[word] ^ state.windows[word];
+    // What goes must be gone before what overlaps it comes; a session that
+    // changes both in one word does not exist, but one after another may.
+    for (uint64_t bits = changed & granted_[word]; bits != 0;
+         bits &= bits - 1) {
+      const size_t i = word * 64 + static_cast<size_t>(__builtin_ctzll(bits));
+      (void)windows_.Remove(GuestAddress{known_[i].address}, known_[i].size);
+      granted_[word] &= ~(uint64_t{1} << (i % 64));
+    }
+  }
+  for (size_t word = 0; word < vfio_user::kMaxWindows / 64; ++word) {
+    for (uint64_t bits = state.windows[word] & ~granted_[word]; bits != 0;
+         bits &= bits - 1) {
+      const size_t i = word * 64 + static_cast<size_t>(__builtin_ctzll(bits));
+      known_[i] = table[i];
+      granted_[word] |= uint64_t{1} << (i % 64);
+      result.Update(Grant(known_[i]));
+    }
+  }
+  return result;
+}
+
+void WindowMaps::Release(const WindowState& window) {
+  constexpr timespec kPause = {0, 50'000};
+  const GuestAddress address{window.address};
+  while (absl::IsUnavailable(windows_.Remove(address, window.size))) {
+    ppoll(nullptr, 0, &kPause, nullptr);
+  }
+  for (size_t i = 0; i < vfio_user::kMaxWindows; ++i) {
+    if (known_[i].address == window.address && known_[i].size == window.size) {
+      granted_[i / 64] &= ~(uint64_t{1} << (i % 64));
+    }
+  }
+}
+
+}  // namespace holdfast

@@ -1,0 +1,79 @@
+#include "devices/runtime/work_runner_sys.h"
+
+#include "absl/status/status.h"
+#include "devices/runtime/crash_handler_sys.h"
+#include "devices/runtime/prefault.h"
+
+namespace holdfast {
+
+WorkRunner::WorkRunner(RegionDevice& device)
+    : device_(device), thread_([this] { Run(); }) {
+  // The C library starts a thread with calls that the steady-state filter does
+  // not know: they must be over before the filter comes.
+  std::unique_lock<std::mutex> lock(mutex_);
+  idle_.wait(lock, [this] { return up_; });
+}
+
+WorkRunner::~WorkRunner() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    exit_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+void WorkRunner::Start() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  started_ = true;
+}
+
+void WorkRunner::Stop() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  started_ = false;
+  idle_.wait(lock, [this] { return !working_; });
+}
+
+void WorkRunner::WakeThread() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!started_ || wanted_) return;
+    wanted_ = true;
+  }
+  wake_.notify_one();
+}
+
+void WorkRunner::AwaitPause() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  idle_.wait(lock, [this] { return !working_; });
+}
+
+void WorkRunner::Run() {
+  PrefaultStack();
+  ObserveCrashes(nullptr);  // For the signal stack.
+  std::unique_lock<std::mutex> lock(mutex_);
+  up_ = true;
+  idle_.notify_all();
+  for (;;) {
+    wake_.wait(lock, [this] { return exit_ || (started_ && wanted_); });
+    if (exit_) return;
+    wanted_ = false;
+    while (started_ && !exit_ && device_.work_pending()) {
+      working_ = true;
+      lock.unlock();
+      const absl::Status status = device_.RunWork();
+      lock.lock();
+      working_ = false;
+      idle_.notify_all();
+      // Another process owns the state, or it is damaged: the control thread
+      // meets the same and ends this process.
+      if (absl::IsAborted(status) || absl::IsDataLoss(status)) {
+        started_ = false;
+      } else if (!status.ok()) {
+        log_.Warning("the device refused work: ", status.message());
+      }
+    }
+  }
+}
+
+}  // namespace holdfast
