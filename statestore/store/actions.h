@@ -57,6 +57,13 @@ constexpr Key Unpack(uint64_t packed) {
           static_cast<uint8_t>(packed >> 40), static_cast<uint32_t>(packed)};
 }
 
+// Who closes a descriptor.
+enum class Closer : uint8_t {
+  kHere,      // The deciding thread: it is known to be quick.
+  kApart,     // A thread that may take as long as it takes.
+  kPromptly,  // Another one, for what a peer waits to see closed.
+};
+
 struct Action {
   enum class Kind : uint8_t {
     kSend,       // message, fds to the child behind `handle` (`key`). When that
@@ -65,7 +72,7 @@ struct Action {
     kKill,       // SIGKILL through the pidfd `handle`.
     kWatch,      // Start to watch `handle` under `key`.
     kUnwatch,    // Stop.
-    kClose,      // Close `handle`; `apart`: where it may take long.
+    kClose,      // Have `handle` closed by `closer`.
     kInventory,  // Answer kHello, nonce `message.arg0`, from Escrow::Inventory.
   };
   // A field of a kTell message that is known only when it is carried out.
@@ -77,7 +84,7 @@ struct Action {
   };
   Kind kind{};
   Stamp stamp = Stamp::kNone;
-  bool apart = false;
+  Closer closer = Closer::kHere;
   Key key;
   Handle handle = kNoHandle;
   Handle fds[2] = {kNoHandle, kNoHandle};  // Lent: the table keeps them.
@@ -118,20 +125,21 @@ inline Action& ActionList::Add(Action::Kind kind) {
   return action;
 }
 
-// Closes `handle` if there is one, and forgets it.
-inline void Close(Handle& handle, ActionList& actions) {
-  if (handle == kNoHandle) return;
-  actions.Add(Action::Kind::kClose).handle = handle;
-  handle = kNoHandle;
+// For what a slot held: it may be the last reference to a file of any size,
+// which the kernel frees before close() returns. A connection may be that, too,
+// by what its VMM sent and nobody read; but its VMM sees the end before that is
+// freed, and only other connections wait behind it.
+constexpr Closer CloserOf(Slot slot) {
+  return slot == kSlotConnection ? Closer::kPromptly : Closer::kApart;
 }
 
-// The same for what a child has sent: it may be the last reference to a file of
-// any size, which the kernel frees before close() returns.
-inline void CloseApart(Handle& handle, ActionList& actions) {
+// Closes `handle` if there is one, and forgets it.
+inline void Close(Handle& handle, ActionList& actions,
+                  Closer closer = Closer::kHere) {
   if (handle == kNoHandle) return;
   Action& action = actions.Add(Action::Kind::kClose);
   action.handle = handle;
-  action.apart = true;
+  action.closer = closer;
   handle = kNoHandle;
 }
 

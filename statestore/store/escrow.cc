@@ -46,7 +46,7 @@ void Escrow::Put(Instance& instance, Slot slot, Handle handle, int depositor,
       instance.lingering_count < kMaxLingering) {
     instance.lingering[instance.lingering_count++] = old;
   } else {
-    CloseApart(old, actions);
+    Close(old, actions, CloserOf(slot));
   }
   if (slot == kSlotConnection) UpdateListening(instance, actions);
 }
@@ -62,7 +62,7 @@ void Escrow::Fill(Place from, Slot slot, Handle handle, ActionList& actions) {
       Forward(instance, slot, i, actions);
     }
   }
-  CloseApart(old, actions);
+  Close(old, actions, CloserOf(slot));
 }
 
 void Escrow::SyncOthers(Place from, const uint64_t (&bitmap)[kSlotCount / 64],
@@ -86,7 +86,7 @@ void Escrow::Settle(Instance& instance, ActionList& actions) {
     if (child.owes != 0) return;
   }
   for (size_t i = 0; i < instance.lingering_count; ++i) {
-    CloseApart(instance.lingering[i], actions);
+    Close(instance.lingering[i], actions, Closer::kApart);
   }
   instance.lingering_count = 0;
 }

@@ -218,7 +218,7 @@ void Escrow::OnAccepted(Key key, Handle vmm, uint64_t now,
   Instance* instance = tables_.Find(key);
   if (instance == nullptr || !instance->listening ||
       instance->slots[kSlotConnection] != kNoHandle) {
-    Close(vmm, actions);
+    Close(vmm, actions, CloserOf(kSlotConnection));
     return;
   }
   instance->vmm_refused = false;

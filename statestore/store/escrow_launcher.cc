@@ -151,7 +151,9 @@ Error Escrow::RemoveInstance(Instance& instance, Request& request) {
   Close(instance.listener, request.actions);
   Close(instance.segment, request.actions);
   Close(instance.blob, request.actions);
-  for (Handle& handle : instance.slots) CloseApart(handle, request.actions);
+  for (Slot slot = 0; slot < kSlotCount; ++slot) {
+    Close(instance.slots[slot], request.actions, CloserOf(slot));
+  }
   Settle(instance, request.actions);
   SetPaused(instance, false);
   instance = Instance();

@@ -1,5 +1,7 @@
 // What slots hold, who may change them, who is told.
 
+#include <map>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "statestore/store/actions.h"
@@ -10,12 +12,15 @@
 namespace holdfast::store {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using testing::IsError;
 using testing::kDisk;
 using testing::Of;
+using ::testing::Pair;
 using testing::Scene;
+using testing::WithArg;
 using testing::WithChild;
 using testing::WithSlot;
 
@@ -140,6 +145,50 @@ TEST_F(EscrowSlot, ADeadStandbyIsNotWaitedFor) {
   EXPECT_TRUE(scene().IsOpen(memory));
   scene().Fence(standby_);
   EXPECT_FALSE(scene().IsOpen(memory));
+}
+
+// The thread that closes each handle, of the last step.
+std::map<Handle, Closer> Closers(const Scene& scene) {
+  std::map<Handle, Closer> closers;
+  for (const Action& action : scene.actions()) {
+    if (action.kind == Action::Kind::kClose) {
+      closers[action.handle] = action.closer;
+    }
+  }
+  return closers;
+}
+
+TEST_F(EscrowSlot, OnlyAConnectionIsClosedWithoutWaitingForMemory) {
+  scene().Request(Of(Type::kSetListener), 1);
+  const Handle vmm = scene().Connect(kDisk);
+  scene().Request(WithSlot(Type::kSetResource, 3), 1);
+  scene().Say(active_, Type::kEscrow, 40, 1);
+  const Handle image = HeldIn(3), memory = HeldIn(40);
+  scene().Say(active_, Type::kVmmClosed);
+  EXPECT_THAT(Closers(scene()), ElementsAre(Pair(vmm, Closer::kPromptly)));
+  Message settled = WithArg(Type::kSettled, disk().last_sync);
+  scene().Say(standby_, settled);
+  EXPECT_THAT(Closers(scene()), ElementsAre(Pair(memory, Closer::kApart)));
+  scene().Request(WithSlot(Type::kSetResource, 3), 1);
+  EXPECT_THAT(Closers(scene()), ElementsAre(Pair(image, Closer::kApart)));
+  const Handle next = scene().Connect(kDisk);
+  const Handle second =
+      scene().AcceptUnasked(scene().escrow().tables().KeyOf(disk()));
+  EXPECT_TRUE(scene().IsOpen(next));
+  EXPECT_THAT(Closers(scene()), ElementsAre(Pair(second, Closer::kPromptly)));
+}
+
+TEST_F(EscrowSlot, ARemovedInstancesConnectionDoesNotWaitForItsMemory) {
+  scene().Request(Of(Type::kSetListener), 1);
+  const Handle vmm = scene().Connect(kDisk);
+  scene().Request(WithSlot(Type::kSetResource, 3), 1);
+  const Handle image = HeldIn(3);
+  scene().Fence(active_);
+  scene().Fence(standby_);
+  scene().Request(Of(Type::kRemoveInstance));
+  const std::map<Handle, Closer> closers = Closers(scene());
+  EXPECT_THAT(closers, Contains(Pair(vmm, Closer::kPromptly)));
+  EXPECT_THAT(closers, Contains(Pair(image, Closer::kApart)));
 }
 
 TEST_F(EscrowSlot, NobodyIsAskedWhenNothingWasDropped) {

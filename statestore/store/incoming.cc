@@ -42,7 +42,7 @@ Handle Take(Incoming& incoming, size_t index) {
 
 void CloseRest(Incoming& incoming, ActionList& actions) {
   for (Handle& handle : incoming.fds) {
-    CloseApart(handle, actions);
+    Close(handle, actions, Closer::kApart);
   }
 }
 

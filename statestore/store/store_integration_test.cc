@@ -22,6 +22,7 @@
 #include "statestore/store/child_channel.h"
 #include "statestore/store/message_io_sys.h"
 #include "statestore/store/testing/fake_device_sys.h"
+#include "statestore/store/testing/slow_close_sys.h"
 #include "statestore/store/testing/store_fixture.h"
 #include "statestore/store/testing/store_process_sys.h"
 
@@ -37,6 +38,7 @@ using testing::kDisk;
 using testing::MakeToken;
 using testing::Note;
 using testing::ReadToken;
+using testing::SlowClose;
 using testing::WaitForEvent;
 
 constexpr InstanceId kOther = 8;
@@ -217,6 +219,33 @@ TEST_F(StoreVmm, SessionEndsAndTheNextVmmIsAccepted) {
   const auto connected = WaitForEvent(client(), Type::kVmmConnected);
   ASSERT_TRUE(connected.has_value());
   EXPECT_GT(connected->arg0, forward->connection);
+}
+
+// What another VMM had sent is freed meanwhile. Its session's descriptors are
+// closed in the order in which they are dropped: the last one is the control.
+TEST_F(StoreVmm, SeesItsEndWhileTheMemoryOfAnotherIsFreed) {
+  auto active = Add(1);
+  auto vmm = ConnectTo(path_);
+  const auto connected = WaitForEvent(client(), Type::kVmmConnected);
+  ASSERT_TRUE(connected.has_value());
+  Create(kOther);
+  SlowClose slow;
+  ASSERT_OK(client().SetResource(kOther, 1, slow.Take()));
+  auto behind = SeqpacketPair();
+  ASSERT_OK(behind);
+  ASSERT_OK(client().SetResource(kOther, 2, behind->first));
+  behind->first.Reset();
+  ASSERT_OK(client().RemoveInstance(kOther));
+  Command closed;
+  closed.kind = Command::Kind::kVmmClosed;
+  closed.value = connected->arg0;
+  ASSERT_TRUE(active->Do(closed));
+  // As a child that has ended its session does.
+  active->child().Kill();
+  EXPECT_TRUE(HangsUp(*vmm, 10000));
+  EXPECT_FALSE(HangsUp(behind->second, 0));
+  EXPECT_TRUE(slow.Allow());
+  EXPECT_TRUE(HangsUp(behind->second, 10000));
 }
 
 TEST_F(StoreVmm, StreamStaysOpenOverTheDeathOfTheActiveChild) {

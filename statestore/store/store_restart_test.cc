@@ -2,6 +2,7 @@
 // acknowledged is with the next store and with the next active child.
 
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -104,10 +105,10 @@ TEST_F(StoreRestarts, NothingAcknowledgedIsLostOverManyOfThem) {
       // The one that deposited says what it holds.
       Settle(TokenInStore(kSlotFirstSession + s), s, /*exact=*/true);
     }
-    // Standard ones, the channel, two sets, two ends to the closing thread;
+    // Standard ones, the channel, two sets, two ends to each closing thread;
     // segment; two children; the slots.
     EXPECT_TRUE(
-        store_->AwaitAtMostDescriptors(8 + 1 + 2 * 4 + Progress::kChurnSlots));
+        store_->AwaitAtMostDescriptors(10 + 1 + 2 * 4 + Progress::kChurnSlots));
     EXPECT_LE(CountDescriptorsOf(active_->child().pid()),
               5u + 2 * Progress::kChurnSlots);
   }
@@ -124,6 +125,8 @@ class StoreLastWords : public StoreRestarts {
   uint64_t HeldBySuccessor(bool forget_last_words) {
     const pid_t pid = standby_->child().pid();
     kill(pid, SIGSTOP);
+    // Only from then on does it read nothing.
+    EXPECT_EQ(waitpid(pid, nullptr, WUNTRACED), pid);
     EXPECT_TRUE(active_->Escrow(40, 4040));
     store_->Kill();
     active_->child().Kill();

@@ -170,7 +170,7 @@ void Store::Perform() {
                 action.handle, 0, 0);
         break;
       case Action::Kind::kClose:
-        if (!action.apart || !undertaker_.Bury(action.handle)) {
+        if (!undertaker_.Bury(action.handle, action.closer)) {
           close(action.handle);
         }
         break;

@@ -6,20 +6,23 @@
 
 namespace holdfast::store {
 
-// A thread that closes descriptors, for whom closing takes too long: who drops
+// Threads that close descriptors, for whom closing takes too long: who drops
 // the last reference to a guest's memory frees all of it before close()
-// returns, for half a second and more. There is one in a process, for all
-// objects; it lives until the process ends and makes two system calls, recvmmsg
-// and close.
+// returns, for half a second and more. There are two in a process, for all
+// objects: one closes what may take so long, the other what somebody waits for
+// to be closed, which must not stand behind it. They live until the process
+// ends and make two system calls, recvmmsg and close.
 class Undertaker {
  public:
-  // Starts the thread, unless it runs, and waits until it is in its loop, so
-  // that a filter may be applied to it.
+  // Starts the threads, unless they run, and waits until they are in their
+  // loops, so that a filter may be applied to them.
   absl::Status Start();
 
-  // Has `handle`, which nobody may use any more, closed. Does not wait. False:
-  // it is as it was; too many wait already, or Start() was never called.
-  bool Bury(Handle handle);
+  // Has `handle`, which nobody may use any more, closed by the thread for
+  // `closer`, kApart or kPromptly, in the order given. Does not wait. False: it
+  // is as it was; too many wait already, Start() was never called, or it is
+  // kHere.
+  bool Bury(Handle handle, Closer closer);
 
  private:
   bool started_ = false;
