@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/errno_status.h"
 #include "base/status_macros.h"
 #include "base/unix_socket_sys.h"
@@ -102,9 +103,14 @@ absl::StatusOr<SpawnedChild> SpawnDevice(const LaunchSpec& spec,
                                       {Gift::kControl, to_launcher.second},
                                       {Gift::kSegment, segment},
                                       {Gift::kFilter, filters.steady}}));
-  ASSIGN_OR_RETURN(SpawnedChild child, Start(jail, group));
-  child.store_channel = std::move(to_store.first);
-  child.control = std::move(to_launcher.first);
+  absl::StatusOr<SpawnedChild> child = Start(jail, group);
+  if (!child.ok()) {
+    return absl::Status(child.status().code(),
+                        absl::StrReplaceAll(child.status().message(),
+                                            {{jail.program, spec.binary}}));
+  }
+  child->store_channel = std::move(to_store.first);
+  child->control = std::move(to_launcher.first);
   return child;
 }
 

@@ -189,7 +189,8 @@ void RunChild(ChildPlan& plan) {
                        Threads::kCaller));
   }
   syscall(SYS_execveat, plan.program, "", plan.argv, plan.env, AT_EMPTY_PATH);
-  // The filter may not let us say why: then the exit status is SIGSYS.
+  __atomic_store_n(plan.exec_error, errno, __ATOMIC_RELEASE);
+  // The filter may not let us say it: then the exit status is SIGSYS.
   Must(plan, Step::kExec, errno);
   _exit(kExitBeforeExec);
 }

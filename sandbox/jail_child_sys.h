@@ -74,6 +74,10 @@ struct ChildPlan {
   size_t limit_count = 0;
   const sock_filter* startup_filter = nullptr;
   size_t startup_filter_size = 0;
+
+  // In memory that the launcher shares: errno of an execveat that failed under
+  // a filter that may allow no call to say so. A program that runs has lost it.
+  int* exec_error = nullptr;
 };
 
 // Never returns: executes the program or reports the step that failed.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -90,6 +91,41 @@ class SignalsBlocked {
   sigset_t saved_;
 };
 
+// A word that a forked child shares; not valid if there is no memory.
+class SharedWord {
+ public:
+  SharedWord()
+      : memory_(mmap(nullptr, sizeof(int), PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {}
+  SharedWord(const SharedWord&) = delete;
+  SharedWord& operator=(const SharedWord&) = delete;
+  ~SharedWord() {
+    if (valid()) munmap(memory_, sizeof(int));
+  }
+
+  bool valid() const { return memory_ != MAP_FAILED; }
+  int* get() const { return static_cast<int*>(memory_); }
+  int Load() const { return __atomic_load_n(get(), __ATOMIC_ACQUIRE); }
+
+ private:
+  void* memory_;
+};
+
+// What to do about an execveat that failed.
+const char* ExecRemedy(int error) {
+  switch (error) {
+    case EACCES:
+      return ": it must be executable for other users: chmod o+rx";
+    case ENOENT:
+      return ": its loader or interpreter is not in the child's root: link it "
+             "statically";
+    case ENOEXEC:
+      return ": it is no program of this machine";
+    default:
+      return "";
+  }
+}
+
 class Spawner {
  public:
   explicit Spawner(const JailSpec& spec)
@@ -97,6 +133,7 @@ class Spawner {
 
   absl::StatusOr<JailedProcess> Run() {
     RETURN_IF_ERROR(Check(spec_));
+    if (!exec_error_.valid()) return ErrnoStatus("jail: mmap");
     RETURN_IF_ERROR(OpenProgram());
     PlanIdentity();
     PlanLimits();
@@ -184,6 +221,7 @@ class Spawner {
     plan_.limit_count = limits_.size();
     plan_.startup_filter = spec_.startup_filter.data();
     plan_.startup_filter_size = spec_.startup_filter.size();
+    plan_.exec_error = exec_error_.get();
     plan_.listener = spec_.want_listener;
     plan_.death_signal = spec_.die_with_parent ? SIGKILL : 0;
     if (spec_.startup_filter.empty()) Degraded("startup filter", "none given");
@@ -301,6 +339,7 @@ class Spawner {
                                         sizeof(report)),
                          fds));
       if (message.size == 0) break;
+      if (report.fatal != 0 && report.step == Step::kExec) break;
       if (report.fatal != 0) {
         return ErrnoStatus(
             report.error,
@@ -313,6 +352,12 @@ class Spawner {
       } else if (report.step == Step::kListener && fds.count == 1) {
         process_.listener = std::move(fds.fds[0]);
       }
+    }
+    if (const int error = exec_error_.Load(); error != 0) {
+      return absl::Status(absl::ErrnoToStatusCode(error),
+                          absl::StrCat("jail: ", spec_.program,
+                                       ": execveat: ", std::strerror(error),
+                                       ExecRemedy(error)));
     }
     if (executing) return absl::OkStatus();
     return absl::InternalError(
@@ -338,6 +383,7 @@ class Spawner {
   std::vector<Limit> limits_;
   UniqueFd program_;
   UniqueFd channel_;
+  SharedWord exec_error_;
   uint64_t namespaces_ = 0;
   bool own_ids_ = true;
   JailedProcess process_;

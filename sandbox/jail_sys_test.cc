@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -224,6 +225,55 @@ TEST_F(Jail, StartupFilterIsInForceFromExecOn) {
   ASSERT_OK(ending);
   EXPECT_TRUE(ending->KilledBy(SIGSYS)) << Describe(*ending);
   EXPECT_EQ(ending->code, CLD_KILLED) << "no core dump";
+}
+
+// Not even to say why: what it then dies of must not be taken for the reason.
+TEST_F(Jail, ProgramThatCannotBeExecutedIsNamedUnderAnyFilter) {
+  JailSpec spec = SpecFor(kDescribe);
+  spec.startup_filter = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 322 /* execveat */, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, 0x7fff0000u),
+      BPF_STMT(BPF_RET | BPF_K, 0x80000000u)};
+  TempDir dir;
+  spec.program = dir.File("program");
+  std::ofstream(spec.program) << "text";
+  EXPECT_THAT(Spawn(spec),
+              StatusIs(absl::StatusCode::kPermissionDenied,
+                       HasSubstr("program: execveat: Permission denied: it "
+                                 "must be executable for other users")));
+  ASSERT_EQ(chmod(spec.program.c_str(), 0755), 0);
+  EXPECT_THAT(Spawn(spec).status().message(),
+              HasSubstr("it is no program of this machine"));
+  std::ofstream(spec.program) << "#!/bin/sh\n";
+  EXPECT_THAT(Spawn(spec), StatusIs(absl::StatusCode::kNotFound,
+                                    HasSubstr("link it statically")));
+  EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1);
+}
+
+// The errno is of this start alone.
+TEST_F(Jail, AFailedExecveatLeavesNoMarkOnTheNextStart) {
+  TempDir dir;
+  JailSpec failing = SpecFor(kDescribe);
+  failing.program = dir.File("program");
+  std::ofstream(failing.program) << "text";
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THAT(Spawn(failing).status().message(),
+                HasSubstr("must be executable for other users"));
+    const absl::StatusOr<Ending> ending = RunToEnd(SpecFor(kDescribe));
+    ASSERT_OK(ending);
+    EXPECT_TRUE(ending->Exited(0)) << Describe(*ending);
+  }
+}
+
+// A program that runs and fails is no failed start.
+TEST_F(Jail, AProgramThatFailsAtOnceHasStarted) {
+  JailSpec spec = SpecFor(kDescribe);
+  spec.argv = {"device", "fail"};
+  spec.fds = {};
+  const absl::StatusOr<JailedProcess> process = Spawn(spec);
+  ASSERT_OK(process);
+  EXPECT_OK(testing::WaitFor(*process));
 }
 
 TEST_F(Jail, FailedStepIsNamed) {
