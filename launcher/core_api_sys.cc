@@ -16,6 +16,7 @@
 #include "launcher/policy_filters_sys.h"
 #include "launcher/process_sys.h"
 #include "launcher/spawn_sys.h"
+#include "launcher/status_field.h"
 
 namespace holdfast::launcher {
 
@@ -38,8 +39,9 @@ void Core::PrepareApi() {
 }
 
 absl::Status Core::StartApi() {
-  ASSIGN_OR_RETURN(const PolicyFilters filters,
-                   LoadFilters(options_.api_policy, options_.policy_dirs));
+  const absl::StatusOr<PolicyFilters> filters =
+      LoadFilters(options_.api_policy, options_.policy_dirs);
+  if (!filters.ok()) return WithField("--api-policy", filters.status());
   ASSIGN_OR_RETURN(auto watch, SeqpacketPair());
   std::vector<UniqueFd> ours;
   ApiGifts theirs;
@@ -51,14 +53,15 @@ absl::Status Core::StartApi() {
     theirs.links.push_back(std::move(pair.second));
   }
   const uint32_t uid = options_.uid_base + options_.uid_count - 1;
-  ASSIGN_OR_RETURN(SpawnedChild child,
-                   SpawnApi(options_.api, uid, theirs, filters));
+  absl::StatusOr<SpawnedChild> child =
+      SpawnApi(options_.api, uid, theirs, *filters);
+  if (!child.ok()) return WithField("--api", child.status());
   for (UniqueFd& link : ours) control_->Adopt(std::move(link));
   api_watch_ = control_->Adopt(std::move(watch.first));
   api_deadline_ = Now() + kBeatPatience;
-  api_pid_ = child.pid;
-  api_pidfd_ = std::move(child.pidfd);
-  api_record_.degraded = std::move(child.degraded);
+  api_pid_ = child->pid;
+  api_pidfd_ = std::move(child->pidfd);
+  api_record_.degraded = std::move(child->degraded);
   ReportOwn("api-started", api_pid_, "",
             absl::StrJoin(api_record_.degraded, "; "));
   return absl::OkStatus();

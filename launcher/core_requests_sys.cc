@@ -13,6 +13,7 @@
 #include "base/status_macros.h"
 #include "launcher/core_sys.h"
 #include "launcher/process_sys.h"
+#include "launcher/status_field.h"
 #include "launcher/vmm_socket_sys.h"
 
 namespace holdfast::launcher {
@@ -31,11 +32,6 @@ int SignalOf(Fault fault) {
       return SIGSEGV;
   }
   return SIGKILL;
-}
-
-absl::Status WithField(absl::string_view field, const absl::Status& status) {
-  return absl::Status(status.code(),
-                      absl::StrCat(field, ": ", status.message()));
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "launcher/policy_filters_sys.h"
 #include "launcher/process_sys.h"
 #include "launcher/spawn_sys.h"
+#include "launcher/status_field.h"
 
 namespace holdfast::launcher {
 namespace {
@@ -29,16 +30,18 @@ constexpr absl::Duration kStoreCheckInterval = absl::Seconds(1);
 
 absl::Status Core::StartStore() {
   ASSIGN_OR_RETURN(auto channel, SeqpacketPair());
-  ASSIGN_OR_RETURN(const PolicyFilters filters,
-                   LoadFilters(options_.store_policy, options_.policy_dirs));
-  ASSIGN_OR_RETURN(SpawnedChild child,
-                   SpawnStore(options_.store, options_.uid_base, channel.second,
-                              filters, start_.cgroups.Make(kStoreGroup, {})));
+  const absl::StatusOr<PolicyFilters> filters =
+      LoadFilters(options_.store_policy, options_.policy_dirs);
+  if (!filters.ok()) return WithField("--store-policy", filters.status());
+  absl::StatusOr<SpawnedChild> child =
+      SpawnStore(options_.store, options_.uid_base, channel.second, *filters,
+                 start_.cgroups.Make(kStoreGroup, {}));
+  if (!child.ok()) return WithField("--store", child.status());
   Custody custody;
   custody.link = std::move(channel.first);
   custody.store_link = std::move(channel.second);
-  custody.store_pidfd = std::move(child.pidfd);
-  custody.store_pid = child.pid;
+  custody.store_pidfd = std::move(child->pidfd);
+  custody.store_pid = child->pid;
   custody.specs_run = custody_.specs_run;
   // Before anything is put into the store: from here on it outlives us.
   RETURN_IF_ERROR(SendCustody(start_.parent_channel, custody));
@@ -46,7 +49,7 @@ absl::Status Core::StartStore() {
   ASSIGN_OR_RETURN(Custody copy, custody_.Duplicate());
   store_ = std::make_unique<store::Client>(std::move(copy.link));
   store_restart_.reset();
-  store_record_.degraded = std::move(child.degraded);
+  store_record_.degraded = std::move(child->degraded);
   ReportOwn("store-started", custody_.store_pid, "",
             absl::StrJoin(store_record_.degraded, "; "));
   return absl::OkStatus();

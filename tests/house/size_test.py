@@ -35,7 +35,6 @@ TEST_RATIO = 0.8
 # Rooms that have less, and how much they have. A number may only grow, and a
 # room that has reached TEST_RATIO leaves the list.
 BELOW = {
-    "launcher": 0.70,
 }
 
 # So many equal lines in a row, of those that say something, are a copy.
