@@ -22,9 +22,6 @@ using ::google::protobuf::Descriptor;
 using ::google::protobuf::FieldDescriptor;
 using ::google::protobuf::TextFormat;
 
-// Far above what a spec of the largest size needs as text.
-constexpr size_t kMaxText = 1 << 20;
-
 // Lines are counted from 0 by the parser and from 1 by people.
 class Collector final : public ::google::protobuf::io::ErrorCollector {
  public:
@@ -90,9 +87,10 @@ int LineOf(absl::string_view path, const TextFormat::ParseInfoTree& root) {
 
 absl::StatusOr<v1::LaunchSpec> ParseSpecText(absl::string_view text,
                                              const std::string& file) {
-  if (text.size() > kMaxText) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        file, ": has ", text.size(), " bytes: a spec has at most ", kMaxText));
+  if (text.size() > kMaxSpecFile) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file, ": has ", text.size(), " bytes: a spec has at most ",
+                     kMaxSpecFile));
   }
   TextFormat::ParseInfoTree places;
   Collector collector(file);

@@ -1,6 +1,7 @@
 #ifndef HOLDFAST_LAUNCHER_API_SPEC_TEXT_H_
 #define HOLDFAST_LAUNCHER_API_SPEC_TEXT_H_
 
+#include <cstddef>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -8,6 +9,9 @@
 #include "protos/launch_spec.pb.h"
 
 namespace holdfast::launcher {
+
+// Far above what a spec of the largest size needs as text.
+inline constexpr size_t kMaxSpecFile = 1 << 20;
 
 // The text form of v1.LaunchSpec, checked by ValidateSpec(). Errors, one a
 // line, name file, line and field and say what to do:

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <string>
 #include <thread>
@@ -22,10 +21,13 @@
 #include "base/status_macros.h"
 #include "launcher/api/figures.h"
 #include "launcher/api/spec_text.h"
+#include "launcher/cli/files.h"
 #include "launcher/cli/render.h"
+#include "launcher/spec.h"
 #include "protos/management.grpc.pb.h"
 #include "statestore/dump.h"
 #include "statestore/figures.h"
+#include "statestore/format.h"
 #include "statestore/recover.h"
 
 namespace holdfast::cli {
@@ -46,14 +48,6 @@ absl::Status FromGrpc(const grpc::Status& status) {
 
 void Limit(grpc::ClientContext& context) {
   context.set_deadline(std::chrono::system_clock::now() + kCallTime);
-}
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
-  }
-  return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
 constexpr const char* kFaultDone[] = {"killed", "hung", "crashed"};
@@ -100,15 +94,47 @@ v1::SegmentFigures FiguresIn(const std::string& segment) {
                    .count());
 }
 
-// That `name` has something to compare.
-absl::Status CheckState(const std::string& name, const RecoveryReport& report) {
+// A segment, and what is to be said where it is none.
+struct Source {
+  std::string name;  // Of an instance, or a file.
+  std::string bytes;
+  const char* remedy;
+};
+
+constexpr char kRemedyOfAFile[] =
+    "to save one, holdfast state dump INSTANCE --output=FILE";
+constexpr char kRemedyOfAnInstance[] =
+    "nothing can be recovered from it: stop the instance and run it again, "
+    "which gives it a new one";
+
+absl::StatusOr<Source> ReadSource(const std::string& path) {
+  ASSIGN_OR_RETURN(std::string bytes,
+                   ReadFile(path, launcher::kMaxSegmentBytes));
+  if (bytes.size() < kPageSize) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, ": is no segment: has ", bytes.size(), " bytes, and one has ",
+        kPageSize, " or more: ", kRemedyOfAFile));
+  }
+  return Source{path, std::move(bytes), kRemedyOfAFile};
+}
+
+// What is wrong with the segment that `report` is of.
+absl::Status CheckWhole(const Source& source, const RecoveryReport& report) {
+  if (report.verdict != RecoveryReport::Verdict::kDamaged) {
+    return absl::OkStatus();
+  }
+  return absl::DataLossError(absl::StrCat(
+      source.name, report.has_layout ? ": is damaged: " : ": is no segment: ",
+      absl::StrJoin(report.problems, "; "), ": ", source.remedy));
+}
+
+// That it has something to compare.
+absl::Status CheckState(const Source& source, const RecoveryReport& report) {
   if (report.has_state) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckWhole(source, report));
   return absl::InvalidArgumentError(absl::StrCat(
-      name, ": holds no state: ",
-      report.verdict == RecoveryReport::Verdict::kEmpty
-          ? "its device has not written anything yet"
-          : absl::StrJoin(report.problems, "; "),
-      ": to save one, holdfast state dump INSTANCE --output=FILE"));
+      source.name, ": holds no state: its device has not written any yet: ",
+      kRemedyOfAFile));
 }
 
 // A socket cannot be opened, but whether it might be comes first.
@@ -149,7 +175,8 @@ class Client {
   }
 
   absl::Status Run() {
-    ASSIGN_OR_RETURN(const std::string text, ReadFile(command_.file));
+    ASSIGN_OR_RETURN(const std::string text,
+                     ReadFile(command_.file, launcher::kMaxSpecFile));
     v1::RunRequest request;
     ASSIGN_OR_RETURN(*request.mutable_spec(),
                      launcher::ParseSpecText(text, command_.file));
@@ -251,40 +278,34 @@ class Client {
   }
 
   absl::Status StateDump() {
-    ASSIGN_OR_RETURN(const std::string segment, ReadSegment());
-    if (command_.file.empty()) {
-      const RecoveryReport report = Examine(segment);
-      out_ << (command_.json
-                   ? DumpJson(report) + "\n"
-                   : Dump(report) + RenderFigures(FiguresIn(segment)));
-      return absl::OkStatus();
+    if (!command_.input.empty()) {
+      ASSIGN_OR_RETURN(const Source file, ReadSource(command_.input));
+      return PrintState(file);
     }
-    std::ofstream file(command_.file, std::ios::binary);
-    file << segment;
-    file.close();
-    if (!file) {
-      return absl::DataLossError(
-          absl::StrCat(command_.file, ": cannot be written"));
-    }
-    return absl::OkStatus();
+    RETURN_IF_ERROR(Connect());
+    ASSIGN_OR_RETURN(const Source segment, ReadSegment());
+    if (command_.file.empty()) return PrintState(segment);
+    return WriteFile(command_.file, segment.bytes);
   }
 
   absl::Status StateDiff() {
-    ASSIGN_OR_RETURN(const std::string before, ReadFile(command_.file));
-    const RecoveryReport from = Examine(before);
-    RETURN_IF_ERROR(CheckState(command_.file, from));
+    ASSIGN_OR_RETURN(const Source before, ReadSource(command_.file));
+    const RecoveryReport from = Recover(BytesOf(before.bytes));
+    RETURN_IF_ERROR(CheckState(before, from));
     RETURN_IF_ERROR(Connect());
-    ASSIGN_OR_RETURN(const std::string now, ReadSegment());
-    const RecoveryReport to = Examine(now);
-    RETURN_IF_ERROR(CheckState(command_.instance, to));
+    ASSIGN_OR_RETURN(const Source now, ReadSegment());
+    const RecoveryReport to = Recover(BytesOf(now.bytes));
+    RETURN_IF_ERROR(CheckState(now, to));
     if (command_.json) {
       out_ << DiffJson(from, to) << "\n";
-      return absl::OkStatus();
+    } else {
+      const std::string text =
+          Diff(from, to) +
+          RenderFiguresDiff(FiguresIn(before.bytes), FiguresIn(now.bytes));
+      out_ << (text.empty() ? "nothing differs\n" : text);
     }
-    const std::string text =
-        Diff(from, to) + RenderFiguresDiff(FiguresIn(before), FiguresIn(now));
-    out_ << (text.empty() ? "nothing differs\n" : text);
-    return absl::OkStatus();
+    RETURN_IF_ERROR(CheckWhole(before, from));
+    return CheckWhole(now, to);
   }
 
  private:
@@ -363,12 +384,25 @@ class Client {
     return FromGrpc(reader->Finish());
   }
 
-  absl::StatusOr<std::string> ReadSegment() {
+  // As far as it can be read, and what is wrong with it.
+  absl::Status PrintState(const Source& source) {
+    const RecoveryReport report = Recover(BytesOf(source.bytes));
+    out_ << (command_.json
+                 ? DumpJson(report) + "\n"
+                 : Dump(report) + RenderFigures(FiguresIn(source.bytes)));
+    return CheckWhole(source, report);
+  }
+
+  absl::StatusOr<Source> ReadSegment() {
     for (int tries = 1;; ++tries) {
       absl::StatusOr<std::string> segment = ReadSegmentOnce();
       const bool lost = absl::IsUnavailable(segment.status()) &&
                         channel_->GetState(false) != GRPC_CHANNEL_READY;
-      if (!lost || tries == kMostTries) return segment;
+      if (!lost || tries == kMostTries) {
+        RETURN_IF_ERROR(segment.status());
+        return Source{"the segment of " + command_.instance,
+                      *std::move(segment), kRemedyOfAnInstance};
+      }
       RETURN_IF_ERROR(AwaitConnection());
     }
   }
@@ -384,10 +418,6 @@ class Client {
     while (reader->Read(&response)) segment += response.piece();
     RETURN_IF_ERROR(FromGrpc(reader->Finish()));
     return segment;
-  }
-
-  static RecoveryReport Examine(const std::string& segment) {
-    return Recover(BytesOf(segment));
   }
 
   void Print(const google::protobuf::Message& message,
@@ -419,6 +449,8 @@ absl::Status Execute(const Command& command, std::ostream& out) {
       return client.Run();
     case Verb::kStateDiff:
       return client.StateDiff();
+    case Verb::kStateDump:
+      return client.StateDump();
     default:
       break;
   }
@@ -438,8 +470,6 @@ absl::Status Execute(const Command& command, std::ostream& out) {
       return client.Resize();
     case Verb::kInject:
       return client.Inject();
-    case Verb::kStateDump:
-      return client.StateDump();
     default:
       return absl::InternalError("unknown command");
   }

@@ -33,7 +33,7 @@ const std::map<std::string, Form>& Forms() {
       {"stop", {Verb::kStop, 1, 1}},
       {"restart", {Verb::kRestart, 1, 1}},
       {"resize", {Verb::kResize, 1, 1}},
-      {"state dump", {Verb::kStateDump, 1, 1}},
+      {"state dump", {Verb::kStateDump, 0, 1}},
       {"state diff", {Verb::kStateDiff, 2, 2}},
       {"inject", {Verb::kInject, 1, 2}},
       {"completion", {Verb::kCompletion, 1, 1}},
@@ -109,6 +109,8 @@ absl::Status TakeOption(absl::string_view option, const std::string& topic,
     }
   } else if (topic == "state dump" && value("--output=")) {
     command.file = std::string(option);
+  } else if (topic == "state dump" && value("--input=")) {
+    command.input = std::string(option);
   } else {
     return Bad(absl::StrCat(topic, ": unknown option ", option), topic);
   }
@@ -136,6 +138,18 @@ absl::Status TakeInject(Words words, Command& command) {
   return absl::OkStatus();
 }
 
+absl::Status TakeStateDump(const Words& words, Command& command) {
+  if (words.empty() == command.input.empty() ||
+      (!command.input.empty() && !command.file.empty())) {
+    return Bad(
+        "state dump: needs INSTANCE, or --input=FILE alone for one that was "
+        "saved",
+        "state dump");
+  }
+  if (!words.empty()) command.instance = words[0];
+  return absl::OkStatus();
+}
+
 absl::Status CheckTopic(const std::string& topic) {
   if (topic.empty() || topic == "state" || Forms().count(topic) != 0) {
     return absl::OkStatus();
@@ -155,9 +169,10 @@ absl::Status TakeWords(const Words& words, Command& command) {
     case Verb::kStop:
     case Verb::kRestart:
     case Verb::kResize:
-    case Verb::kStateDump:
       command.instance = words[0];
       break;
+    case Verb::kStateDump:
+      return TakeStateDump(words, command);
     case Verb::kStateDiff:
       command.instance = words[0];
       command.file = words[1];
@@ -185,7 +200,8 @@ Words JoinValues(absl::Span<const std::string> args) {
   Words joined;
   for (size_t i = 0; i < args.size(); ++i) {
     joined.push_back(args[i]);
-    for (const char* name : {"--run-dir", "--since", "--target", "--output"}) {
+    for (const char* name :
+         {"--run-dir", "--since", "--target", "--output", "--input"}) {
       if (args[i] != name) continue;
       const bool last = i + 1 == args.size();
       joined.back() = absl::StrCat(name, "=", last ? "" : args[++i]);

@@ -35,6 +35,8 @@ struct Command {
   bool json = false;
   std::string instance;  // kStatus: empty for all.
   std::string file;      // kRun: the spec. kStateDump, kStateDiff: a segment.
+  std::string input;     // kStateDump: a segment that was saved, in place of an
+                         // instance's.
   bool follow = false;   // kEvents
   uint64_t since = 0;    // kEvents
   v1::Fault fault{};

@@ -32,6 +32,7 @@ TEST(Command, EachCommandIsUnderstood) {
   EXPECT_EQ(Parse({"resize", "d"})->verb, Verb::kResize);
   EXPECT_EQ(Parse({"state", "dump", "d"})->verb, Verb::kStateDump);
   EXPECT_EQ(Parse({"state", "dump", "d", "--output=f"})->file, "f");
+  EXPECT_EQ(Parse({"state", "dump", "--input", "f"})->input, "f");
   EXPECT_EQ(Parse({"state", "diff", "d", "f"})->verb, Verb::kStateDiff);
   EXPECT_EQ(Parse({"completion", "bash"})->verb, Verb::kCompletion);
   const auto events = Parse({"events", "--follow", "--since", "7"});
@@ -95,6 +96,15 @@ TEST(Command, WrongUsageSaysWhatIsWrongAndWhereToRead) {
               Refused("'moon' is none of"));
   EXPECT_THAT(Parse({"inject", "d", "kill", "--target=core"}),
               Refused("no instance"));
+  const std::vector<std::string> wrong_dumps[] = {
+      {"state", "dump"},
+      {"state", "dump", "d", "--input=f"},
+      {"state", "dump", "--input=f", "--output=g"}};
+  for (const std::vector<std::string>& words : wrong_dumps) {
+    EXPECT_THAT(Parse(words), Refused("needs INSTANCE, or --input=FILE alone"));
+  }
+  EXPECT_THAT(Parse({"state", "diff", "d", "f", "--input=f"}),
+              Refused("state diff: unknown option --input=f"));
   EXPECT_THAT(Parse({"completion", "fish"}), Refused("only bash"));
 }
 

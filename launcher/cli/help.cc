@@ -51,11 +51,16 @@ constexpr Topic kTopics[] = {
      "a disk image or block device has got another size. The guest sees it\n"
      "without a reboot.\n",
      "  truncate -s 20G /srv/images/disk0.img && holdfast resize disk0\n"},
-    {"state dump", "state dump INSTANCE [--output=FILE]",
+    {"state dump",
+     "state dump INSTANCE [--output=FILE]\n"
+     "       holdfast state dump --input=FILE",
      "What the instance has stored in its segment. With --output the\n"
-     "segment itself is written to FILE instead, for state diff.\n",
+     "segment itself is written to FILE instead, for state diff; with --input\n"
+     "one that was saved so is shown. Of a damaged one all that can be read,\n"
+     "and the exit status is 1.\n",
      "  holdfast state dump disk0\n"
-     "  holdfast state dump disk0 --output=before.seg\n"},
+     "  holdfast state dump disk0 --output=before.seg\n"
+     "  holdfast state dump --input=before.seg\n"},
     {"state diff", "state diff INSTANCE FILE",
      "What differs between a segment that was saved with state dump and the\n"
      "instance's segment now, field by field; nothing if nothing.\n",
@@ -127,7 +132,7 @@ _holdfast() {
   [ "$cur" = = ] && cur=
   for ((i = 1; i < COMP_CWORD; ++i)); do
     case ${COMP_WORDS[i]} in
-      --run-dir | --since | --target | --output)
+      --run-dir | --since | --target | --output | --input)
         option=${COMP_WORDS[i]}
         [ "${COMP_WORDS[i + 1]-}" = = ] && ((++i))
         ((++i < COMP_CWORD)) || break
@@ -140,13 +145,13 @@ _holdfast() {
   case $option,$cur in
     --target,*) words='active standby store api core' ;;
     --since,*) return ;;
-    --run-dir,* | --output,*) _holdfast_files "$cur"; return ;;
+    --run-dir,* | --output,* | --input,*) _holdfast_files "$cur"; return ;;
     ,-*)
       words='--json --run-dir= --help'
       case ${names[0]-} in
         events) words+=' --follow --since=' ;;
         inject) words+=' --target=' ;;
-        state) [ "${names[1]-}" = dump ] && words+=' --output=' ;;
+        state) [ "${names[1]-}" = dump ] && words+=' --output= --input=' ;;
       esac ;;
     *)
       case ${#names[@]},${names[0]-} in

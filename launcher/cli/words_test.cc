@@ -4,6 +4,9 @@
 
 #include <cstdio>
 #include <fstream>
+#include <functional>
+#include <iterator>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
@@ -111,13 +114,113 @@ TEST(CliAlone, AFileThatIsNoSegmentIsNamedBeforeAnybodyIsAsked) {
   const testing::TempDir dir;
   const Output missing = Holdfast(dir.path(), "state diff d /no/such.seg");
   EXPECT_EQ(missing.status, 1);
-  EXPECT_EQ(missing.text, "holdfast: /no/such.seg: cannot be read\n");
+  EXPECT_EQ(missing.text,
+            "holdfast: /no/such.seg: cannot be read: No such file or "
+            "directory\n");
   const std::string file = dir.File("text");
   std::ofstream(file) << "hello";
   const Output text = Holdfast(dir.path(), "state diff d " + file);
   EXPECT_EQ(text.status, 1);
-  EXPECT_THAT(text.text, AllOf(HasSubstr(file + ": holds no state: "),
+  EXPECT_THAT(text.text, AllOf(HasSubstr(file + ": is no segment: has 5 bytes"),
                                HasSubstr("state dump INSTANCE --output=FILE")));
+}
+
+// A segment of the format's golden image, with `change` made.
+class CliSegment : public ::testing::Test {
+ protected:
+  std::string Changed(const std::function<void(std::string&)>& change) const {
+    std::ifstream golden("statestore/golden/v1.bin", std::ios::binary);
+    std::string bytes((std::istreambuf_iterator<char>(golden)), {});
+    EXPECT_GT(bytes.size(), 8192u);
+    change(bytes);
+    std::ofstream(File(), std::ios::binary) << bytes;
+    return File();
+  }
+  std::string File() const { return dir_.File("saved.seg"); }
+  // Of a dump, and of a diff, which says the same of the file before anybody
+  // is asked.
+  Output Dump(const std::string& options = "") const {
+    return Holdfast(dir_.path(), "state dump --input=" + File() + options);
+  }
+  Output Diff() const {
+    return Holdfast(dir_.path(), "state diff disk0 " + File());
+  }
+  testing::TempDir dir_;
+};
+
+TEST_F(CliSegment, ThatWasSavedIsShown) {
+  Changed([](std::string&) {});
+  const Output dump = Dump();
+  EXPECT_EQ(dump.status, 0) << dump.text;
+  EXPECT_THAT(dump.text, StartsWith("verdict: whole\ndevice: "));
+  const Output json = Dump(" --json");
+  EXPECT_EQ(json.status, 0);
+  EXPECT_THAT(json.text, StartsWith("{\"verdict\": \"whole\""));
+}
+
+TEST_F(CliSegment, OfGarbageIsNamedWithWhatIsWrong) {
+  struct Garbage {
+    const char* what;
+    std::function<void(std::string&)> make;
+  };
+  std::mt19937 random(7);
+  const Garbage all[] = {
+      {": is no segment: segment: magic differs",
+       [&random](std::string& bytes) {
+         for (char& byte : bytes) byte = static_cast<char>(random());
+       }},
+      {": is no segment: segment: format version 9, this binary reads version ",
+       [](std::string& bytes) { bytes[8] = 9; }},
+      {": is no segment: segment: header checksum differs",
+       [](std::string& bytes) { bytes[100] ^= 1; }},
+      {": is no segment: segment: made for ",
+       [](std::string& bytes) { bytes.resize(4096); }},
+      {": is no segment: has 4095 bytes",
+       [](std::string& bytes) { bytes.resize(4095); }},
+      {": is no segment: has 0 bytes",
+       [](std::string& bytes) { bytes.clear(); }}};
+  for (const Garbage& garbage : all) {
+    Changed(garbage.make);
+    for (const Output& output : {Dump(), Dump(" --json"), Diff()}) {
+      EXPECT_EQ(output.status, 1) << garbage.what;
+      EXPECT_THAT(output.text,
+                  AllOf(HasSubstr("holdfast: " + File() + garbage.what),
+                        HasSubstr("state dump INSTANCE --output=FILE")));
+    }
+  }
+}
+
+// Whatever byte is wrong: it is whole, or said to be not, and nobody crashes.
+TEST_F(CliSegment, WithAnyByteWrongIsJudged) {
+  std::mt19937 random(11);
+  int damaged = 0;
+  for (int i = 0; i < 30; ++i) {
+    Changed([&random](std::string& bytes) {
+      bytes[random() % bytes.size()] ^= static_cast<char>(1 + random() % 255);
+    });
+    const Output dump = Dump();
+    const bool whole = dump.text.compare(0, 14, "verdict: whole") == 0;
+    EXPECT_EQ(dump.status, whole ? 0 : 1) << dump.text;
+    if (!whole) ++damaged;
+  }
+  EXPECT_GT(damaged, 0);
+}
+
+TEST_F(CliSegment, OfZeroesHoldsNoState) {
+  Changed([](std::string& bytes) { bytes.assign(8192, '\0'); });
+  const Output dump = Dump();
+  EXPECT_EQ(dump.status, 0);
+  EXPECT_THAT(dump.text, StartsWith("verdict: empty\n"));
+  const Output diff = Diff();
+  EXPECT_EQ(diff.status, 1);
+  EXPECT_THAT(diff.text, HasSubstr(": holds no state: its device has not "));
+}
+
+TEST_F(CliSegment, OfAnySizeDoesNotFillMemory) {
+  const Output output = Holdfast(dir_.path(), "state dump --input=/dev/zero");
+  EXPECT_EQ(output.status, 1);
+  EXPECT_THAT(output.text,
+              HasSubstr("/dev/zero: has more than 268435456 bytes"));
 }
 
 using Words = CliTest;
@@ -193,16 +296,20 @@ TEST_F(Words, ASegmentOfGarbageIsSaidToBeOne) {
                                  HasSubstr("commits:        -"),
                                  HasSubstr("figures: none: segment: ")));
   const Output dump = Holdfast("state dump disk0");
-  EXPECT_EQ(dump.status, 0);
-  EXPECT_THAT(dump.text, AllOf(StartsWith("verdict: damaged\nproblem: "),
-                               HasSubstr("figures: none: ")));
+  EXPECT_EQ(dump.status, 1);
+  EXPECT_THAT(
+      dump.text,
+      AllOf(HasSubstr("verdict: damaged\nproblem: "),
+            HasSubstr("figures: none: "),
+            HasSubstr("holdfast: the segment of disk0: is no segment: "),
+            HasSubstr("stop the instance and run it again")));
   const std::string file = launcher_.File("before.seg");
   ASSERT_EQ(Holdfast("state dump disk0 --output=" + file).text, "");
   const Output diff = Holdfast("state diff disk0 " + file);
   EXPECT_EQ(diff.status, 1);
-  EXPECT_THAT(diff.text, HasSubstr("before.seg: holds no state: segment: "));
+  EXPECT_THAT(diff.text, HasSubstr("before.seg: is no segment: segment: "));
   EXPECT_THAT(Holdfast("state dump disk0 --output=/no/where").text,
-              HasSubstr("/no/where: cannot be written"));
+              HasSubstr("/no/where: cannot be written: No such file"));
 }
 
 // What the script of `completion bash` offers for these words of a line; the
