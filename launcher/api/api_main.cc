@@ -10,6 +10,7 @@
 #include "base/handoff.h"
 #include "base/log.h"
 #include "base/unique_fd.h"
+#include "launcher/api/grpc_log.h"
 #include "launcher/api/server_sys.h"
 #include "launcher/donation.h"
 #include "sandbox/tighten_sys.h"
@@ -22,6 +23,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   holdfast::SetLogProgram("holdfast-api");
+  launcher::RouteGrpcLog();
   const UniqueFd filter(holdfast::kHandoffFilterFd);
   launcher::ApiDescriptors descriptors;
   descriptors.listener = UniqueFd(launcher::kApiListenerFd);
