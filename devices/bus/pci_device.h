@@ -71,6 +71,24 @@ class PciTxn {
     SetIntx(true);
   }
 
+  // An access to the registers of a BAR inside this one, by the rules of
+  // registers.h, as if the guest made it; `handler` instead of OnRead and
+  // OnWrite. OUT_OF_RANGE: no such registers.
+  absl::Status ReadRegisters(uint32_t bar, uint64_t offset,
+                             absl::Span<uint8_t> out,
+                             RegisterBank::OnRead handler) {
+    const RegisterBank* bank = BankFor(bar, offset, out.size());
+    if (bank == nullptr) return absl::OutOfRangeError("no such registers");
+    return bank->Read(txn_, offset, out, handler);
+  }
+  absl::Status WriteRegisters(uint32_t bar, uint64_t offset,
+                              absl::Span<const uint8_t> bytes,
+                              RegisterBank::OnWrite handler) {
+    const RegisterBank* bank = BankFor(bar, offset, bytes.size());
+    if (bank == nullptr) return absl::OutOfRangeError("no such registers");
+    return bank->Write(txn_, offset, bytes, handler);
+  }
+
   // Has OnWork(work) called after the access is answered; `work` below 64.
   // Ordering twice before it begins is ordering once.
   void Order(uint32_t work) {
@@ -85,6 +103,14 @@ class PciTxn {
   }
 
  private:
+  const RegisterBank* BankFor(uint32_t bar, uint64_t offset,
+                              uint64_t size) const {
+    const RegisterBank* bank = bar < pci::kBars ? state_.bank(bar) : nullptr;
+    return bank != nullptr && offset <= bank->size() &&
+                   size <= bank->size() - offset
+               ? bank
+               : nullptr;
+  }
   static uint64_t Bit(uint32_t work) { return uint64_t{1} << (work % 64); }
 
   const PciState& state_;
@@ -173,7 +199,8 @@ class PciDevice {
  public:
   virtual ~PciDevice() = default;
 
-  // The guest reads a register of a BAR; its value is taken when this returns.
+  // The guest reads a register of a BAR, or of a capability that the spec put
+  // there with VendorAt; its value is taken when this returns.
   virtual absl::Status OnRead(const RegRead& read, PciTxn& txn) {
     (void)read;
     (void)txn;

@@ -226,9 +226,10 @@ absl::Status PciFunction::Read(AccessId id, uint32_t region, uint64_t offset,
     }
     PciTxn pci_txn(state_, txn);
     RETURN_IF_ERROR(bank->Read(txn, offset, out, [&](const RegRead& read) {
-      return region == kPciConfigRegion || region == state_.spec().msix_bar()
-                 ? absl::OkStatus()
-                 : Blame(device_->OnRead(read, pci_txn));
+      // Who reads all of configuration space wants no side effects.
+      return IsDevices(read.reg()) && out.size() <= pci::kMaxAccess
+                 ? Blame(device_->OnRead(read, pci_txn))
+                 : absl::OkStatus();
     }));
     if (id == AccessId::kNone || !txn.dirty()) return absl::OkStatus();
     std::memcpy(kept, out.data(), size);
@@ -263,9 +264,10 @@ absl::Status PciFunction::Write(AccessId id, uint32_t region, uint64_t offset,
         PciTxn pci_txn(state_, txn);
         RETURN_IF_ERROR(bank->Write(
             txn, offset, bytes, [&](const RegWrite& write) -> absl::Status {
-              if (region == kPciConfigRegion) return OnConfigWrite(write, txn);
-              if (region == state_.spec().msix_bar()) return absl::OkStatus();
-              return Blame(device_->OnWrite(write, pci_txn));
+              if (IsDevices(write.reg())) {
+                return Blame(device_->OnWrite(write, pci_txn));
+              }
+              return OnConfigWrite(write, txn);
             }));
         if (id != AccessId::kNone && txn.dirty()) {
           state_.Set(txn, pci::kAccessId, static_cast<uint64_t>(id));
@@ -273,6 +275,12 @@ absl::Status PciFunction::Write(AccessId id, uint32_t region, uint64_t offset,
         return absl::OkStatus();
       },
       routes);
+}
+
+// Whether its accesses are the device's business.
+bool PciFunction::IsDevices(const Register& reg) const {
+  return reg.bar() == kPciConfigRegion ? state_.spec().IsVendorRegister(reg)
+                                       : reg.bar() != state_.spec().msix_bar();
 }
 
 absl::Status PciFunction::OnConfigWrite(const RegWrite& write, StateTxn& txn) {

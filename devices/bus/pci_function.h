@@ -120,6 +120,7 @@ class PciFunction final : public RegionDevice, private PciContext {
   absl::Status BeginWork(Working* working);
   absl::Status CheckRange(uint32_t region, uint64_t offset,
                           uint64_t size) const;
+  bool IsDevices(const Register& reg) const;
   absl::Status OnConfigWrite(const RegWrite& write, StateTxn& txn);
   absl::Status Blame(absl::Status status);
   void ResetIn(StateTxn& txn);

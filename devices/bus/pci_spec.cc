@@ -99,6 +99,50 @@ absl::Status PciSpec::PlaceAreas() {
   return absl::OkStatus();
 }
 
+// Marks every byte that a capability takes: none takes another's.
+absl::Status PciSpec::CheckVendorAt() const {
+  std::array<bool, pci::kConfigSize> taken{};
+  const auto take = [&](size_t from, size_t to) {
+    for (size_t at = from; at < to; ++at) taken[at] = true;
+  };
+  take(0, pci::kPower);
+  if (power_) take(pci::kPower, pci::kPower + 8);
+  if (msi_vectors_ != 0) take(pci::kMsi, pci::kMsi + 24);
+  if (msix_vectors_ != 0) take(pci::kMsix, pci::kMsix + 12);
+  if (express_) take(pci::kExpress, pci::kExpress + pci::kExpressSize);
+  if (VendorSize() != 0) take(pci::kVendor, pci::kVendor + 3 + VendorSize());
+  for (const VendorCapability& capability : vendor_at_) {
+    if (capability.at % 4 != 0 || capability.end() > pci::kConfigSize ||
+        std::any_of(taken.begin() + capability.at,
+                    taken.begin() + static_cast<ptrdiff_t>(capability.end()),
+                    [](bool byte) { return byte; })) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "PCI spec: no vendor-specific capability of ",
+          capability.bytes.size(), " bytes can be at ", capability.at));
+    }
+    take(capability.at, capability.end());
+    for (const Register& reg : capability.registers) {
+      if (reg.bar() != pci::kConfig || reg.offset() < capability.at + 3u ||
+          uint64_t{reg.offset()} + reg.width() > capability.end()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("PCI spec: register ", reg.name(),
+                         " is not in its vendor-specific capability"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+bool PciSpec::IsVendorRegister(const Register& reg) const {
+  for (const VendorCapability& capability : vendor_at_) {
+    if (reg.bar() == pci::kConfig && reg.offset() >= capability.at &&
+        reg.offset() < capability.end()) {
+      return true;
+    }
+  }
+  return false;
+}
+
 absl::StatusOr<PciSpec> PciSpec::Resolve() const {
   RETURN_IF_ERROR(error_);
   RETURN_IF_ERROR(schema_.status());
@@ -124,6 +168,7 @@ absl::StatusOr<PciSpec> PciSpec::Resolve() const {
         absl::StrCat("PCI spec: work on ", work_threads_, " threads, limit is ",
                      kMaxWorkThreads));
   }
+  RETURN_IF_ERROR(CheckVendorAt());
   PciSpec resolved = *this;
   RETURN_IF_ERROR(resolved.PlaceAreas());
   for (uint32_t bar = 0; bar < pci::kBars; ++bar) {
@@ -199,6 +244,13 @@ std::vector<uint8_t> PciSpec::ConfigConstants() const {
       image.Put(pci::kVendor + 3 + i, vendor_[i], 1);
     }
   }
+  for (const VendorCapability& capability : vendor_at_) {
+    image.Link(capability.at, 0x09);
+    image.Put(capability.at + 2u, capability.end() - capability.at, 1);
+    for (size_t i = 0; i < capability.bytes.size(); ++i) {
+      image.Put(capability.at + 3 + i, capability.bytes[i], 1);
+    }
+  }
   return image.Take();
 }
 
@@ -246,6 +298,10 @@ void PciSpec::AddCapabilities(std::vector<Register>& registers) const {
     add({Reg8{"vendor", at, kReadWrite}
              .Array(static_cast<uint32_t>(vendor_writable_))
              .InBar(pci::kConfig)});
+  }
+  for (const VendorCapability& capability : vendor_at_) {
+    registers.insert(registers.end(), capability.registers.begin(),
+                     capability.registers.end());
   }
 }
 

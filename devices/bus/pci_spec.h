@@ -107,6 +107,14 @@ class PciSpec {
     vendor_writable_ = writable;
     return *this;
   }
+  // A vendor-specific capability at a place of its own: a multiple of 4 from 64
+  // on, where no other capability is. Its registers are of configuration space,
+  // `at` and more from its beginning; the device sees their accesses.
+  PciSpec& VendorAt(uint8_t at, std::vector<uint8_t> bytes,
+                    std::vector<Register> registers = {}) {
+    vendor_at_.push_back({at, std::move(bytes), std::move(registers)});
+    return *this;
+  }
   PciSpec& Resource(std::string name, std::string help) {
     resources_.push_back({std::move(name), std::move(help)});
     return *this;
@@ -119,7 +127,10 @@ class PciSpec {
   // The device's durable state beside its registers; see statestore/cell.h.
   template <typename S>
   PciSpec& State() {
-    schema_ = DescribeState<S>();
+    return StateSchema(DescribeState<S>());
+  }
+  PciSpec& StateSchema(absl::StatusOr<Schema> schema) {
+    schema_ = std::move(schema);
     return *this;
   }
 
@@ -156,6 +167,9 @@ class PciSpec {
   // breaks a rule of this header.
   absl::StatusOr<PciSpec> Resolve() const;
 
+  // Whether a register of configuration space is one of a VendorAt.
+  bool IsVendorRegister(const Register& reg) const;
+
   // Of a resolved spec. Bytes of all areas, for SegmentSpec::areas_size.
   uint32_t areas_size() const {
     return areas_.empty() ? 0 : areas_.back().offset + areas_.back().size;
@@ -169,9 +183,17 @@ class PciSpec {
   RegisterFile MsixFile() const;
 
  private:
+  struct VendorCapability {
+    uint8_t at;
+    std::vector<uint8_t> bytes;  // After the header.
+    std::vector<Register> registers;
+    size_t end() const { return at + 3 + bytes.size(); }
+  };
+
   PciSpec& Add(uint32_t bar, BarSpec spec);
   absl::Status CheckBar(uint32_t bar) const;
   absl::Status PlaceAreas();
+  absl::Status CheckVendorAt() const;
   std::vector<uint8_t> ConfigConstants() const;
   void AddBars(std::vector<Register>& registers) const;
   void AddCapabilities(std::vector<Register>& registers) const;
@@ -188,6 +210,7 @@ class PciSpec {
   uint32_t msix_bar_ = pci::kBars;
   std::vector<uint8_t> vendor_;
   size_t vendor_writable_ = 0;
+  std::vector<VendorCapability> vendor_at_;
   std::vector<ResourceSpec> resources_;
   std::vector<AreaSpec> areas_;
   uint32_t work_threads_ = 1;

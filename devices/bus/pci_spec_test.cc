@@ -105,6 +105,43 @@ TEST(PciSpec, LinksTheCapabilitiesThatItHas) {
       "1 5 17 16 9 ");
 }
 
+TEST(PciSpec, PutsVendorCapabilitiesWhereTheyAreToBe) {
+  constexpr Reg32 kWindow =
+      Reg32{"window", 0x88, kReadWrite}.InBar(pci::kConfig);
+  const PciSpec spec = Spec().Msix(2).VendorAt(0x70, {1}).VendorAt(
+      0x80, {2, 0, 0, 0, 0, 0, 0, 0, 0}, {kWindow});
+  const RegisterFile file = spec.Resolve()->ConfigFile();
+  const std::vector<uint8_t>& bytes = file.background();
+  EXPECT_EQ(bytes[0x34], 0x60);
+  EXPECT_EQ(bytes[0x61], 0x70);
+  EXPECT_EQ(bytes[0x71], 0x80);
+  EXPECT_EQ(bytes[0x81], 0);
+  EXPECT_EQ(bytes[0x72], 4);
+  EXPECT_EQ(bytes[0x73], 1);
+  EXPECT_EQ(bytes[0x82], 12);
+  EXPECT_OK(file.Check("pci", pci::kConfig));
+  EXPECT_TRUE(spec.IsVendorRegister(kWindow));
+  EXPECT_FALSE(spec.IsVendorRegister(pci::kCommand));
+  EXPECT_FALSE(spec.IsVendorRegister(Reg32{"window", 0x88, kReadWrite}));
+}
+
+TEST(PciSpec, RefusesVendorCapabilitiesThatHaveNoRoom) {
+  const Reg32 outside = Reg32{"outside", 0xa0, kReadWrite}.InBar(pci::kConfig);
+  for (const PciSpec& spec :
+       {Spec().VendorAt(0x3c, {}), Spec().VendorAt(0x41, {}),
+        Spec().VendorAt(0xfc, {1, 2}), Spec().Msix(1).VendorAt(0x60, {}),
+        Spec().Msi(1).VendorAt(0x40, {1, 2, 3, 4, 5, 6}),
+        Spec().PowerManagement().VendorAt(0x44, {}),
+        Spec().Express().VendorAt(0xa8, {}),
+        Spec().Vendor({1}).VendorAt(0xb0, {}),
+        Spec().VendorAt(0x40, {1}).VendorAt(0x40, {1}),
+        Spec().VendorAt(0x80, {1, 2, 3, 4, 5}, {outside})}) {
+    EXPECT_THAT(spec.Resolve(),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr("vendor-specific capability")));
+  }
+}
+
 TEST(PciSpec, FillsTheHeader) {
   const PciSpec spec = *PciSpec(PciId{0x1234, 0x5678, 9, 0x010802}).Resolve();
   const std::vector<uint8_t> bytes = spec.ConfigFile().background();

@@ -16,7 +16,9 @@ inline constexpr uint32_t kDeviceIdRng = 4;
 inline constexpr uint64_t kFeatureRingIndirectDesc = 1ull << 28;
 inline constexpr uint64_t kFeatureRingEventIdx = 1ull << 29;
 inline constexpr uint64_t kFeatureVersion1 = 1ull << 32;
+inline constexpr uint64_t kFeatureAccessPlatform = 1ull << 33;
 inline constexpr uint64_t kFeatureInOrder = 1ull << 35;
+inline constexpr uint64_t kFeatureRingReset = 1ull << 40;
 
 }  // namespace holdfast::virtio
 
