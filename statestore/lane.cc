@@ -1,9 +1,7 @@
 #include "statestore/lane.h"
 
 #include <algorithm>
-#include <cstring>
 
-#include "base/crc32c.h"
 #include "base/status_macros.h"
 #include "statestore/lane_journal.h"
 #include "statestore/lane_sys.h"
@@ -11,10 +9,17 @@
 namespace holdfast {
 namespace {
 
-// How far to look while the size of the message is unknown. Nearly every
-// message of a register protocol lies within it, so that one look tells size
-// and descriptors. More would be copied again and again when requests queue.
-constexpr size_t kGlanceSize = 1024;
+// The smallest send buffer that Linux allows. A peer that has one can send as
+// long as less than this is charged to it.
+constexpr size_t kSmallestSendBuffer = 4608;
+
+// What a message of `size` bytes that came in one piece is charged to the send
+// buffer of the peer: the kernel's bookkeeping and a power of two.
+size_t ChargeOf(size_t size) {
+  size_t room = 512;
+  while (room < size + 320) room *= 2;
+  return 256 + room;
+}
 
 }  // namespace
 
@@ -26,354 +31,205 @@ Lane::Lane(absl::Span<uint8_t> section, LaneSizes sizes, uint32_t epoch)
 
 // ---- Journal ----
 
-LaneHeader& Lane::header() const {
-  return *reinterpret_cast<LaneHeader*>(section_.data());
-}
-
-LaneWord Lane::word() const {
-  return UnpackLaneWord(__atomic_load_n(&header().commit, __ATOMIC_ACQUIRE));
-}
-
 // The one store that makes things true. Full barrier: everything it refers to
 // is written before, nothing of what follows can come before it.
 absl::Status Lane::Commit(LaneWord next) {
-  uint64_t bits = __atomic_load_n(&header().commit, __ATOMIC_RELAXED);
-  next.epoch = epoch_;
-  if (static_cast<uint32_t>(bits >> 32) != epoch_ ||
-      !__atomic_compare_exchange_n(&header().commit, &bits, PackLaneWord(next),
-                                   /*weak=*/false, __ATOMIC_SEQ_CST,
-                                   __ATOMIC_SEQ_CST)) {
+  uint64_t expected = PackLaneWord(word_);
+  if (!__atomic_compare_exchange_n(&header().commit, &expected,
+                                   PackLaneWord(next), /*weak=*/false,
+                                   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
     return absl::AbortedError("lane: another epoch has taken over");
   }
+  word_ = next;
   return absl::OkStatus();
 }
 
-absl::Span<uint8_t> Lane::Bank(uint32_t index) const {
-  return section_.subspan(layout_.bank[index], sizes_.bank);
-}
-absl::Span<uint8_t> Lane::Message() const {
-  return section_.subspan(layout_.message, sizes_.max_message);
-}
-absl::Span<uint8_t> Lane::ReplyBuffer() const {
-  return section_.subspan(layout_.reply, sizes_.max_reply);
+// To be committed with `next`.
+void Lane::ArmOtherRx(LaneWord& next) {
+  next.rx ^= 1;
+  ArmRx(header().rx[next.rx], rx_used_[next.rx]);
+  rx_used_[next.rx] = 0;
 }
 
-uint32_t Lane::BankCrc(uint32_t index) const {
-  const LaneRecord& record = header().records[index];
-  const uint32_t crc = Crc32c(
-      {reinterpret_cast<const uint8_t*>(&record), offsetof(LaneRecord, crc)});
-  return Crc32cExtend(crc, Bank(index));
+void Lane::ArmOtherTx(LaneWord& next) {
+  next.tx ^= 1;
+  ArmEntries(header().tx[next.tx].entries, tx_used_[next.tx]);
+  tx_used_[next.tx] = 0;
 }
 
-absl::Span<const uint8_t> Lane::bank() const { return Bank(word().bank); }
+absl::Span<const uint8_t> Lane::bank() const { return Bank(word_.bank); }
 
 uint64_t Lane::sequence() const {
-  return header().records[word().bank].sequence;
+  return header().records[word_.bank].sequence;
 }
 
 absl::Status Lane::ResetConnection() {
-  LaneWord next = word();
+  LaneWord next = word_;
   next.replying = false;
   next.bank ^= 1;
-  next.rx ^= 1;
   next.folded = 0;
   const absl::Span<uint8_t> bank = Bank(next.bank);
   std::fill(bank.begin(), bank.end(), 0);
   LaneRecord& record = header().records[next.bank];
   record = LaneRecord{};
-  record.crc = BankCrc(next.bank);
-  ArmRx(header().rx[next.rx]);
+  record.crc = LaneSum(record, bank);
+  ArmOtherRx(next);
   adopted_ = false;
-  return Commit(next);
+  RETURN_IF_ERROR(Commit(next));
+  if (!ahead_) RaiseVersion();
+  return absl::OkStatus();
+}
+
+size_t Lane::unread() const {
+  const absl::StatusOr<LaneReception> at = TallyRx();
+  return at.ok() ? at->unread : 0;
 }
 
 // ---- The loop ----
 
 absl::StatusOr<Lane::Progress> Lane::Run(BorrowedFd socket,
-                                         LaneHandler& handler) {
+                                         LaneHandler& handler,
+                                         Waiting waiting) {
   LaneSocket io(socket);
-  return RunOn(io, handler);
+  return RunOn(io, handler, waiting);
 }
 
-absl::StatusOr<Lane::Progress> Lane::RunOn(LaneIo& io, LaneHandler& handler) {
+absl::Status Lane::Settle(BorrowedFd socket) {
+  LaneSocket io(socket);
+  return SettleOn(io);
+}
+
+absl::StatusOr<Lane::Progress> Lane::RunOn(LaneIo& io, LaneHandler& handler,
+                                           Waiting waiting) {
+  absl::StatusOr<Progress> progress = Loop(io, handler, waiting);
+  const bool gives_up = progress.ok()
+                            ? *progress == Progress::kClosed
+                            : !absl::IsAborted(progress.status()) &&
+                                  !absl::IsDataLoss(progress.status());
+  // Else the peer would get ECONNRESET. More cannot be done about it.
+  if (gives_up && adopted_) (void)SettleOn(io);
+  return progress;
+}
+
+absl::StatusOr<Lane::Progress> Lane::Loop(LaneIo& io, LaneHandler& handler,
+                                          Waiting waiting) {
   if (handler.header_size() == 0 ||
       handler.header_size() > sizes_.max_message) {
     return absl::InternalError("lane: unusable header size");
   }
   RETURN_IF_ERROR(AdoptSocket(io));
+  seen_all_ = false;
   for (;;) {
-    ASSIGN_OR_RETURN(const Step step, word().replying
+    ASSIGN_OR_RETURN(const Step step, word_.replying
                                           ? Reply(io, handler)
-                                          : ReceiveOnce(io, handler));
-    if (step == Step::kIdle) return Progress::kIdle;
+                                          : ReceiveOnce(io, handler, waiting));
     if (step == Step::kClosed) return Progress::kClosed;
+    if (step == Step::kAgain) continue;
+    if (waiting != Waiting::kEdge || charge_ >= kSmallestSendBuffer) {
+      RETURN_IF_ERROR(SettleOn(io));
+    }
+    return Progress::kIdle;
   }
 }
 
-// ---- Receiving ----
-
-absl::StatusOr<size_t> Lane::Received() const {
-  ASSIGN_OR_RETURN(
-      const LaneTally tally,
-      TallyEntries(rx().entries, word().folded, sizes_.max_message));
-  return tally.bytes;
-}
-
-// First contact of this incarnation with the socket. Compares journal and
-// kernel: when a predecessor consumed bytes and their count did not reach the
-// journal (its page was not locked), the peek offset still tells. Those bytes
-// are in the message buffer since the peek, so the journal can be completed.
-absl::Status Lane::AdoptSocket(LaneIo& io) {
-  if (adopted_) return absl::OkStatus();
-  const LaneWitness witness = LoadWitness(rx());
-  if (!word().replying && witness.peeked != 0) {
-    ASSIGN_OR_RETURN(const int offset, io.PeekOffset());
-    ASSIGN_OR_RETURN(const size_t consumed, ConsumedByWitness(witness, offset));
-    ASSIGN_OR_RETURN(
-        const LaneTally tally,
-        TallyEntries(rx().entries, word().folded, sizes_.max_message));
-    if (consumed < tally.bytes || consumed > sizes_.max_message ||
-        (consumed > tally.bytes && tally.next == kLaneEntries)) {
-      return absl::DataLossError("lane: journal and socket disagree");
-    }
-    if (consumed > tally.bytes) {
-      StoreWord(rx().entries[tally.next].length,
-                static_cast<uint32_t>(consumed - tally.bytes));
-    }
-  }
-  RETURN_IF_ERROR(Rewind(io));
-  adopted_ = true;
-  return absl::OkStatus();
-}
-
-absl::Status Lane::Rewind(LaneIo& io) {
-  StoreWitness(rx(), {});  // Before the offset moves: it would lie.
-  RETURN_IF_ERROR(io.RewindPeekOffset());
-  peek_offset_ = 0;
-  return absl::OkStatus();
-}
-
-// Size of the message in the buffer, whose header must be there.
-absl::StatusOr<size_t> Lane::TotalSize(const LaneHandler& handler) const {
-  const size_t header_size = handler.header_size();
-  ASSIGN_OR_RETURN(const size_t total,
-                   handler.MessageSize(Message().first(header_size)));
-  if (total < header_size || total > sizes_.max_message) {
-    return absl::InvalidArgumentError("lane: message has an impossible size");
-  }
-  return total;
-}
-
-absl::StatusOr<Lane::Step> Lane::ReceiveOnce(LaneIo& io, LaneHandler& handler) {
-  ASSIGN_OR_RETURN(
-      const LaneTally tally,
-      TallyEntries(rx().entries, word().folded, sizes_.max_message));
-  if (tally.ended) return Step::kClosed;
-  if (tally.bytes >= handler.header_size()) {
-    ASSIGN_OR_RETURN(const size_t total, TotalSize(handler));
-    if (tally.bytes > total) {
-      return absl::DataLossError("lane: more received than the message has");
-    }
-    if (tally.bytes == total) {
-      RETURN_IF_ERROR(Execute(handler, total));
-      return Step::kAgain;
-    }
-  }
-  if (tally.next == kLaneEntries) {
-    LaneWord next = word();
-    next.rx ^= 1;
-    next.folded = static_cast<uint32_t>(tally.bytes);
-    ArmRxToContinue(header().rx[next.rx], rx());
-    RETURN_IF_ERROR(Commit(next));
-    return Step::kAgain;
-  }
-  const size_t admitted = rx().admitted;
-  if (admitted > tally.bytes && admitted <= sizes_.max_message) {
-    return Take(io, tally.bytes, admitted - tally.bytes);
-  }
-  return Glance(io, handler, tally.bytes);
-}
-
-// Looks at what comes next and consumes it when it carries no descriptors,
-// complete or not.
-absl::StatusOr<Lane::Step> Lane::Glance(LaneIo& io, LaneHandler& handler,
-                                        size_t have) {
-  if (peek_offset_ != 0) {
-    RETURN_IF_ERROR(Rewind(io));
-  } else {
-    StoreWitness(rx(), {});
-  }
-  const size_t header_size = handler.header_size();
-  size_t until = std::max(header_size, kGlanceSize);
-  if (have >= header_size) {
-    ASSIGN_OR_RETURN(until, TotalSize(handler));
-  }
-  until = std::min<size_t>(until, sizes_.max_message);
-  const absl::Span<uint8_t> rest = Message().subspan(have, until - have);
-  ASSIGN_OR_RETURN(const LaneIo::Peeked peeked, io.Peek(rest));
-  if (peeked.result == LaneIo::Result::kClosed) return Step::kClosed;
-  if (peeked.result == LaneIo::Result::kNothing) return Step::kIdle;
-  peek_offset_ = peeked.size;
-  if (peeked.has_fds) return Admit(io, handler, have, peeked.size);
-
-  size_t count = peeked.size;
-  if (have + count >= header_size) {
-    ASSIGN_OR_RETURN(const size_t total, TotalSize(handler));
-    count = std::min(count, total - have);
-  }
-  StoreWitness(
-      rx(), {static_cast<uint32_t>(peeked.size), static_cast<uint32_t>(have)});
-  return Take(io, have, count);
-}
-
-// Descriptors are in sight: looks on, without consuming, until the message is
-// complete. `viewed` bytes were peeked behind the `have` consumed ones.
-absl::StatusOr<Lane::Step> Lane::Admit(LaneIo& io, LaneHandler& handler,
-                                       size_t have, size_t viewed) {
-  for (;;) {
-    size_t wanted = handler.header_size();
-    if (have + viewed >= wanted) {
-      ASSIGN_OR_RETURN(wanted, TotalSize(handler));
-      if (have + viewed >= wanted) {
-        return EscrowAndTake(io, handler, have, wanted);
-      }
-    }
-    const absl::Span<uint8_t> rest =
-        Message().subspan(have + viewed, wanted - have - viewed);
-    ASSIGN_OR_RETURN(const LaneIo::Peeked peeked, io.Peek(rest));
-    if (peeked.result == LaneIo::Result::kClosed) return Step::kClosed;
-    if (peeked.result == LaneIo::Result::kNothing) return Step::kIdle;
-    viewed += peeked.size;
-    peek_offset_ = viewed;
-  }
-}
-
-// The message is complete in the socket. Peeks exactly its bytes again, this
-// time with their descriptors, and consumes it after these are in escrow.
-absl::StatusOr<Lane::Step> Lane::EscrowAndTake(LaneIo& io, LaneHandler& handler,
-                                               size_t have, size_t total) {
-  RETURN_IF_ERROR(Rewind(io));
-  std::vector<UniqueFd> fds;
-  for (size_t at = have; at < total;) {
-    const absl::Span<uint8_t> rest = Message().subspan(at, total - at);
-    ASSIGN_OR_RETURN(LaneIo::Peeked peeked, io.PeekWithFds(rest, fds));
-    if (peeked.result == LaneIo::Result::kDone && peeked.size == 0) {
-      // The rest is the beginning of a piece. Only for the peek offset.
-      ASSIGN_OR_RETURN(peeked, io.Peek(rest));
-    }
-    if (peeked.result != LaneIo::Result::kDone) {
-      return absl::DataLossError("lane: peeked bytes are gone");
-    }
-    if (fds.size() > kLaneMaxFds) {
-      return absl::InvalidArgumentError("lane: too many descriptors");
-    }
-    at += peeked.size;
-    peek_offset_ = at - have;
-  }
-  if (!fds.empty()) {
+absl::Status Lane::SettleOn(LaneIo& io) {
+  RETURN_IF_ERROR(AdoptSocket(io));
+  while (received_.unread != 0) {
+    // A set cannot be folded during a reply: the commit word counts that.
+    if (received_.next == kLaneEntries && word_.replying) break;
+    uint8_t executed[kLaneMaxUnread];
     RETURN_IF_ERROR(
-        handler.Escrow(Message().first(total), absl::MakeSpan(fds)));
-    rx().fd_count = static_cast<uint32_t>(fds.size());
-    // Last: it says that the escrow is done.
-    __atomic_store_n(&rx().admitted, static_cast<uint32_t>(total),
-                     __ATOMIC_RELEASE);
+        Consume(io, absl::MakeSpan(executed, received_.unread)).status());
   }
-  StoreWitness(
-      rx(), {static_cast<uint32_t>(total - have), static_cast<uint32_t>(have)});
-  return Take(io, have, total - have);
-}
-
-// Consumes at most `count` bytes that a peek has seen. Fewer when descriptors
-// lie between them; the loop comes back.
-absl::StatusOr<Lane::Step> Lane::Take(LaneIo& io, size_t have, size_t count) {
-  ASSIGN_OR_RETURN(
-      const LaneTally tally,
-      TallyEntries(rx().entries, word().folded, sizes_.max_message));
-  if (tally.next == kLaneEntries) {
-    return absl::DataLossError("lane: the journal changed under our feet");
-  }
-  LaneEntry& entry = rx().entries[tally.next];
-  ASSIGN_OR_RETURN(
-      const LaneIo::Taken taken,
-      io.Receive(entry, rx().vector, Message().subspan(have, count)));
-  if (taken.result == LaneIo::Result::kNothing) return Step::kIdle;
-  if (taken.dropped_fds && rx().admitted == 0) {
-    return absl::InvalidArgumentError(
-        "lane: descriptors with bytes of two messages");
-  }
-  const size_t size = LoadWord(entry.length);
-  peek_offset_ -= std::min(peek_offset_, size);
-  return Step::kAgain;
+  if (received_.unread == 0) charge_ = 0;
+  return absl::OkStatus();
 }
 
 // ---- Executing and replying ----
 
-absl::Status Lane::Execute(LaneHandler& handler, size_t size) {
+// The message is in the buffer, and as far as it was not consumed, in the
+// socket.
+absl::Status Lane::Execute(LaneHandler& handler, size_t total) {
   LaneRxSet& set = rx();
-  LaneWord next = word();
-  if (header().records[next.bank].crc != BankCrc(next.bank)) {
+  LaneWord next = word_;
+  next.bank ^= 1;
+  const LaneRecord& old_record = header().records[word_.bank];
+  const absl::Span<const uint8_t> old_bank = Bank(word_.bank);
+  LaneRecord& record = header().records[next.bank];
+  const absl::Span<uint8_t> bank = Bank(next.bank);
+  if (old_record.crc != LaneSumAndCopy(old_record, old_bank, bank.data())) {
     return absl::DataLossError("lane: bank damaged");
   }
   const uint32_t attempts = std::max(set.attempts + 1, set.attempts);
   StoreWord(set.attempts, attempts);
-
-  const LaneRecord& old_record = header().records[next.bank];
-  const absl::Span<const uint8_t> old_bank = Bank(next.bank);
-  next.bank ^= 1;
-  const absl::Span<uint8_t> new_bank = Bank(next.bank);
-  std::copy(old_bank.begin(), old_bank.end(), new_bank.begin());
-  ASSIGN_OR_RETURN(
-      const LaneHandler::Outcome outcome,
-      handler.Execute(Message().first(size), set.fd_count, old_bank, new_bank,
-                      ReplyBuffer(), attempts));
+  ASSIGN_OR_RETURN(const LaneHandler::Outcome outcome,
+                   handler.Execute(Message().first(total), set.fd_count,
+                                   old_bank, bank, ReplyBuffer(), attempts));
   if (outcome.reply_size > sizes_.max_reply) {
     return absl::InternalError("lane: reply is too large");
   }
-  LaneRecord& record = header().records[next.bank];
+  const size_t left = total - received_.have;
   record.sequence = old_record.sequence + 1;
   record.reply_size = static_cast<uint32_t>(outcome.reply_size);
-  record.flags = outcome.reply_has_fds ? kLaneReplyHasFds : 0;
-  record.crc = BankCrc(next.bank);
-  next.tx ^= 1;
-  ArmEntries(header().tx[next.tx].entries);
+  record.flags = PackUnread(received_.unread + left) |
+                 (ahead_ ? kLaneStriped : 0) |
+                 (outcome.reply_has_fds ? kLaneReplyHasFds : 0);
+  record.crc = LaneSum(record, bank);
+  ArmOtherTx(next);
+  if (ahead_) ArmOtherRx(next);
   next.replying = true;
   next.folded = 0;
-  return Commit(next);
+  RETURN_IF_ERROR(Commit(next));
+  sent_ = LaneTally();
+  if (ahead_) {
+    received_ = LaneReception();
+    received_.unread = UnreadOf(record);
+  }
+  if (left != 0) charge_ += ChargeOf(left);
+  seen_ -= left;
+  executed_ = total;
+  return absl::OkStatus();
 }
 
-absl::StatusOr<size_t> Lane::Sent() const {
-  ASSIGN_OR_RETURN(const LaneTally tally,
-                   TallyEntries(tx().entries, word().folded,
-                                header().records[word().bank].reply_size));
-  return tally.bytes;
+absl::StatusOr<LaneTally> Lane::TallyTx() const {
+  return TallyEntries(tx().entries, word_.folded,
+                      header().records[word_.bank].reply_size);
 }
 
 absl::StatusOr<Lane::Step> Lane::Reply(LaneIo& io, LaneHandler& handler) {
-  const LaneRecord& record = header().records[word().bank];
+  const LaneRecord& record = header().records[word_.bank];
   const size_t size = std::min(record.reply_size, sizes_.max_reply);
   handler.Committed(bank());
-  for (;;) {
-    ASSIGN_OR_RETURN(const LaneTally tally,
-                     TallyEntries(tx().entries, word().folded, size));
-    if (tally.bytes == size) break;
-    if (tally.next == kLaneEntries) {
-      LaneWord next = word();
-      next.tx ^= 1;
-      next.folded = static_cast<uint32_t>(tally.bytes);
-      ArmEntries(header().tx[next.tx].entries);
+  while (sent_.bytes != size) {
+    if (sent_.next == kLaneEntries) {
+      LaneWord next = word_;
+      next.folded = static_cast<uint32_t>(sent_.bytes);
+      ArmOtherTx(next);
       RETURN_IF_ERROR(Commit(next));
-      continue;
+      sent_.next = 0;
     }
     absl::Span<const int> fds;
-    if (tally.bytes == 0 && (record.flags & kLaneReplyHasFds) != 0) {
+    if (sent_.bytes == 0 && (record.flags & kLaneReplyHasFds) != 0) {
       fds = handler.ReplyFds(bank());
     }
+    LaneEntry& entry = tx().entries[sent_.next];
     ASSIGN_OR_RETURN(
         const LaneIo::Result result,
-        io.Send(tx().entries[tally.next], tx().vector,
-                ReplyBuffer().subspan(tally.bytes, size - tally.bytes), fds));
+        io.Send(entry, tx().vector,
+                ReplyBuffer().subspan(sent_.bytes, size - sent_.bytes), fds));
     if (result == LaneIo::Result::kClosed) return Step::kClosed;
-    if (result == LaneIo::Result::kNothing) RETURN_IF_ERROR(io.WaitWritable());
+    if (result == LaneIo::Result::kNothing) {
+      // The peer may be waiting for room itself, before it reads.
+      RETURN_IF_ERROR(SettleOn(io));
+      RETURN_IF_ERROR(io.WaitWritable());
+      continue;
+    }
+    const size_t moved = LoadWord(entry.length);
+    if (moved > size - sent_.bytes) {
+      return absl::DataLossError("lane: the journal changed under our feet");
+    }
+    sent_.bytes += moved;
+    tx_used_[word_.tx] = ++sent_.next;
   }
   RETURN_IF_ERROR(FinishReply());
   return Step::kAgain;
@@ -381,11 +237,13 @@ absl::StatusOr<Lane::Step> Lane::Reply(LaneIo& io, LaneHandler& handler) {
 
 // The reply is out: ready for the next message.
 absl::Status Lane::FinishReply() {
-  LaneWord next = word();
+  LaneWord next = word_;
   next.replying = false;
-  next.rx ^= 1;
   next.folded = 0;
-  ArmRx(header().rx[next.rx]);
+  if (!ahead_) {
+    ArmOtherRx(next);
+    received_ = LaneReception();
+  }
   return Commit(next);
 }
 

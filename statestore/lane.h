@@ -8,6 +8,10 @@
 // sections 2 to 4; docs/lane-format.md). A successor runs the same loop as a
 // first start: there is no recovery code.
 //
+// It reads ahead: a message is executed where a look has found it, and its
+// bytes stay in the socket until it pays to take them out together. The commit
+// says how many they are (decision 9).
+//
 // Four conditions, the caller's duty:
 //  1. The section is MAP_SHARED memory of a sealed memfd, faulted in and locked
 //     in *this* process (LockMemory; fork and exec do not inherit locks).
@@ -27,7 +31,9 @@
 #include "absl/types/span.h"
 #include "base/unique_fd.h"
 #include "statestore/lane_format.h"
+#include "statestore/lane_handler.h"
 #include "statestore/lane_io.h"
+#include "statestore/lane_journal.h"
 
 namespace holdfast {
 
@@ -44,64 +50,24 @@ constexpr size_t LaneSize(const LaneSizes& sizes) {
   return LayOutLane(sizes.bank, sizes.max_message, sizes.max_reply).total;
 }
 
-// Descriptors with one message. More are the peer's error.
-inline constexpr size_t kLaneMaxFds = 253;
-
-// A protocol, as the lane sees it. The bank is all that it may remember from
-// one message to the next; it begins as zeros.
-class LaneHandler {
- public:
-  struct Outcome {
-    size_t reply_size = 0;  // 0: no reply.
-    bool reply_has_fds = false;
-  };
-
-  virtual ~LaneHandler() = default;
-
-  // Constant, not 0, at most LaneSizes::max_message.
-  virtual size_t header_size() const = 0;
-
-  // Pure. How many bytes the message that starts with these header_size() bytes
-  // has in all, or an error: the peer broke the protocol.
-  virtual absl::StatusOr<size_t> MessageSize(
-      absl::Span<const uint8_t> header) const = 0;
-
-  // Called for every message that carries descriptors, before it is consumed:
-  // keep them outside this process (the store acknowledges). May be called
-  // again for the same message after a crash, with fresh copies. What is not
-  // moved out of `fds` is closed.
-  virtual absl::Status Escrow(absl::Span<const uint8_t> message,
-                              absl::Span<UniqueFd> fds) = 0;
-
-  // Computes the new bank (given as a copy of the old one) and the reply. May
-  // run again after a crash, so it must be a function of the old bank and the
-  // message, plus idempotent effects. An error: the peer broke the protocol and
-  // the connection is given up. `fd_count` descriptors are in escrow for this
-  // message. `attempts` executions of it have begun, this one included: more
-  // than 2 means that it kills whoever executes it.
-  virtual absl::StatusOr<Outcome> Execute(absl::Span<const uint8_t> message,
-                                          size_t fd_count,
-                                          absl::Span<const uint8_t> old_bank,
-                                          absl::Span<uint8_t> new_bank,
-                                          absl::Span<uint8_t> reply,
-                                          uint32_t attempts) = 0;
-
-  // Brings the world in line with the committed bank. Called after commit and
-  // before the reply is sent, and again by a successor that finds the reply
-  // unfinished: must be idempotent.
-  virtual void Committed(absl::Span<const uint8_t> bank) = 0;
-
-  // Descriptors to send with the first byte of the reply, borrowed until the
-  // next call. Asked when Outcome::reply_has_fds, perhaps more than once and by
-  // a successor; at least one, at most kLaneMaxFds.
-  virtual absl::Span<const int> ReplyFds(absl::Span<const uint8_t> bank) = 0;
-};
-
 class Lane {
  public:
   // kIdle: no complete message is there. kClosed: the peer has closed, or reads
   // no more; call ResetConnection.
   enum class Progress { kIdle, kClosed };
+
+  // How the caller learns that there is more to do. It decides when Run may say
+  // kIdle, and what it may leave in the socket.
+  enum class Waiting {
+    // In any way. Run looks until it finds nothing, and leaves nothing.
+    kAny,
+    // Level-triggered. One look may tell that nothing more was there.
+    kLevel,
+    // Edge-triggered, for EPOLLIN | EPOLLRDHUP. As kLevel, but executed bytes
+    // may be left: see unread(). To be used only as long as no event has said
+    // EPOLLRDHUP, EPOLLHUP or EPOLLERR; then kAny.
+    kEdge,
+  };
 
   // Formats a section that is all zeros (or whose formatting was cut by a
   // crash), else checks it: kDataLoss when it is damaged, kFailedPrecondition
@@ -119,19 +85,35 @@ class Lane {
 
   // Serves what the socket holds. Never blocks for input; waits with ppoll
   // until a reply fits the socket buffer. Begin with a call, then call when the
-  // socket becomes readable. Poll *edge-triggered*: the bytes of an incomplete
-  // message that carries descriptors stay in the socket, and such a message
-  // must fit the socket's buffer.
+  // socket becomes readable. The bytes of an incomplete message that carries
+  // descriptors stay in the socket (a level-triggered poll would spin on them),
+  // and such a message must fit the socket's buffer.
   //
   // Errors: the handler's; kInvalidArgument, the peer's message is too large or
   // has too many descriptors; kDataLoss, bank or journal are damaged, or the
   // socket is not the one that the journal speaks of; kAborted, another epoch
   // has taken over: stop at once. After any other error the connection must be
   // given up: ResetConnection.
-  absl::StatusOr<Progress> Run(BorrowedFd socket, LaneHandler& handler);
+  absl::StatusOr<Progress> Run(BorrowedFd socket, LaneHandler& handler,
+                               Waiting waiting = Waiting::kAny);
 
   // The same over another implementation of the system calls, for tests.
-  absl::StatusOr<Progress> RunOn(LaneIo& io, LaneHandler& handler);
+  absl::StatusOr<Progress> RunOn(LaneIo& io, LaneHandler& handler,
+                                 Waiting waiting = Waiting::kAny);
+
+  // Executed bytes that are still in the socket; not 0 only after a Run with
+  // kEdge. They count against the peer's send buffer, where they are few, but a
+  // peer with a tiny one could wait for its being nearly empty: call Settle
+  // when nothing has come for kSettlePauseMs. Closing the socket while they are
+  // there gives the peer ECONNRESET after the last reply instead of the end of
+  // the stream: call Settle before. Run itself has settled when it returns
+  // kClosed or an error that the peer has caused.
+  size_t unread() const;
+  static constexpr int kSettlePauseMs = 10;
+
+  // Takes them out. Errors as those of Run.
+  absl::Status Settle(BorrowedFd socket);
+  absl::Status SettleOn(LaneIo& io);
 
   // Forgets journal and bank, which is all zeros then. The next Run is given a
   // new connection. Idempotent; a crash leaves the old state or the new one.
@@ -145,47 +127,80 @@ class Lane {
 
   // Taking over the section (lane_attach.cc).
   absl::Status Format();
-  absl::Status Validate() const;
+  absl::Status Validate();
+  absl::Status ValidateHeader();
+  void RaiseVersion();
   absl::Status ClaimEpoch();
 
-  // Receiving.
+  absl::StatusOr<Progress> Loop(LaneIo& io, LaneHandler& handler,
+                                Waiting waiting);
+
+  // Receiving (lane_receive.cc).
   absl::Status AdoptSocket(LaneIo& io);
-  absl::StatusOr<Step> ReceiveOnce(LaneIo& io, LaneHandler& handler);
-  absl::StatusOr<Step> Glance(LaneIo& io, LaneHandler& handler, size_t have);
-  absl::StatusOr<Step> Admit(LaneIo& io, LaneHandler& handler, size_t have,
-                             size_t viewed);
+  absl::StatusOr<Step> ReceiveOnce(LaneIo& io, LaneHandler& handler,
+                                   Waiting waiting);
+  absl::StatusOr<Step> Glance(LaneIo& io, LaneHandler& handler);
+  absl::StatusOr<Step> Admit(LaneIo& io, LaneHandler& handler, size_t viewed);
   absl::StatusOr<Step> EscrowAndTake(LaneIo& io, LaneHandler& handler,
-                                     size_t have, size_t total);
-  absl::StatusOr<Step> Take(LaneIo& io, size_t have, size_t count);
+                                     size_t total);
+  absl::StatusOr<Step> Consume(LaneIo& io, absl::Span<uint8_t> into);
+  absl::Status FoldRx();
   absl::StatusOr<size_t> TotalSize(const LaneHandler& handler) const;
-  absl::StatusOr<size_t> Received() const;
-  absl::Status Rewind(LaneIo& io);
+  absl::StatusOr<LaneReception> TallyRx() const;
+  absl::Status MovePeekOffset(LaneIo& io, size_t to);
 
   // Executing and replying.
-  absl::Status Execute(LaneHandler& handler, size_t size);
+  absl::Status Execute(LaneHandler& handler, size_t total);
   absl::StatusOr<Step> Reply(LaneIo& io, LaneHandler& handler);
-  absl::StatusOr<size_t> Sent() const;
+  absl::StatusOr<LaneTally> TallyTx() const;
   absl::Status FinishReply();
 
   // Journal.
-  LaneWord word() const;
   absl::Status Commit(LaneWord next);
-  LaneHeader& header() const;
-  LaneRxSet& rx() const { return header().rx[word().rx]; }
-  LaneTxSet& tx() const { return header().tx[word().tx]; }
-  absl::Span<uint8_t> Bank(uint32_t index) const;
-  absl::Span<uint8_t> Message() const;
-  absl::Span<uint8_t> ReplyBuffer() const;
-  uint32_t BankCrc(uint32_t index) const;
+  void ArmOtherRx(LaneWord& next);
+  void ArmOtherTx(LaneWord& next);
+  LaneHeader& header() const {
+    return *reinterpret_cast<LaneHeader*>(section_.data());
+  }
+  LaneRxSet& rx() const { return header().rx[word_.rx]; }
+  LaneTxSet& tx() const { return header().tx[word_.tx]; }
+  absl::Span<uint8_t> Bank(uint32_t index) const {
+    return section_.subspan(layout_.bank[index], sizes_.bank);
+  }
+  absl::Span<uint8_t> Message() const {
+    return section_.subspan(layout_.message, sizes_.max_message);
+  }
+  absl::Span<uint8_t> ReplyBuffer() const {
+    return section_.subspan(layout_.reply, sizes_.max_reply);
+  }
 
   absl::Span<uint8_t> section_;
   LaneSizes sizes_;
   LaneLayout layout_;
   uint32_t epoch_;
 
+  // False: a lane of version 1, see kLaneVersionConsuming.
+  bool ahead_ = true;
+
+  // What the journal says, so that not all of it is read for every message:
+  // nobody else writes to it, but for the kernel, which is asked to.
+  LaneWord word_;
+  LaneReception received_;  // From AdoptSocket on.
+  LaneTally sent_;          // The same; while replying.
+  // Entries of a set that are perhaps not armed, the first ones.
+  size_t rx_used_[2] = {kLaneEntries, kLaneEntries};
+  size_t tx_used_[2] = {kLaneEntries, kLaneEntries};
+
   // What this process knows of the socket; learnt anew by every incarnation.
   bool adopted_ = false;
   size_t peek_offset_ = 0;
+  // Bytes in the message buffer that were peeked and not consumed. They follow
+  // those of the next message that were consumed, and these the `executed_`
+  // bytes of the last one.
+  size_t seen_ = 0;
+  size_t executed_ = 0;
+  bool seen_all_ = false;  // The last look found the end of the queue.
+  size_t charge_ = 0;      // Of the unread bytes on the peer's send buffer.
 };
 
 }  // namespace holdfast

@@ -23,10 +23,11 @@ bool AllZero(absl::Span<const uint8_t> bytes) {
 }
 
 // The fixed part of the header, up to the commit word.
-LaneHeader ExpectedHeader(const LaneSizes& sizes) {
+LaneHeader ExpectedHeader(const LaneSizes& sizes,
+                          uint32_t version = kLaneVersion) {
   LaneHeader header{};
   header.magic = kLaneMagic;
-  header.version = kLaneVersion;
+  header.version = version;
   header.bank_size = sizes.bank;
   header.max_message = sizes.max_message;
   header.max_reply = sizes.max_reply;
@@ -39,7 +40,8 @@ LaneHeader ExpectedHeader(const LaneSizes& sizes) {
 
 absl::StatusOr<Lane> Lane::Attach(absl::Span<uint8_t> section, LaneSizes sizes,
                                   uint64_t epoch) {
-  if (sizes.bank > kLaneMaxBytes || sizes.max_message > kLaneMaxBytes ||
+  if (sizes.bank > kLaneMaxBytes ||
+      sizes.max_message > kLaneMaxBytes - kLaneMaxUnread ||
       sizes.max_reply > kLaneMaxBytes) {
     return absl::InvalidArgumentError("lane: a size is too large");
   }
@@ -70,7 +72,7 @@ absl::Status Lane::Format() {
   std::memcpy(&header.version, &expected.version,
               offsetof(LaneHeader, commit) - offsetof(LaneHeader, version));
   header.records[0] = LaneRecord{};
-  header.records[0].crc = BankCrc(0);
+  header.records[0].crc = LaneSum(header.records[0], Bank(0));
   ArmRx(header.rx[0]);
   ArmEntries(header.tx[0].entries);
   LaneWord first;
@@ -79,18 +81,41 @@ absl::Status Lane::Format() {
   return absl::OkStatus();
 }
 
-absl::Status Lane::Validate() const {
-  const LaneHeader& header = this->header();
+// A header of version 1 becomes one of version 2 by two stores. Cut between
+// them it is version 2 with the old sum.
+absl::Status Lane::ValidateHeader() {
+  LaneHeader& header = this->header();
   const LaneHeader expected = ExpectedHeader(sizes_);
+  const LaneHeader before = ExpectedHeader(sizes_, kLaneVersionConsuming);
+  if (std::memcmp(&header, &expected, kHeaderCrcSpan) == 0 &&
+      header.crc == before.crc) {
+    RaiseVersion();
+  }
   if (header.magic != kLaneMagic ||
       header.crc != Crc32c(BytesOf(header).first(kHeaderCrcSpan))) {
     return absl::DataLossError("lane: header damaged");
   }
-  if (std::memcmp(&header, &expected, kHeaderCrcSpan) != 0) {
-    return absl::FailedPreconditionError("lane: made with other sizes");
+  ahead_ = std::memcmp(&header, &before, kHeaderCrcSpan) != 0;
+  if (ahead_ && std::memcmp(&header, &expected, kHeaderCrcSpan) != 0) {
+    return absl::FailedPreconditionError(
+        "lane: made with other sizes, or by a later version");
   }
+  return absl::OkStatus();
+}
+
+void Lane::RaiseVersion() {
+  const LaneHeader expected = ExpectedHeader(sizes_);
+  StoreWord(header().version, expected.version);
+  StoreWord(header().crc, expected.crc);
+  ahead_ = true;
+}
+
+absl::Status Lane::Validate() {
+  RETURN_IF_ERROR(ValidateHeader());
+  const LaneHeader& header = this->header();
   const uint64_t bits = __atomic_load_n(&header.commit, __ATOMIC_ACQUIRE);
-  const LaneWord word = UnpackLaneWord(bits);
+  word_ = UnpackLaneWord(bits);
+  const LaneWord& word = word_;
   if (PackLaneWord(word) != bits) {
     return absl::DataLossError("lane: commit word damaged");
   }
@@ -98,23 +123,25 @@ absl::Status Lane::Validate() const {
     return absl::FailedPreconditionError("lane: a later epoch owns it");
   }
   const LaneRecord& record = header.records[word.bank];
-  if (record.crc != BankCrc(word.bank)) {
+  if (record.crc != LaneSum(record, Bank(word.bank))) {
     return absl::DataLossError("lane: bank damaged");
   }
   const LaneRxSet& set = header.rx[word.rx];
   if (record.reply_size > sizes_.max_reply || set.fd_count > kLaneMaxFds ||
-      set.admitted > sizes_.max_message) {
+      set.admitted > sizes_.max_message ||
+      UnreadOf(record) > (ahead_ ? kLaneMaxUnread : 0)) {
     return absl::DataLossError("lane: journal damaged");
   }
-  return (word.replying ? Sent() : Received()).status();
+  if (word.replying) RETURN_IF_ERROR(TallyTx().status());
+  return TallyRx().status();
 }
 
 // From here on commits of earlier epochs fail.
 absl::Status Lane::ClaimEpoch() {
   uint64_t bits = __atomic_load_n(&header().commit, __ATOMIC_ACQUIRE);
-  LaneWord word = UnpackLaneWord(bits);
-  word.epoch = epoch_;
-  if (!__atomic_compare_exchange_n(&header().commit, &bits, PackLaneWord(word),
+  word_ = UnpackLaneWord(bits);
+  word_.epoch = epoch_;
+  if (!__atomic_compare_exchange_n(&header().commit, &bits, PackLaneWord(word_),
                                    /*weak=*/false, __ATOMIC_SEQ_CST,
                                    __ATOMIC_SEQ_CST)) {
     return absl::AbortedError("lane: in use by another process");

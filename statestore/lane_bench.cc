@@ -1,8 +1,11 @@
 // What exactly-once costs: CPU time of a server per request, a plain
 // header-then-body loop against the lane, in one thread without wake-ups and in
 // interleaved rounds, so that noise of the machine hits both alike. Prints the
-// median of each and the median of the per-round ratios; then the same ratios
-// of the system calls alone, for ways of receiving (decision 9).
+// median of the plain loop, which reads until it finds nothing, and the medians
+// of the per-round ratios to it: of the lane, by the way its caller waits, and
+// of a plain loop that makes no call in vain because it is level-triggered.
+// Then the same ratios of the system calls alone, for ways of receiving
+// (decision 9).
 //   bazel run -c opt //statestore:lane_bench [rounds]
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -16,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/types/optional.h"
 #include "base/shm_sys.h"
 #include "base/unique_fd.h"
 #include "statestore/lane.h"
@@ -52,7 +56,8 @@ struct Connection {
 // bank in ordinary memory.
 class PlainServer {
  public:
-  void Serve(int fd) {
+  // All that is there, or one request that must be there.
+  void Serve(int fd, bool all) {
     const size_t header = sizeof(ToyRequest);
     while (ReceiveHeader(fd, header)) {
       const size_t total = *handler_.MessageSize({message_, header});
@@ -67,6 +72,7 @@ class PlainServer {
       reply.msg_iov = &vector;
       reply.msg_iovlen = 1;
       if (sendmsg(fd, &reply, MSG_NOSIGNAL) < 0) Fail("sendmsg");
+      if (!all) return;
     }
   }
   absl::Span<const uint8_t> bank() const { return bank_; }
@@ -219,34 +225,78 @@ void CompareCalls(uint32_t size, int rounds) {
       size, Median(ratios[1]), Median(ratios[2]), Median(ratios[3]));
 }
 
-void Compare(const char* name, uint32_t size, int rounds) {
-  auto memfd = CreateSealedMemfd("lane", LaneSize(kSizes));
-  if (!memfd.ok()) Fail("memfd");
-  auto section = MapShared(*memfd, 0, LaneSize(kSizes), MapAccess::kReadWrite);
-  if (!section.ok() || !LockMemory(section->span()).ok()) Fail("map");
-  auto lane = Lane::Attach(section->span(), kSizes, 1);
-  if (!lane.ok()) Fail("attach");
-  ToyHandler handler(BorrowedFd(-1), BorrowedFd(-1));
-  PlainServer plain;
-  Connection plain_connection, lane_connection;
-
-  std::vector<double> plain_ns, lane_ns, ratios;
-  for (int i = 0; i < rounds; ++i) {
-    plain_ns.push_back(Round(plain_connection, size, [&] {
-      plain.Serve(plain_connection.server.get());
-    }));
-    lane_ns.push_back(Round(lane_connection, size, [&] {
-      if (!lane->Run(lane_connection.server, handler).ok()) Fail("run");
-    }));
-    ratios.push_back(lane_ns.back() / plain_ns.back());
+// A lane with its memory and its client, or a plain server with one.
+class Contender {
+ public:
+  Contender(const char* name, absl::optional<Lane::Waiting> waiting,
+            bool plain_reads_all)
+      : name_(name), waiting_(waiting), plain_reads_all_(plain_reads_all) {
+    if (!waiting.has_value()) return;
+    auto memfd = CreateSealedMemfd("lane", LaneSize(kSizes));
+    if (!memfd.ok()) Fail("memfd");
+    auto section =
+        MapShared(*memfd, 0, LaneSize(kSizes), MapAccess::kReadWrite);
+    if (!section.ok() || !LockMemory(section->span()).ok()) Fail("map");
+    section_ = std::move(*section);
+    auto lane = Lane::Attach(section_.span(), kSizes, 1);
+    if (!lane.ok()) Fail("attach");
+    lane_.emplace(*lane);
   }
-  // Both have computed the same, or the comparison is void.
-  if (plain.bank() != lane->bank()) Fail("banks differ");
-  std::printf(
-      "%-22s plain %7.0f ns  lane %7.0f ns  ratio %.3f  (min %.0f/%.0f)\n",
-      name, Median(plain_ns), Median(lane_ns), Median(ratios),
-      *std::min_element(plain_ns.begin(), plain_ns.end()),
-      *std::min_element(lane_ns.begin(), lane_ns.end()));
+
+  // Nanoseconds of a round.
+  double Run(uint32_t size) {
+    ns_.push_back(Round(connection_, size, [&] {
+      if (!lane_.has_value()) {
+        plain_.Serve(connection_.server.get(), plain_reads_all_);
+      } else if (!lane_->Run(connection_.server, handler_, *waiting_).ok()) {
+        Fail("run");
+      }
+    }));
+    return ns_.back();
+  }
+
+  absl::Span<const uint8_t> bank() const {
+    return lane_.has_value() ? lane_->bank() : plain_.bank();
+  }
+  const char* name() const { return name_; }
+  const std::vector<double>& ns() const { return ns_; }
+
+ private:
+  const char* name_;
+  absl::optional<Lane::Waiting> waiting_;
+  bool plain_reads_all_;
+  Connection connection_;
+  Mapping section_;
+  absl::optional<Lane> lane_;
+  PlainServer plain_;
+  ToyHandler handler_{BorrowedFd(-1), BorrowedFd(-1)};
+  std::vector<double> ns_;
+};
+
+void Compare(uint32_t size, int rounds) {
+  Contender all[] = {
+      {"plain", absl::nullopt, /*plain_reads_all=*/true},
+      {"lane, edge", Lane::Waiting::kEdge, false},
+      {"lane, level", Lane::Waiting::kLevel, false},
+      {"lane, any", Lane::Waiting::kAny, false},
+      {"plain, level", absl::nullopt, /*plain_reads_all=*/false},
+  };
+  std::vector<double> ratios[5];
+  for (int i = 0; i < rounds; ++i) {
+    const double plain = all[0].Run(size);
+    for (size_t k = 0; k < 5; ++k) {
+      ratios[k].push_back((k == 0 ? plain : all[k].Run(size)) / plain);
+    }
+  }
+  std::printf("%u-byte request: plain %.0f ns (min %.0f)", size,
+              Median(all[0].ns()),
+              *std::min_element(all[0].ns().begin(), all[0].ns().end()));
+  for (size_t k = 1; k < 5; ++k) {
+    // All have computed the same, or the comparison is void.
+    if (all[k].bank() != all[0].bank()) Fail("banks differ");
+    std::printf("; %s %.3f", all[k].name(), Median(ratios[k]));
+  }
+  std::printf("\n");
 }
 
 }  // namespace
@@ -254,9 +304,7 @@ void Compare(const char* name, uint32_t size, int rounds) {
 
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 101;
-  holdfast::Compare("24-byte request", 24, rounds);
-  holdfast::Compare("64-byte request", 64, rounds);
-  holdfast::Compare("300-byte request", 300, rounds);
+  for (const uint32_t size : {24, 64, 300}) holdfast::Compare(size, rounds);
   for (const uint32_t size : {24, 64, 300}) {
     holdfast::CompareCalls(size, rounds);
   }

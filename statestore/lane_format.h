@@ -11,7 +11,10 @@
 namespace holdfast {
 
 inline constexpr uint64_t kLaneMagic = 0x31656e614c664821;  // "!HfLane1"
-inline constexpr uint32_t kLaneVersion = 1;
+inline constexpr uint32_t kLaneVersion = 2;
+// Consumed every message before executing it. A lane of that version is served
+// that way until its connection ends.
+inline constexpr uint32_t kLaneVersionConsuming = 1;
 
 // Entries of a set: so many system calls until the set is folded. Few, because
 // all of them are read to learn how much was moved.
@@ -23,6 +26,9 @@ inline constexpr uint32_t kLaneArmed = 0xffffffff;
 
 // Largest message and reply: what the commit word can count.
 inline constexpr uint32_t kLaneMaxBytes = (1u << 27) - 1;
+
+// Executed bytes that may be left in the socket at a commit.
+inline constexpr uint32_t kLaneMaxUnread = 4096;
 
 inline constexpr size_t kLaneAlignment = 64;
 inline constexpr size_t kLanePage = 4096;
@@ -41,7 +47,8 @@ struct LaneVector {
   uint64_t size;
 };
 
-// Reception of one message.
+// Reception of one message. Its entries count what left the socket, first what
+// the record calls unread, then bytes of the message.
 struct LaneRxSet {
   LaneEntry entries[kLaneEntries];
   LaneVector vector;
@@ -50,7 +57,7 @@ struct LaneRxSet {
                       // escrow, so its bytes may be consumed unseen.
   uint32_t fd_count;  // Descriptors in escrow.
   uint32_t reserved;
-  uint64_t witness;  // Bytes peeked << 32 | bytes consumed before; 0: none.
+  uint64_t witness;  // Peek offset << 32 | bytes consumed before; 0: none.
   uint8_t padding[24];
 };
 
@@ -65,11 +72,22 @@ struct LaneTxSet {
 struct LaneRecord {
   uint64_t sequence;    // Requests committed on this connection.
   uint32_t reply_size;  // Of the reply in the reply buffer.
-  uint32_t flags;       // kLaneReplyHasFds
-  uint32_t crc;         // CRC32C of the three fields above, then the bank.
+  uint32_t flags;       // kLaneReplyHasFds, kLaneStriped, PackUnread
+  uint32_t crc;         // Of the three fields above and the bank: LaneSum.
   uint8_t padding[44];
 };
 inline constexpr uint32_t kLaneReplyHasFds = 1;
+inline constexpr uint32_t kLaneStriped = 2;  // How it is summed; see LaneSum.
+
+// Bytes at the head of the socket's queue, at this commit, that belong to
+// executed messages: what comes behind them is the next message. In the flags
+// since version 2.
+constexpr uint32_t PackUnread(size_t bytes) {
+  return static_cast<uint32_t>(bytes) << 8;
+}
+constexpr size_t UnreadOf(const LaneRecord& record) {
+  return record.flags >> 8;
+}
 
 struct LaneHeader {
   uint64_t magic;
@@ -105,8 +123,8 @@ struct LaneWord {
   uint32_t bank = 0;      // Index of the committed bank and record.
   uint32_t rx = 0;        // Index of the receiving set in use.
   uint32_t tx = 0;        // Index of the sending set in use.
-  uint32_t folded = 0;    // Bytes moved by sets used before: of the message
-                          // when receiving, of the reply when replying.
+  uint32_t folded = 0;    // Bytes moved by sets used before: received when
+                          // receiving, of the reply when replying.
   uint32_t epoch = 0;     // Of the incarnation that owns the lane.
 };
 

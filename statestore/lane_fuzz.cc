@@ -10,10 +10,10 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "base/crc32c.h"
 #include "base/unique_fd.h"
 #include "statestore/lane.h"
 #include "statestore/lane_format.h"
+#include "statestore/lane_journal.h"
 #include "statestore/testing/lane_toy.h"
 
 namespace holdfast {
@@ -46,9 +46,7 @@ void MendCrcs(Arena& arena) {
       LayOutLane(kSizes.bank, kSizes.max_message, kSizes.max_reply);
   for (int i = 0; i < 2; ++i) {
     LaneRecord& record = header.records[i];
-    record.crc = Crc32cExtend(Crc32c({reinterpret_cast<const uint8_t*>(&record),
-                                      offsetof(LaneRecord, crc)}),
-                              {arena.section + kAt.bank[i], kSizes.bank});
+    record.crc = LaneSum(record, {arena.section + kAt.bank[i], kSizes.bank});
   }
 }
 
@@ -64,7 +62,9 @@ void Serve(Arena& arena, absl::Span<const uint8_t> input) {
   const ssize_t sent = send(peer.get(), input.data(), input.size(), 0);
   if (sent < 0) return;
   testing::ToyHandler handler(BorrowedFd(-1), BorrowedFd(-1));
-  (void)lane->Run(socket, handler);
+  (void)lane->Run(socket, handler, Lane::Waiting::kEdge);
+  (void)lane->unread();
+  (void)lane->Run(socket, handler, Lane::Waiting::kLevel);
   shutdown(peer.get(), SHUT_WR);
   (void)lane->Run(socket, handler);
   if (lane->bank().size() != kSizes.bank) abort();

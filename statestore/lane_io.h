@@ -49,7 +49,7 @@ class LaneIo {
   // The socket's peek offset; negative when it has none. Consuming n bytes
   // takes it back by n, at most to 0.
   virtual absl::StatusOr<int> PeekOffset() = 0;
-  virtual absl::Status RewindPeekOffset() = 0;
+  virtual absl::Status SetPeekOffset(size_t offset) = 0;
 
   // Consumes at most into.size() bytes and drops their descriptors. How many is
   // written to entry.length *by the kernel*, before this process can die.

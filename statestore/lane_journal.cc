@@ -1,15 +1,52 @@
 #include "statestore/lane_journal.h"
 
+#include <algorithm>
+
 #include "absl/status/status.h"
+#include "base/crc32c.h"
+#include "base/status_macros.h"
 
 namespace holdfast {
 
-void ArmEntries(LaneEntry (&entries)[kLaneEntries]) {
-  for (LaneEntry& entry : entries) StoreWord(entry.length, kLaneArmed);
+namespace {
+
+template <bool kCopy>
+uint32_t Sum(const LaneRecord& record, absl::Span<const uint8_t> bank,
+             uint8_t* copy) {
+  const uint32_t crc = Crc32c(
+      {reinterpret_cast<const uint8_t*>(&record), offsetof(LaneRecord, crc)});
+  if ((record.flags & kLaneStriped) == 0) {
+    if (kCopy) std::copy(bank.begin(), bank.end(), copy);
+    return Crc32cExtend(crc, kCopy ? absl::MakeSpan(copy, bank.size()) : bank);
+  }
+  const size_t words = bank.size() / 8;
+  const Crc32cStripes stripes = internal::Striped<kCopy>(
+      kCopy ? copy : const_cast<uint8_t*>(bank.data()), bank.data(), words);
+  const absl::Span<const uint8_t> rest = bank.subspan(words * 8);
+  if (kCopy) std::copy(rest.begin(), rest.end(), copy + words * 8);
+  return Crc32cExtend(
+      Crc32cExtend(
+          crc, {reinterpret_cast<const uint8_t*>(&stripes), sizeof(stripes)}),
+      kCopy ? absl::MakeSpan(copy + words * 8, rest.size()) : rest);
 }
 
-void ArmRx(LaneRxSet& set) {
-  ArmEntries(set.entries);
+}  // namespace
+
+uint32_t LaneSum(const LaneRecord& record, absl::Span<const uint8_t> bank) {
+  return Sum<false>(record, bank, nullptr);
+}
+
+uint32_t LaneSumAndCopy(const LaneRecord& record,
+                        absl::Span<const uint8_t> bank, uint8_t* copy) {
+  return Sum<true>(record, bank, copy);
+}
+
+void ArmEntries(LaneEntry (&entries)[kLaneEntries], size_t used) {
+  for (size_t i = 0; i < used; ++i) StoreWord(entries[i].length, kLaneArmed);
+}
+
+void ArmRx(LaneRxSet& set, size_t used) {
+  ArmEntries(set.entries, used);
   set.attempts = 0;
   set.admitted = 0;
   set.fd_count = 0;
@@ -45,6 +82,20 @@ absl::StatusOr<LaneTally> TallyEntries(const LaneEntry (&entries)[kLaneEntries],
     return absl::DataLossError("lane journal: a set counts too many bytes");
   }
   return tally;
+}
+
+absl::StatusOr<LaneReception> TallyReception(const LaneRxSet& set,
+                                             size_t folded, size_t unread,
+                                             size_t max_message) {
+  ASSIGN_OR_RETURN(const LaneTally tally,
+                   TallyEntries(set.entries, folded, unread + max_message));
+  LaneReception reception;
+  reception.consumed = tally.bytes;
+  reception.unread = unread - std::min(unread, tally.bytes);
+  reception.have = tally.bytes - std::min(unread, tally.bytes);
+  reception.next = tally.next;
+  reception.ended = tally.ended;
+  return reception;
 }
 
 LaneWitness LoadWitness(const LaneRxSet& set) {

@@ -20,13 +20,23 @@ inline void StoreWord(uint32_t& word, uint32_t value) {
   __atomic_store_n(&word, value, __ATOMIC_RELAXED);
 }
 
-// Marks every entry as not used by a system call. Only for a set that the
-// commit word does not refer to.
-void ArmEntries(LaneEntry (&entries)[kLaneEntries]);
+// The sum of a record and its bank. With kLaneStriped, CRC32C of what stands
+// before the sum, continued over the four sums of the whole words of the bank
+// (Crc32cStriped) and over the bytes that are left; without, over the bank.
+uint32_t LaneSum(const LaneRecord& record, absl::Span<const uint8_t> bank);
+
+// The same, and copies the bank to `copy`, of the same size: what was copied is
+// what was summed.
+uint32_t LaneSumAndCopy(const LaneRecord& record,
+                        absl::Span<const uint8_t> bank, uint8_t* copy);
+
+// Marks entries as not used by a system call; `used` says how many of the first
+// may not be so. Only for a set that the commit word does not refer to.
+void ArmEntries(LaneEntry (&entries)[kLaneEntries], size_t used = kLaneEntries);
 
 // Arms `set` for a new message, or for the rest of the message that `from` has
 // received in part.
-void ArmRx(LaneRxSet& set);
+void ArmRx(LaneRxSet& set, size_t used = kLaneEntries);
 void ArmRxToContinue(LaneRxSet& set, const LaneRxSet& from);
 
 // What the entries of a set say.
@@ -41,17 +51,32 @@ struct LaneTally {
 absl::StatusOr<LaneTally> TallyEntries(const LaneEntry (&entries)[kLaneEntries],
                                        size_t folded, size_t limit);
 
-// The independent witness of reception: how many bytes had been peeked, and how
-// many consumed before, when the peek offset was last moved by us.
+// What a receiving set says.
+struct LaneReception {
+  size_t consumed = 0;  // Taken from the socket since the set was new.
+  size_t unread = 0;    // Executed bytes that are still in the socket.
+  size_t have = 0;      // Of the next message, consumed. Not 0: unread is 0.
+  size_t next = 0;      // As in LaneTally, and so is the next.
+  bool ended = false;
+};
+
+// Adds up a receiving set in front of which `unread` executed bytes were in the
+// socket. kDataLoss as above.
+absl::StatusOr<LaneReception> TallyReception(const LaneRxSet& set,
+                                             size_t folded, size_t unread,
+                                             size_t max_message);
+
+// The independent witness of reception: where the peek offset was, and how many
+// bytes had been consumed, before a call that consumes.
 struct LaneWitness {
-  uint32_t peeked = 0;  // 0: there is no witness.
+  uint32_t peeked = 0;  // The peek offset. 0: there is no witness.
   uint32_t before = 0;
 };
 LaneWitness LoadWitness(const LaneRxSet& set);
 void StoreWitness(LaneRxSet& set, LaneWitness witness);
 
 // What the witness says, given the peek offset that the socket has now: bytes
-// of this message consumed by now. kDataLoss when both cannot be true.
+// consumed by now. kDataLoss when both cannot be true.
 absl::StatusOr<size_t> ConsumedByWitness(LaneWitness witness, int peek_offset);
 
 }  // namespace holdfast

@@ -1,5 +1,5 @@
 // The proof of exactly-once.md, section 2, by experiment: servers of a lane are
-// killed 110,000 times, and a client that believes nothing sees nothing. Then
+// killed 120,000 times, and a client that believes nothing sees nothing. Then
 // the same with one rule of the lane broken at a time, which it must see.
 // HOLDFAST_KILLS=<n> scales the whole suite to n kills.
 
@@ -17,6 +17,7 @@ KillOptions Options(const char* name, KillMode mode, uint64_t kills) {
   options.mode = mode;
   options.kills = ScaledKills(kills);
   options.client.pipeline = 3;
+  options.waiting = Lane::Waiting::kEdge;
   return options;
 }
 
@@ -74,6 +75,25 @@ TEST(LaneKill, AtNumberedPoints) {
   ExpectExactlyOnce(Options("points", KillMode::kPoints, 32000));
 }
 
+// Waiting in other ways, which leave nothing in the socket.
+TEST(LaneKill, AtNumberedPointsWhenNothingIsLeft) {
+  KillOptions options = Options("points, any", KillMode::kPoints, 4000);
+  options.waiting = Lane::Waiting::kAny;
+  ExpectExactlyOnce(options);
+  options.name = "points, level";
+  options.waiting = Lane::Waiting::kLevel;
+  ExpectExactlyOnce(options);
+}
+
+// Requests come faster than they are executed, many in one look.
+TEST(LaneKill, AtNumberedPointsWithManyRequestsUnderWay) {
+  KillOptions options =
+      Options("points, 12 pipelined", KillMode::kPoints, 4000);
+  options.client.pipeline = 12;
+  options.max_points = 120;
+  ExpectExactlyOnce(options);
+}
+
 TEST(LaneKill, AtNumberedPointsWithSplitRequestsAndBigReplies) {
   ExpectExactlyOnce(SplitAndBig(
       Options("points, split, big, 3 pipelined", KillMode::kPoints, 12000)));
@@ -120,6 +140,7 @@ KillOptions Broken(const char* name, LaneFault fault) {
   options.max_points = 40;
   options.kills_per_judgement = 20;
   options.client.pipeline = 3;
+  options.waiting = Lane::Waiting::kEdge;
   options.fault = fault;
   return options;
 }
@@ -147,6 +168,23 @@ TEST(LaneKillControl, CommitBeforeTheBankIsWritten) {
 TEST(LaneKillControl, EscrowAfterConsumption) {
   ExpectNoticed(WithDescriptors(
       Broken("control: late escrow", LaneFault::kEscrowAfterConsumption)));
+}
+
+TEST(LaneKillControl, PositionWrittenAfterTheCommit) {
+  ExpectNoticed(
+      Broken("control: late position", LaneFault::kPositionAfterCommit));
+}
+
+TEST(LaneKillControl, PeekOffsetNotRestored) {
+  ExpectNoticed(Broken("control: no offset", LaneFault::kOffsetNotRestored));
+}
+
+TEST(LaneKillControl, AlwaysSendsTheReplyAgain) {
+  ExpectNoticed(Broken("control: resends", LaneFault::kAlwaysResends));
+}
+
+TEST(LaneKillControl, NeverSendsTheReplyAgain) {
+  ExpectNoticed(Broken("control: does not resend", LaneFault::kNeverResends));
 }
 
 TEST(LaneKillControl, AlsoNoticedAtRandomInstants) {

@@ -2,8 +2,8 @@
 
 #include <cstring>
 
-#include "base/crc32c.h"
 #include "statestore/lane_format.h"
+#include "statestore/lane_journal.h"
 
 namespace holdfast {
 namespace {
@@ -30,11 +30,7 @@ bool PeekLaneBank(absl::Span<const uint8_t> section, const LaneSizes& sizes,
                   index * sizeof(LaneRecord),
               sizeof(record));
   std::memcpy(out.data(), section.data() + layout.bank[index], out.size());
-  const uint32_t crc =
-      Crc32cExtend(Crc32c({reinterpret_cast<const uint8_t*>(&record),
-                           offsetof(LaneRecord, crc)}),
-                   out);
-  return crc == record.crc && CommitWord(section) == bits;
+  return LaneSum(record, out) == record.crc && CommitWord(section) == bits;
 }
 
 }  // namespace holdfast

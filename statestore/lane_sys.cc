@@ -133,10 +133,10 @@ absl::StatusOr<int> LaneSocket::PeekOffset() {
   return offset;
 }
 
-absl::Status LaneSocket::RewindPeekOffset() {
-  const int offset = 0;
-  if (setsockopt(socket_.get(), SOL_SOCKET, SO_PEEK_OFF, &offset,
-                 sizeof(offset)) != 0) {
+absl::Status LaneSocket::SetPeekOffset(size_t offset) {
+  const int value = static_cast<int>(offset);
+  if (setsockopt(socket_.get(), SOL_SOCKET, SO_PEEK_OFF, &value,
+                 sizeof(value)) != 0) {
     return ErrnoStatus("setsockopt SO_PEEK_OFF");
   }
   return absl::OkStatus();

@@ -20,7 +20,7 @@ class LaneSocket final : public LaneIo {
   absl::StatusOr<Peeked> PeekWithFds(absl::Span<uint8_t> into,
                                      std::vector<UniqueFd>& fds) override;
   absl::StatusOr<int> PeekOffset() override;
-  absl::Status RewindPeekOffset() override;
+  absl::Status SetPeekOffset(size_t offset) override;
   absl::StatusOr<Taken> Receive(LaneEntry& entry, LaneVector& vector,
                                 absl::Span<uint8_t> into) override;
   absl::StatusOr<Result> Send(LaneEntry& entry, LaneVector& vector,

@@ -101,7 +101,8 @@ absl::StatusOr<DeviceHost::Served> VfioUserHost::Serve() {
     worker_->Wake();
     return DeviceHost::Served::kIdle;
   }
-  const absl::StatusOr<Lane::Progress> progress = lane_->Run(socket, *server_);
+  const absl::StatusOr<Lane::Progress> progress =
+      lane_->Run(socket, *server_, Lane::Waiting::kLevel);
   if (progress.ok() && *progress == Lane::Progress::kIdle) {
     worker_->Wake();
     return DeviceHost::Served::kIdle;

@@ -94,7 +94,8 @@ absl::Status VhostUserHost::Resume(Lane& lane, StateBank& state) {
 absl::StatusOr<VhostUserHost::Served> VhostUserHost::Serve(Lane& lane) {
   const BorrowedFd socket = descriptors_.Get(store::kSlotConnection);
   if (!socket.valid()) return Served::kIdle;
-  const absl::StatusOr<Lane::Progress> progress = lane.Run(socket, *this);
+  const absl::StatusOr<Lane::Progress> progress =
+      lane.Run(socket, *this, Lane::Waiting::kLevel);
   if (progress.ok() && *progress == Lane::Progress::kIdle) {
     return Served::kIdle;
   }

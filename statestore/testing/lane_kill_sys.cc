@@ -30,9 +30,17 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kStateNames[] = {
-    "idle",      "part of header", "part of payload", "escrowed", "received",
-    "executing", "committed",      "partly sent",     "sent"};
+constexpr const char* kStateNames[] = {"idle",
+                                       "unread",
+                                       "part of header",
+                                       "part of payload",
+                                       "escrowed",
+                                       "received",
+                                       "executing",
+                                       "executing unread",
+                                       "committed",
+                                       "partly sent",
+                                       "sent"};
 
 // Everything that outlives the victims.
 class Killer {
@@ -114,6 +122,7 @@ LaneVictimSetup Killer::NewSetup() {
   setup.wake = wake_;
   setup.page = page_;
   setup.fault = options_.fault;
+  setup.waiting = options_.waiting;
   setup.epoch = ++epoch_;
   return setup;
 }
@@ -172,18 +181,26 @@ LaneState Killer::State() const {
     return tally->bytes == 0 ? LaneState::kCommitted : LaneState::kPartlySent;
   }
   const LaneRxSet& set = header.rx[word.rx];
-  const auto tally = TallyEntries(set.entries, word.folded, kToyMaxRequest);
-  if (!tally.ok() || tally->bytes == 0) {
-    return set.admitted != 0 ? LaneState::kEscrowed : LaneState::kIdle;
+  const auto at = TallyReception(
+      set, word.folded, UnreadOf(header.records[word.bank]), kToyMaxRequest);
+  if (!at.ok()) return LaneState::kIdle;
+  if (at->have == 0) {
+    return set.admitted != 0   ? LaneState::kEscrowed
+           : set.attempts != 0 ? LaneState::kExecutingUnread
+           : at->unread != 0   ? LaneState::kUnread
+                               : LaneState::kIdle;
   }
-  if (tally->bytes < sizeof(ToyRequest)) return LaneState::kPartOfHeader;
+  if (at->have < sizeof(ToyRequest)) return LaneState::kPartOfHeader;
   uint32_t total;
   std::memcpy(
       &total,
       section_.data() +
           LayOutLane(sizes_.bank, sizes_.max_message, sizes_.max_reply).message,
       sizeof(total));
-  if (tally->bytes < total) return LaneState::kPartOfPayload;
+  if (at->have < total) {
+    return set.attempts != 0 ? LaneState::kExecutingUnread
+                             : LaneState::kPartOfPayload;
+  }
   return set.attempts != 0 ? LaneState::kExecuting : LaneState::kReceived;
 }
 

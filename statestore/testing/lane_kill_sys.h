@@ -21,13 +21,15 @@ enum class KillMode {
 
 // What a successor finds in the journal.
 enum class LaneState {
-  kIdle,
+  kIdle,    // Nothing of a message consumed or begun.
+  kUnread,  // The same, and executed bytes are in the socket.
   kPartOfHeader,
   kPartOfPayload,
-  kEscrowed,   // Descriptors in escrow, nothing consumed.
-  kReceived,   // Complete, execution never begun.
-  kExecuting,  // Execution begun, not committed.
-  kCommitted,  // No byte of the reply sent.
+  kEscrowed,         // Descriptors in escrow, nothing consumed.
+  kReceived,         // Complete, execution never begun.
+  kExecuting,        // Execution begun, not committed.
+  kExecutingUnread,  // The same, of a message that is in the socket.
+  kCommitted,        // No byte of the reply sent.
   kPartlySent,
   kSent,  // All sent, the lane not yet free for the next message.
   kCount,
@@ -47,6 +49,7 @@ struct KillOptions {
   // kRandom: how often the victim is stopped, signalled and continued before.
   uint32_t pauses = 0;
   LaneFault fault = LaneFault::kNone;
+  Lane::Waiting waiting = Lane::Waiting::kAny;
 };
 
 struct KillReport {

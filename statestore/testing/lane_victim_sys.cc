@@ -12,8 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "base/crc32c.h"
 #include "statestore/lane_format.h"
+#include "statestore/lane_journal.h"
 #include "statestore/lane_sys.h"
 #include "statestore/testing/lane_toy.h"
 
@@ -84,8 +84,9 @@ class VictimIo final : public LaneIo {
   absl::StatusOr<int> PeekOffset() override {
     return Around([&] { return socket_.PeekOffset(); });
   }
-  absl::Status RewindPeekOffset() override {
-    return Around([&] { return socket_.RewindPeekOffset(); });
+  absl::Status SetPeekOffset(size_t offset) override {
+    if (setup_.fault == LaneFault::kOffsetNotRestored) offset = 0;
+    return Around([&] { return socket_.SetPeekOffset(offset); });
   }
   absl::Status WaitWritable() override {
     if (setup_.stepping != Stepping::kNone) {
@@ -190,9 +191,7 @@ class VictimHandler final : public ToyHandler {
     late_bank_.clear();
     LaneHeader& header = HeaderOf(setup_.section);
     LaneRecord& record = header.records[UnpackLaneWord(header.commit).bank];
-    record.crc = Crc32cExtend(Crc32c({reinterpret_cast<const uint8_t*>(&record),
-                                      offsetof(LaneRecord, crc)}),
-                              bank);
+    record.crc = LaneSum(record, bank);
   }
 
   const LaneVictimSetup& setup_;
@@ -200,6 +199,39 @@ class VictimHandler final : public ToyHandler {
   std::vector<UniqueFd> late_fds_;
   std::vector<uint8_t> late_bank_;
 };
+
+// What a successor reads when the fault is one of those before it.
+void MisreadJournal(const LaneVictimSetup& setup) {
+  LaneHeader& header = HeaderOf(setup.section);
+  const LaneWord word = UnpackLaneWord(header.commit);
+  LaneRecord& record = header.records[word.bank];
+  LaneTxSet& set = header.tx[word.tx];
+  const auto sent = TallyEntries(set.entries, word.folded, record.reply_size);
+  if (!word.replying || !sent.ok()) return;
+  switch (setup.fault) {
+    case LaneFault::kAlwaysResends:
+      if (word.folded == 0) ArmEntries(set.entries);
+      break;
+    case LaneFault::kNeverResends:
+      if (sent->next != kLaneEntries) {
+        set.entries[sent->next].length =
+            static_cast<uint32_t>(record.reply_size - sent->bytes);
+      }
+      break;
+    case LaneFault::kPositionAfterCommit:
+      if (sent->bytes == 0) {
+        const LaneLayout at = LayOutLane(
+            setup.sizes.bank, setup.sizes.max_message, setup.sizes.max_reply);
+        record.flags = (record.flags & 0xff) |
+                       PackUnread(UnreadOf(header.records[word.bank ^ 1]));
+        record.crc = LaneSum(record, setup.section.subspan(at.bank[word.bank],
+                                                           setup.sizes.bank));
+      }
+      break;
+    default:
+      break;
+  }
+}
 
 [[noreturn]] void GiveUp(const LaneVictimSetup& setup,
                          const absl::Status& status) {
@@ -239,6 +271,7 @@ void RunLaneVictim(const LaneVictimSetup& setup) {
     StartStepping(setup);
   }
   Points points(setup);
+  MisreadJournal(setup);
   auto lane = Lane::Attach(setup.section, setup.sizes, setup.epoch);
   if (!lane.ok()) GiveUp(setup, lane.status());
   setup.page->serving.store(1);
@@ -246,15 +279,22 @@ void RunLaneVictim(const LaneVictimSetup& setup) {
   VictimHandler handler(setup, points);
   for (;;) {
     const bool finish = setup.page->finish.load() != 0;
-    const auto progress = lane->RunOn(io, handler);
+    const auto progress =
+        lane->RunOn(io, handler, finish ? Lane::Waiting::kAny : setup.waiting);
     if (!progress.ok()) GiveUp(setup, progress.status());
     if (*progress == Lane::Progress::kClosed) {
       GiveUp(setup, absl::UnavailableError("closed"));
     }
     if (finish) _exit(0);
     points.Reach();
+    if (stepped) continue;
     epoll_event event;
-    if (!stepped) epoll_wait(epoll.get(), &event, 1, -1);
+    const bool settle = lane->unread() != 0;
+    if (epoll_wait(epoll.get(), &event, 1,
+                   settle ? Lane::kSettlePauseMs : -1) == 0) {
+      const absl::Status settled = lane->SettleOn(io);
+      if (!settled.ok()) GiveUp(setup, settled);
+    }
   }
 }
 

@@ -23,6 +23,13 @@ enum class LaneFault {
   kUserStoresSent,
   kCommitBeforeBank,
   kEscrowAfterConsumption,
+  // How many bytes are executed is written after the commit and not with it.
+  kPositionAfterCommit,
+  // A successor looks from the head of the queue on.
+  kOffsetNotRestored,
+  // A successor believes that no byte of a reply was sent, or that all were.
+  kAlwaysResends,
+  kNeverResends,
 };
 
 // Memory shared by the killer and all its victims, apart from the section.
@@ -41,6 +48,7 @@ struct LaneVictimSetup {
   BorrowedFd wake{-1};  // An eventfd that makes it look at `finish`.
   LaneVictimPage* page = nullptr;
   LaneFault fault = LaneFault::kNone;
+  Lane::Waiting waiting = Lane::Waiting::kAny;
   uint64_t epoch = 0;
   // Kills itself at this many-th numbered point; 0: never. There is a point
   // before and after every system call and every call of the handler.

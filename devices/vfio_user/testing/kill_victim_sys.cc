@@ -191,9 +191,13 @@ Serving VictimServing() {
   if (!resumed.ok()) GiveUp(shared, resumed);
   __atomic_store_n(&shared.serving, 1u, __ATOMIC_RELEASE);
   for (;;) {
-    const auto progress = lane->Run(setup.stream, pointed);
+    const auto progress =
+        lane->Run(setup.stream, pointed, Lane::Waiting::kEdge);
     if (!progress.ok()) GiveUp(shared, progress.status());
-    epoll_wait(epoll.get(), &event, 1, -1);
+    const int pause = lane->unread() != 0 ? Lane::kSettlePauseMs : -1;
+    if (epoll_wait(epoll.get(), &event, 1, pause) != 0) continue;
+    const absl::Status settled = lane->Settle(setup.stream);
+    if (!settled.ok()) GiveUp(shared, settled);
   }
 }
 
