@@ -442,7 +442,7 @@ absl::Status Execute(const Command& command, std::ostream& out) {
       out << HelpText(command.topic);
       return absl::OkStatus();
     case Verb::kCompletion:
-      out << kBashCompletion;
+      out << CompletionScript(command.shell);
       return absl::OkStatus();
     // What is wrong with a file is said even when nobody runs.
     case Verb::kRun:

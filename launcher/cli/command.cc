@@ -1,7 +1,6 @@
 #include "launcher/cli/command.h"
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -9,38 +8,15 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
+#include "absl/strings/str_split.h"
 #include "base/status_macros.h"
+#include "launcher/cli/grammar.h"
 
 namespace holdfast::cli {
 namespace {
 
 using Words = std::vector<std::string>;
 using Verb = Command::Verb;
-
-struct Form {
-  Verb verb;
-  size_t least;  // Words after the command.
-  size_t most;
-};
-
-const std::map<std::string, Form>& Forms() {
-  static const auto& forms = *new std::map<std::string, Form>{
-      {"run", {Verb::kRun, 1, 1}},
-      {"list", {Verb::kList, 0, 0}},
-      {"status", {Verb::kStatus, 0, 1}},
-      {"events", {Verb::kEvents, 0, 0}},
-      {"stop", {Verb::kStop, 1, 1}},
-      {"restart", {Verb::kRestart, 1, 1}},
-      {"resize", {Verb::kResize, 1, 1}},
-      {"state dump", {Verb::kStateDump, 0, 1}},
-      {"state diff", {Verb::kStateDiff, 2, 2}},
-      {"inject", {Verb::kInject, 1, 2}},
-      {"completion", {Verb::kCompletion, 1, 1}},
-      {"help", {Verb::kHelp, 0, 2}},
-  };
-  return forms;
-}
 
 absl::Status Bad(absl::string_view what, absl::string_view topic) {
   return absl::InvalidArgumentError(absl::StrCat(
@@ -71,50 +47,70 @@ bool ParseTarget(const std::string& word, v1::FaultTarget& target) {
       target);
 }
 
+constexpr CommandForm kHelp = {Verb::kHelp,
+                               "help",
+                               "help [COMMAND]",
+                               "",
+                               "",
+                               "",
+                               0,
+                               {Word::kCommand, Word::kCommand},
+                               {}};
+
 // The commands, for a person who has mistyped one.
 std::string CommandNames() {
-  return absl::StrJoin(Forms(), ", ", [](std::string* out, const auto& form) {
-    absl::StrAppend(out, form.first);
-  });
+  std::vector<std::string> names = {"help"};
+  for (const CommandForm& form : AllCommands()) names.emplace_back(form.name);
+  std::sort(names.begin(), names.end());
+  return absl::StrJoin(names, ", ");
 }
 
-// One argument that starts with "--". `topic` is the command.
-absl::Status TakeOption(absl::string_view option, const std::string& topic,
-                        Command& command) {
-  const auto value = [&option](absl::string_view name) {
-    return absl::ConsumePrefix(&option, name);
-  };
-  if (absl::EndsWith(option, "=") && option.size() > 3) {
-    return Bad(absl::StrCat(topic, ": ", absl::StripSuffix(option, "="),
-                            " needs a value"),
+const OptionForm* FindOption(absl::Span<const OptionForm> options,
+                             absl::string_view name) {
+  for (const OptionForm& option : options) {
+    if (option.name == name) return &option;
+  }
+  return nullptr;
+}
+
+absl::Status SetOption(absl::string_view name, const std::string& value,
+                       const std::string& topic, Command& command) {
+  if (name == "--json") command.json = true;
+  if (name == "--follow") command.follow = true;
+  if (name == "--run-dir") command.run_dir = value;
+  if (name == "--output") command.file = value;
+  if (name == "--input") command.input = value;
+  if (name == "--since" && !absl::SimpleAtoi(value, &command.since)) {
+    return Bad(
+        absl::StrCat("--since: '", value, "' is not the number of an event"),
+        topic);
+  }
+  if (name == "--target" && !ParseTarget(value, command.target)) {
+    return Bad(absl::StrCat("--target: '", value,
+                            "' is none of active, standby, store, api, core"),
                topic);
   }
-  if (option == "--json") {
-    command.json = true;
-  } else if (value("--run-dir=")) {
-    command.run_dir = std::string(option);
-  } else if (topic == "events" && (option == "--follow" || option == "-f")) {
-    command.follow = true;
-  } else if (topic == "events" && value("--since=")) {
-    if (!absl::SimpleAtoi(option, &command.since)) {
-      return Bad(
-          absl::StrCat("--since: '", option, "' is not the number of an event"),
-          topic);
-    }
-  } else if (topic == "inject" && value("--target=")) {
-    if (!ParseTarget(std::string(option), command.target)) {
-      return Bad(absl::StrCat("--target: '", option,
-                              "' is none of active, standby, store, api, core"),
-                 topic);
-    }
-  } else if (topic == "state dump" && value("--output=")) {
-    command.file = std::string(option);
-  } else if (topic == "state dump" && value("--input=")) {
-    command.input = std::string(option);
-  } else {
-    return Bad(absl::StrCat(topic, ": unknown option ", option), topic);
-  }
   return absl::OkStatus();
+}
+
+// One argument that starts with "-". `form` is the command.
+absl::Status TakeOption(absl::string_view argument, const CommandForm& form,
+                        Command& command) {
+  const std::string topic = form.name;
+  if (argument == "-f") argument = "--follow";
+  const size_t equal = argument.find('=');
+  const absl::string_view name = argument.substr(0, equal);
+  const OptionForm* option = FindOption(CommonOptions(), name);
+  if (option == nullptr) option = FindOption(form.own_options(), name);
+  const bool has_value = equal != absl::string_view::npos;
+  if (option == nullptr || (has_value && !option->takes_value())) {
+    return Bad(absl::StrCat(topic, ": unknown option ", argument), topic);
+  }
+  const std::string value(has_value ? argument.substr(equal + 1) : "");
+  if (option->takes_value() && value.empty()) {
+    return Bad(absl::StrCat(topic, ": ", name, " needs a value"), topic);
+  }
+  return SetOption(name, value, topic, command);
 }
 
 bool NeedsInstance(v1::FaultTarget target) {
@@ -138,6 +134,17 @@ absl::Status TakeInject(Words words, Command& command) {
   return absl::OkStatus();
 }
 
+absl::Status TakeShell(const std::string& shell, Command& command) {
+  const Words shells = absl::StrSplit(kShells, ' ');
+  if (std::find(shells.begin(), shells.end(), shell) == shells.end()) {
+    return Bad(absl::StrCat("completion: '", shell, "' is none of ",
+                            absl::StrJoin(shells, ", ")),
+               "completion");
+  }
+  command.shell = shell;
+  return absl::OkStatus();
+}
+
 absl::Status TakeStateDump(const Words& words, Command& command) {
   if (words.empty() == command.input.empty() ||
       (!command.input.empty() && !command.file.empty())) {
@@ -151,7 +158,8 @@ absl::Status TakeStateDump(const Words& words, Command& command) {
 }
 
 absl::Status CheckTopic(const std::string& topic) {
-  if (topic.empty() || topic == "state" || Forms().count(topic) != 0) {
+  if (topic.empty() || topic == "state" || topic == "help" ||
+      FindCommand(topic) != nullptr) {
     return absl::OkStatus();
   }
   return Bad(
@@ -180,10 +188,7 @@ absl::Status TakeWords(const Words& words, Command& command) {
     case Verb::kInject:
       return TakeInject(words, command);
     case Verb::kCompletion:
-      if (words[0] != "bash") {
-        return Bad("completion: only bash is known", "completion");
-      }
-      break;
+      return TakeShell(words[0], command);
     case Verb::kHelp:
       command.topic = words.empty() ? "" : words[0];
       if (words.size() == 2) absl::StrAppend(&command.topic, " ", words[1]);
@@ -195,18 +200,22 @@ absl::Status TakeWords(const Words& words, Command& command) {
   return absl::OkStatus();
 }
 
+bool TakesValue(absl::string_view name) {
+  const OptionForm* option = FindOption(CommonOptions(), name);
+  for (const CommandForm& form : AllCommands()) {
+    if (option == nullptr) option = FindOption(form.own_options(), name);
+  }
+  return option != nullptr && option->takes_value();
+}
+
 // "--run-dir DIR" is the same as "--run-dir=DIR"; without DIR, as "--run-dir=".
 Words JoinValues(absl::Span<const std::string> args) {
   Words joined;
   for (size_t i = 0; i < args.size(); ++i) {
     joined.push_back(args[i]);
-    for (const char* name :
-         {"--run-dir", "--since", "--target", "--output", "--input"}) {
-      if (args[i] != name) continue;
-      const bool last = i + 1 == args.size();
-      joined.back() = absl::StrCat(name, "=", last ? "" : args[++i]);
-      break;
-    }
+    if (!TakesValue(args[i])) continue;
+    joined.back() += "=";
+    if (i + 1 < args.size()) joined.back() += args[++i];
   }
   return joined;
 }
@@ -241,20 +250,20 @@ absl::StatusOr<Command> ParseCommand(absl::Span<const std::string> args) {
     RETURN_IF_ERROR(CheckTopic(topic));
     return command;
   }
-  const auto form = Forms().find(topic);
-  if (form == Forms().end()) {
+  const CommandForm* const form = topic == "help" ? &kHelp : FindCommand(topic);
+  if (form == nullptr) {
     RETURN_IF_ERROR(CheckTopic(topic));
     return Bad("state: dump or diff?", topic);
   }
-  command.verb = form->second.verb;
+  command.verb = form->verb;
   for (const std::string& option : options) {
-    RETURN_IF_ERROR(TakeOption(option, topic, command));
+    RETURN_IF_ERROR(TakeOption(option, *form, command));
   }
-  if (words.size() < form->second.least || words.size() > form->second.most) {
-    return Bad(absl::StrCat(topic, ": too ",
-                            words.size() < form->second.least ? "few" : "many",
-                            " arguments"),
-               topic);
+  if (words.size() < form->least || words.size() > form->most()) {
+    return Bad(
+        absl::StrCat(topic, ": too ",
+                     words.size() < form->least ? "few" : "many", " arguments"),
+        topic);
   }
   RETURN_IF_ERROR(TakeWords(words, command));
   return command;

@@ -41,6 +41,7 @@ struct Command {
   uint64_t since = 0;    // kEvents
   v1::Fault fault{};
   v1::FaultTarget target{};
+  std::string shell;  // kCompletion
 
   std::string socket() const { return run_dir + "/api.sock"; }
 };
@@ -52,8 +53,8 @@ absl::StatusOr<Command> ParseCommand(absl::Span<const std::string> args);
 // The help of one command, or of all when `topic` names none.
 std::string HelpText(absl::string_view topic);
 
-// A script for bash: source <(holdfast completion bash)
-extern const char kBashCompletion[];
+// A script for `shell`, one that ParseCommand knows, made of the grammar.
+std::string CompletionScript(absl::string_view shell);
 
 }  // namespace holdfast::cli
 

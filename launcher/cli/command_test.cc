@@ -1,16 +1,26 @@
 #include "launcher/cli/command.h"
 
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/testing/matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "launcher/cli/grammar.h"
 
 namespace holdfast::cli {
 namespace {
 
 using ::holdfast::testing::StatusIs;
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 using Verb = Command::Verb;
 
 absl::StatusOr<Command> Parse(std::vector<std::string> args) {
@@ -35,6 +45,7 @@ TEST(Command, EachCommandIsUnderstood) {
   EXPECT_EQ(Parse({"state", "dump", "--input", "f"})->input, "f");
   EXPECT_EQ(Parse({"state", "diff", "d", "f"})->verb, Verb::kStateDiff);
   EXPECT_EQ(Parse({"completion", "bash"})->verb, Verb::kCompletion);
+  EXPECT_EQ(Parse({"completion", "zsh"})->shell, "zsh");
   const auto events = Parse({"events", "--follow", "--since", "7"});
   ASSERT_OK(events);
   EXPECT_TRUE(events->follow);
@@ -105,7 +116,8 @@ TEST(Command, WrongUsageSaysWhatIsWrongAndWhereToRead) {
   }
   EXPECT_THAT(Parse({"state", "diff", "d", "f", "--input=f"}),
               Refused("state diff: unknown option --input=f"));
-  EXPECT_THAT(Parse({"completion", "fish"}), Refused("only bash"));
+  EXPECT_THAT(Parse({"completion", "tcsh"}),
+              Refused("completion: 'tcsh' is none of bash, zsh"));
 }
 
 TEST(Command, HelpIsThereForAllAndEach) {
@@ -125,6 +137,133 @@ TEST(Command, HelpIsThereForAllAndEach) {
   }
   EXPECT_THAT(HelpText("state"),
               AllOf(HasSubstr("state dump"), HasSubstr("state diff")));
+}
+
+// ---- The grammar ----
+
+// The words of an example, without what is another program's.
+std::vector<std::string> WordsOf(absl::string_view example) {
+  std::vector<std::string> words;
+  bool ours = false;
+  for (absl::string_view word :
+       absl::StrSplit(example, ' ', absl::SkipEmpty())) {
+    if (word == "|") break;
+    if (ours) words.emplace_back(word);
+    if (word == "holdfast") ours = true;
+  }
+  return words;
+}
+
+TEST(Grammar, EveryExampleIsUnderstoodAsItsCommand) {
+  for (const CommandForm& command : AllCommands()) {
+    int examples = 0;
+    for (absl::string_view line :
+         absl::StrSplit(command.examples, '\n', absl::SkipEmpty())) {
+      ++examples;
+      if (absl::StartsWith(line, "  source <(")) continue;  // The shell's.
+      const auto parsed = Parse(WordsOf(line));
+      ASSERT_OK(parsed) << line;
+      EXPECT_EQ(parsed->verb, command.verb) << line;
+    }
+    EXPECT_GE(examples, 1) << command.name;
+  }
+}
+
+TEST(Grammar, UsageShowsEveryOptionAndWord) {
+  for (const CommandForm& command : AllCommands()) {
+    SCOPED_TRACE(command.name);
+    EXPECT_THAT(command.usage, StartsWith(command.name));
+    for (const OptionForm& option : command.own_options()) {
+      EXPECT_THAT(command.usage, HasSubstr(option.name));
+    }
+    for (size_t i = 0; i < command.most(); ++i) {
+      const Word word = command.words[i];
+      EXPECT_THAT(
+          command.usage,
+          HasSubstr(word == Word::kFault   ? "kill|stop|segv"
+                    : word == Word::kShell ? "bash|zsh"
+                    : word == Word::kFile
+                        ? command.verb == Verb::kRun ? "SPEC.textproto" : "FILE"
+                        : "INSTANCE"));
+    }
+    EXPECT_LE(command.least, command.most());
+  }
+}
+
+TEST(Grammar, OptionsBelongToTheirCommandsAlone) {
+  for (const CommandForm& command : AllCommands()) {
+    for (const CommandForm& other : AllCommands()) {
+      if (other.verb == command.verb) continue;
+      for (const OptionForm& option : other.own_options()) {
+        std::vector<std::string> words = absl::StrSplit(command.name, ' ');
+        words.push_back(
+            absl::StrCat(option.name, option.takes_value() ? "=1" : ""));
+        EXPECT_THAT(Parse(words),
+                    Refused(absl::StrCat(command.name, ": unknown option ",
+                                         option.name)));
+      }
+    }
+  }
+}
+
+TEST(Grammar, NoMoreWordsAreTakenThanThereArePlaces) {
+  for (const CommandForm& command : AllCommands()) {
+    std::vector<std::string> words = absl::StrSplit(command.name, ' ');
+    for (size_t i = 0; i <= command.most(); ++i) words.push_back("x");
+    EXPECT_THAT(Parse(words),
+                Refused(absl::StrCat(command.name, ": too many arguments")));
+    if (command.least == 0) continue;
+    EXPECT_THAT(Parse(absl::StrSplit(command.name, ' ')),
+                Refused(absl::StrCat(command.name, ": too few arguments")));
+  }
+  EXPECT_EQ(FindCommand("fly"), nullptr);
+  EXPECT_EQ(FindCommand("state"), nullptr);
+}
+
+// Every command, word and option of the grammar is in the script of each shell.
+TEST(Completion, ScriptsKnowTheWholeGrammar) {
+  for (const char* shell : {"bash", "zsh"}) {
+    SCOPED_TRACE(shell);
+    const std::string script = CompletionScript(shell);
+    EXPECT_THAT(script, Not(ContainsRegex("@[A-Z]"))) << "a part is missing";
+    for (const CommandForm& command : AllCommands()) {
+      for (size_t i = 0; i < command.most(); ++i) {
+        EXPECT_THAT(script,
+                    HasSubstr(absl::StrCat("'", command.name, ",", i, "') ")));
+      }
+      EXPECT_THAT(script, Not(HasSubstr(absl::StrCat("'", command.name, ",",
+                                                     command.most(), "'"))));
+      for (const OptionForm& option : command.own_options()) {
+        EXPECT_THAT(script, HasSubstr(absl::StrCat(
+                                option.name, option.takes_value() ? "=" : "")));
+      }
+    }
+    EXPECT_THAT(script, HasSubstr("offer='--json --run-dir= --help'"));
+    EXPECT_THAT(script,
+                HasSubstr("--target) offer='active standby store api core'"));
+    EXPECT_THAT(script, HasSubstr("'state,0') "));
+  }
+  EXPECT_THAT(CompletionScript("bash"), EndsWith("-F _holdfast holdfast\n"));
+  EXPECT_THAT(CompletionScript("zsh"),
+              EndsWith("compdef _holdfast holdfast\n"));
+  EXPECT_THAT(CompletionScript("zsh"),
+              HasSubstr("'run:start the instance of a spec'\n"));
+}
+
+// What is completed is understood.
+TEST(Completion, ChoicesOfAnOptionAreAllItsValues) {
+  for (const CommandForm& command : AllCommands()) {
+    for (const OptionForm& option : command.own_options()) {
+      if (std::string(option.value).find(' ') == std::string::npos) continue;
+      for (absl::string_view value : absl::StrSplit(option.value, ' ')) {
+        std::vector<std::string> words = absl::StrSplit(command.name, ' ');
+        words.push_back(absl::StrCat(option.name, "=", value));
+        words.push_back("kill");
+        if (value == "active" || value == "standby") words.push_back("kill");
+        EXPECT_OK(Parse(words)) << value;
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "base/testing/matchers.h"
 #include "base/testing/temp_dir.h"
 #include "gmock/gmock.h"
@@ -84,7 +85,7 @@ TEST(CliAlone, WrongUsageIsStatusTwoAndNamesTheWord) {
                 {"events --since", "events: --since needs a value"},
                 {"state", "state: dump or diff?"},
                 {"inject d hug", "'hug' is none of kill, stop, segv"},
-                {"completion fish", "only bash is known"}};
+                {"completion fish", "is none of bash, zsh"}};
   for (const auto& usage : kCases) {
     const Output output = Holdfast(dir.path(), usage.words);
     EXPECT_EQ(output.status, 2) << usage.words;
@@ -353,6 +354,76 @@ TEST_F(Completion, OffersCommandsInstancesOptionsAndValues) {
   EXPECT_EQ(For("run " + launcher_.File("disk0.t")),
             launcher_.File("disk0.textproto"));
   EXPECT_EQ(For("stop disk0 \"\""), "");
+  EXPECT_EQ(For("\"\""),
+            "run list status events stop restart resize state inject "
+            "completion help");
+  EXPECT_EQ(For("state dump --"),
+            "--json --run-dir= --help --output= --input=");
+  for (const char* words :
+       {"state diff disk0 ", "state dump --input = ", "state dump --output "}) {
+    EXPECT_EQ(For(words + launcher_.File("net0.t")),
+              launcher_.File("net0.textproto"))
+        << words;
+  }
+  EXPECT_EQ(For("events --since \"\""), "");
+  EXPECT_EQ(For("completion \"\""), "bash zsh");
+  EXPECT_EQ(For("help re"), "restart resize");
+}
+
+// The same of `completion zsh`: what it gives to zsh's own functions, which
+// stand in for themselves here.
+class ZshCompletion : public CliTest {
+ protected:
+  void SetUp() override {
+    if (Shell("zsh -fc true 2>&1").status != 0) {
+      GTEST_SKIP() << "zsh is not there: apt-get install zsh";
+    }
+  }
+  // `words` of a line, the last one being typed.
+  std::string For(const std::string& words) {
+    const std::string script =
+        "compdef() {}; compset() { cur=${cur#*=}; }; "
+        "_files() { print -r -- files; }; "
+        "_describe() { print -r -- ${${(P)4}%%:*}; }; "
+        "compadd() { [[ $1 = -S ]] && shift 2; [[ $1 = -- ]] && shift; "
+        "for w; do [[ $w = $cur* ]] && print -rn -- \"$w \"; done; }; "
+        "source <(\"$HOLDFAST\" completion zsh); "
+        "words=(\"$HOLDFAST\" --run-dir=" +
+        RunDir() + " " + words + "); CURRENT=$#words; _holdfast";
+    const Output output = Shell("HOLDFAST=" + Runfile("launcher/cli/holdfast") +
+                                " zsh -fc '" + script + "' 2>&1");
+    EXPECT_EQ(output.status, 0) << output.text;
+    return std::string(absl::StripTrailingAsciiWhitespace(output.text));
+  }
+};
+
+TEST_F(ZshCompletion, OffersCommandsInstancesOptionsAndValues) {
+  AwaitApi();
+  for (const char* name : {"disk0", "net0"}) {
+    ASSERT_EQ(Holdfast("run " + SpecFile(name)).status, 0);
+  }
+  EXPECT_EQ(For("\"\""),
+            "run list status events stop restart resize state inject "
+            "completion help");
+  EXPECT_EQ(For("state \"\""), "dump diff");
+  for (const char* words : {"status \"\"", "stop \"\"", "restart \"\"",
+                            "resize \"\"", "state dump \"\""}) {
+    EXPECT_EQ(For(words), "disk0 net0") << words;
+  }
+  EXPECT_EQ(For("stop d"), "disk0");
+  EXPECT_EQ(For("inject n"), "net0");
+  EXPECT_EQ(For("inject disk0 \"\""), "kill stop segv");
+  EXPECT_EQ(For("inject disk0 kill --t"), "--target=");
+  EXPECT_EQ(For("inject disk0 kill --target="),
+            "active standby store api core");
+  EXPECT_EQ(For("inject disk0 kill --target st"), "standby store");
+  EXPECT_EQ(For("events --"), "--json --help --follow --run-dir= --since=");
+  for (const char* words : {"run \"\"", "state diff disk0 \"\"",
+                            "state dump --input=", "list --run-dir \"\""}) {
+    EXPECT_EQ(For(words), "files") << words;
+  }
+  EXPECT_EQ(For("stop disk0 \"\""), "");
+  EXPECT_EQ(For("completion z"), "zsh");
 }
 
 // `holdfast events --follow --json`, read line by line.
