@@ -1,7 +1,10 @@
 // What the core answers when it cannot do what it is asked: the code, the
 // field, and what to do.
 
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -164,6 +167,32 @@ TEST(LauncherRequests, ProgramThatCannotBeExecutedIsSaidToBeSo) {
   ASSERT_OK(event);
   EXPECT_THAT(event->detail,
               AllOf(HasSubstr(spec.binary), HasSubstr("link it statically")));
+}
+
+// ---- resources ----
+
+TEST(LauncherRequests, DirectImageOnAFileSystemWithoutDirectIoIsRefused) {
+  testing::TempDir images;
+  LauncherProcess launcher({"--allow-resource-dir=" + images.path()}, [&] {
+    // For the launcher alone: a file system of memory.
+    if (unshare(CLONE_NEWNS) != 0 ||
+        mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        mount("ramfs", images.path().c_str(), "ramfs", 0, nullptr) != 0) {
+      _exit(126);
+    }
+    std::ofstream(images.File("disk.img")) << std::string(4096, 'x');
+  });
+  LaunchSpec spec = launcher.Spec("disk0");
+  spec.resources.push_back({"image", images.File("disk.img")});
+  spec.resources[0].direct = true;
+  EXPECT_THAT(launcher.RunOnce(spec),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "resources[0]: direct: " + images.File("disk.img") +
+                           " is on a file system without direct I/O "
+                           "(O_DIRECT): move it to one that has it, such as "
+                           "ext4 or xfs, or leave the field out"));
+  spec.resources[0].direct = false;
+  EXPECT_OK(launcher.RunOnce(spec));
 }
 
 // ---- faults ----

@@ -13,6 +13,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/direct_io_sys.h"
 #include "base/errno_status.h"
 #include "base/image_lock_sys.h"
 #include "base/status_macros.h"
@@ -133,6 +134,10 @@ absl::StatusOr<UniqueFd> OpenResource(const AllowedDirectories& allowed,
                    allowed.Open(resource.path, access | O_NONBLOCK | O_NOCTTY));
   RETURN_IF_ERROR(CheckKind(fd, resource));
   if (fcntl(fd.get(), F_SETFL, 0) != 0) return ErrnoStatus("fcntl F_SETFL");
+  if (resource.direct) {
+    RETURN_IF_ERROR(PassPageCache(fd, absl::StrCat("direct: ", resource.path),
+                                  "leave the field out"));
+  }
   // A write lock needs a writable descriptor: an exclusive lock on a read-only
   // resource is a shared one that writers respect.
   RETURN_IF_ERROR(

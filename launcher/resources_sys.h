@@ -45,7 +45,8 @@ class AllowedDirectories {
 // lock belongs to the open file description: it lives as long as any duplicate
 // of the descriptor, over a restart of the launcher. Errors: kNotFound,
 // kPermissionDenied, kFailedPrecondition (another kind of file; empty block
-// device), kUnavailable "... in use by pid N".
+// device; direct where the file system does not allow it), kUnavailable "... in
+// use by pid N".
 absl::StatusOr<UniqueFd> OpenResource(const AllowedDirectories& allowed,
                                       const ResourceSpec& resource);
 

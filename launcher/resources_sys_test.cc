@@ -46,6 +46,25 @@ TEST_F(Resources, ImageIsOpenedForReadingAndWriting) {
   EXPECT_THAT(ResourceSize(*fd), testing::IsOkAndHolds(10u));
 }
 
+// What its file system must say is in base/direct_io_sys_test.
+TEST_F(Resources, DirectImageIsOpenWithoutThePageCache) {
+  ResourceSpec resource = {"image", Image()};
+  auto cached = OpenResource(*allowed_, resource);
+  ASSERT_OK(cached);
+  EXPECT_EQ(fcntl(cached->get(), F_GETFL) & O_DIRECT, 0);
+  cached->Reset();  // And its lock.
+  resource.direct = true;
+  const auto direct = OpenResource(*allowed_, resource);
+  if (!direct.ok()) {
+    EXPECT_THAT(direct, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                 HasSubstr("direct: " + Image() + " is on a")));
+    GTEST_SKIP() << "set TMPDIR to a file system with direct I/O: "
+                 << direct.status();
+  }
+  EXPECT_EQ(fcntl(direct->get(), F_GETFL) & (O_DIRECT | O_ACCMODE),
+            O_DIRECT | O_RDWR);
+}
+
 TEST_F(Resources, ReadOnlyImageCannotBeWritten) {
   const auto fd =
       OpenResource(*allowed_, {"image", Image(), ResourceAccess::kReadOnly});

@@ -16,6 +16,9 @@ namespace {
 
 constexpr uint64_t kPageSize = 4096;
 
+constexpr uint16_t kFirstVersion = 3;  // That is still read.
+constexpr uint16_t kFirstWithDirect = 4;
+
 absl::Status Bad(absl::string_view field, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat(field, ": ", problem));
 }
@@ -217,10 +220,11 @@ void WriteResources(WireWriter& writer, const LaunchSpec& spec) {
     writer.Bool(resource.access == ResourceAccess::kReadWrite);
     writer.Bool(resource.kind == ResourceKind::kBlockDevice);
     writer.Bool(resource.lock == ResourceLock::kShared);
+    writer.Bool(resource.direct);
   }
 }
 
-bool ReadResources(WireReader& reader, LaunchSpec& spec) {
+bool ReadResources(WireReader& reader, uint16_t version, LaunchSpec& spec) {
   const size_t count = reader.U16();
   if (count > kMaxResources) return false;
   for (size_t i = 0; i < count; ++i) {
@@ -233,6 +237,7 @@ bool ReadResources(WireReader& reader, LaunchSpec& spec) {
         reader.Bool() ? ResourceKind::kBlockDevice : ResourceKind::kFile;
     resource.lock =
         reader.Bool() ? ResourceLock::kShared : ResourceLock::kExclusive;
+    if (version >= kFirstWithDirect) resource.direct = reader.Bool();
     spec.resources.push_back(std::move(resource));
   }
   return true;
@@ -302,7 +307,8 @@ absl::StatusOr<LaunchSpec> DecodeSpec(absl::Span<const uint8_t> bytes) {
   }
   WireReader reader(bytes);
   if (reader.U32() != kSpecMagic) return torn;
-  if (const uint16_t version = reader.U16(); version != kSpecVersion) {
+  const uint16_t version = reader.U16();
+  if (version < kFirstVersion || version > kSpecVersion) {
     return absl::InvalidArgumentError(
         absl::StrCat("the encoded spec has version ", version,
                      ", this launcher knows version ", kSpecVersion,
@@ -320,7 +326,7 @@ absl::StatusOr<LaunchSpec> DecodeSpec(absl::Span<const uint8_t> bytes) {
   spec.socket_owner = reader.String(kMaxAccountName);
   spec.socket_group = reader.String(kMaxAccountName);
   spec.socket_mode = reader.U32();
-  if (!ReadResources(reader, spec)) return torn;
+  if (!ReadResources(reader, version, spec)) return torn;
   spec.segment_bytes = reader.U64();
   spec.uid = reader.U32();
   spec.limits.open_files = reader.U64();

@@ -39,6 +39,7 @@ struct ResourceSpec {
   ResourceAccess access = ResourceAccess::kReadWrite;
   ResourceKind kind = ResourceKind::kFile;
   ResourceLock lock = ResourceLock::kExclusive;
+  bool direct = false;  // O_DIRECT: its reads and writes pass the page cache.
 };
 
 // Limits of each child's process; those of sandbox::ResourceLimits.
@@ -96,9 +97,10 @@ absl::Status ValidateSpec(const LaunchSpec& spec);
 
 // The bounded binary form between api or command line and the core, and of the
 // record that the store keeps. Little-endian, with a version; what a version
-// does not know is refused, never skipped.
+// does not know is refused, never skipped. Version 3, in records of launchers
+// before, had no ResourceSpec::direct and is read.
 inline constexpr uint32_t kSpecMagic = 0x50534648;  // "HFSP"
-inline constexpr uint16_t kSpecVersion = 3;
+inline constexpr uint16_t kSpecVersion = 4;
 
 // Precondition: ValidateSpec(spec) is OK.
 std::vector<uint8_t> EncodeSpec(const LaunchSpec& spec);

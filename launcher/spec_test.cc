@@ -1,5 +1,7 @@
 #include "launcher/spec.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <vector>
@@ -27,7 +29,8 @@ LaunchSpec DiskSpec() {
   spec.socket_mode = 0660;
   spec.resources.push_back({"image", "/srv/disk.img"});
   spec.resources.push_back({"base", "/dev/vg/base", ResourceAccess::kReadOnly,
-                            ResourceKind::kBlockDevice, ResourceLock::kShared});
+                            ResourceKind::kBlockDevice, ResourceLock::kShared,
+                            /*direct=*/true});
   spec.segment_bytes = 65536;
   spec.uid = 70001;
   spec.policy = "/usr/share/holdfast/virtio_blk.policy";
@@ -51,6 +54,8 @@ TEST(Spec, ReadsBackWhatWasEncoded) {
   EXPECT_EQ(spec->resources[1].path, "/dev/vg/base");
   EXPECT_EQ(spec->resources[1].kind, ResourceKind::kBlockDevice);
   EXPECT_EQ(spec->resources[1].lock, ResourceLock::kShared);
+  EXPECT_FALSE(spec->resources[0].direct);
+  EXPECT_TRUE(spec->resources[1].direct);
   EXPECT_EQ(spec->restart.budget, 3u);
   EXPECT_EQ(spec->group_limits.memory, uint64_t{64} << 20);
   EXPECT_EQ(spec->group_limits.tasks, 100u);
@@ -60,14 +65,37 @@ TEST(Spec, ReadsBackWhatWasEncoded) {
 }
 
 // The bytes of a version never change; a new field is a new version.
-TEST(Spec, EncodingOfVersion3IsPinned) {
+TEST(Spec, EncodingOfVersion4IsPinned) {
   LaunchSpec spec;
   spec.name = "a";
   spec.binary = "/b";
   const std::vector<uint8_t> bytes = EncodeSpec(spec);
   ASSERT_EQ(bytes.size(), 131u);
   EXPECT_THAT(std::vector<uint8_t>(bytes.begin(), bytes.begin() + 13),
-              ElementsAre('H', 'F', 'S', 'P', 3, 0, 1, 0, 'a', 2, 0, '/', 'b'));
+              ElementsAre('H', 'F', 'S', 'P', 4, 0, 1, 0, 'a', 2, 0, '/', 'b'));
+}
+
+// As the record of a launcher before has it.
+TEST(Spec, Version3HasNoDirectResources) {
+  LaunchSpec spec = DiskSpec();
+  spec.resources[1].direct = false;
+  const std::vector<uint8_t> bytes = EncodeSpec(spec);
+  std::vector<uint8_t> old = bytes;
+  old[4] = 3;
+  for (const ResourceSpec& resource : spec.resources) {
+    const auto path = std::search(old.begin(), old.end(), resource.path.begin(),
+                                  resource.path.end());
+    ASSERT_NE(path, old.end());
+    // Behind access, kind and lock.
+    old.erase(path + static_cast<ptrdiff_t>(resource.path.size()) + 3);
+  }
+  const absl::StatusOr<LaunchSpec> read = DecodeSpec(old);
+  ASSERT_OK(read);
+  EXPECT_EQ(EncodeSpec(*read), bytes);
+  for (uint8_t version : {2, 4}) {
+    old[4] = version;
+    EXPECT_FALSE(DecodeSpec(old).ok()) << int{version};
+  }
 }
 
 TEST(Spec, EveryTruncationIsRefused) {

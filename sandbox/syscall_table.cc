@@ -51,6 +51,7 @@ constexpr Named kConstants[] = {
     {"F_ADD_SEALS", 1033},
     {"F_GET_SEALS", 1034},
     {"AF_UNIX", 1},
+    {"AT_EMPTY_PATH", 0x1000},
     {"BLKSSZGET", 0x1268},
     {"SIGABRT", 6},
     {"SIGKILL", 9},

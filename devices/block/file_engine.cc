@@ -93,7 +93,9 @@ absl::Status StatusOf(int64_t result, absl::string_view what) {
 }  // namespace
 
 FileEngine::FileEngine(std::unique_ptr<ImageFile> file)
-    : file_(std::move(file)), block_size_(file_->block_size()) {}
+    : file_(std::move(file)),
+      block_size_(file_->block_size()),
+      alignment_(file_->alignment()) {}
 
 absl::StatusOr<uint64_t> FileEngine::Size() const {
   const int64_t size = file_->Size();
@@ -152,7 +154,7 @@ bool FileEngine::Aligned(uint64_t offset,
     in_file |= buffer.size;
     in_memory |= reinterpret_cast<uintptr_t>(buffer.data);
   }
-  return in_file % block_size_ == 0 && in_memory % kMemoryAlignment == 0;
+  return in_file % alignment_ == 0 && in_memory % kMemoryAlignment == 0;
 }
 
 absl::Status FileEngine::Transfer(Direction direction, uint64_t offset,
@@ -162,7 +164,7 @@ absl::Status FileEngine::Transfer(Direction direction, uint64_t offset,
   }
   std::unique_lock<std::mutex> lock(partial_writes_, std::defer_lock);
   if (direction == Direction::kWrite &&
-      (offset | TotalSize(buffers)) % block_size_ != 0) {
+      (offset | TotalSize(buffers)) % alignment_ != 0) {
     lock.lock();
   }
   return Bounce(direction, offset, buffers);
@@ -174,11 +176,11 @@ absl::Status FileEngine::Bounce(Direction direction, uint64_t offset,
                                 absl::Span<const Buffer> buffers) {
   Cursor cursor(buffers);
   for (size_t left = TotalSize(buffers); left > 0;) {
-    const size_t skip = offset % block_size_;
+    const size_t skip = offset % alignment_;
     const size_t size = std::min(left, kBounceSize - skip);
     const uint64_t start = offset - skip;
     const size_t whole =
-        (skip + size + block_size_ - 1) / block_size_ * block_size_;
+        (skip + size + alignment_ - 1) / alignment_ * alignment_;
     uint8_t* at = bounce + skip;
     if (direction == Direction::kWrite) {
       RETURN_IF_ERROR(ReadEdges(start, skip, size));
@@ -205,13 +207,13 @@ absl::Status FileEngine::Bounce(Direction direction, uint64_t offset,
 // are not overwritten whole.
 absl::Status FileEngine::ReadEdges(uint64_t start, size_t skip, size_t size) {
   const size_t end = skip + size;
-  const size_t last = (end - 1) / block_size_ * block_size_;
+  const size_t last = (end - 1) / alignment_ * alignment_;
   if (skip != 0) {
-    const Buffer block = {bounce, block_size_};
+    const Buffer block = {bounce, alignment_};
     RETURN_IF_ERROR(Move(Direction::kRead, start, {&block, 1}));
   }
-  if (end % block_size_ != 0 && (last != 0 || skip == 0)) {
-    const Buffer block = {bounce + last, block_size_};
+  if (end % alignment_ != 0 && (last != 0 || skip == 0)) {
+    const Buffer block = {bounce + last, alignment_};
     RETURN_IF_ERROR(Move(Direction::kRead, start + last, {&block, 1}));
   }
   return absl::OkStatus();

@@ -40,6 +40,7 @@ class FileEngine final : public BlockEngine {
 
   const std::unique_ptr<ImageFile> file_;
   const uint32_t block_size_;
+  const uint32_t alignment_;  // Of direct I/O.
   // Two writes of parts of the same block would each bring back what the other
   // one replaced. Writes of whole blocks need no part in it: one that meets a
   // part of a block overlaps it, which leaves the content to chance anyway.

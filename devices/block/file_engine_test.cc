@@ -33,11 +33,16 @@ constexpr size_t kFileSize = 1 << 20;
 // nothing that is not aligned when it is direct.
 class MemoryFile final : public ImageFile {
  public:
-  MemoryFile(uint32_t block_size, bool direct)
-      : content(kFileSize, '.'), block_size_(block_size), direct_(direct) {}
+  // `alignment`: of direct I/O; 0: a block.
+  MemoryFile(uint32_t block_size, bool direct, uint32_t alignment)
+      : content(kFileSize, '.'),
+        block_size_(block_size),
+        direct_(direct),
+        alignment_(alignment == 0 ? block_size : alignment) {}
 
   uint32_t block_size() const override { return block_size_; }
   bool direct() const override { return direct_; }
+  uint32_t alignment() const override { return alignment_; }
   int64_t Size() const override { return size_error ? -size_error : Length(); }
 
   int64_t Read(uint64_t offset, absl::Span<const Buffer> buffers) override {
@@ -108,7 +113,7 @@ class MemoryFile final : public ImageFile {
 
   int64_t Allowed(uint64_t offset, absl::Span<const Buffer> buffers) {
     for (const Buffer& buffer : buffers) {
-      if (direct_ && ((offset | buffer.size) % block_size_ != 0 ||
+      if (direct_ && ((offset | buffer.size) % alignment_ != 0 ||
                       reinterpret_cast<uintptr_t>(buffer.data) % 512 != 0)) {
         return -EINVAL;
       }
@@ -140,13 +145,15 @@ class MemoryFile final : public ImageFile {
 
   const uint32_t block_size_;
   const bool direct_;
+  const uint32_t alignment_;
   std::mutex mutex_;
 };
 
 // An engine over a MemoryFile, and memory that a guest could have.
 struct Rig {
-  explicit Rig(uint32_t block_size = 512, bool direct = false) {
-    auto owned = std::make_unique<MemoryFile>(block_size, direct);
+  explicit Rig(uint32_t block_size = 512, bool direct = false,
+               uint32_t alignment = 0) {
+    auto owned = std::make_unique<MemoryFile>(block_size, direct, alignment);
     file = owned.get();
     engine = std::make_unique<FileEngine>(std::move(owned));
   }
@@ -339,6 +346,25 @@ TEST(FileEngine, AlignedDirectIoTakesNoDetour) {
   ASSERT_OK(rig.engine->Write(4096, buffers));
   ASSERT_OK(rig.engine->Read(4096, buffers));
   EXPECT_THAT(rig.file->log, ElementsAre("write 4096+8192", "read 4096+8192"));
+}
+
+// The guest sees sectors of 512 bytes, as without direct I/O; the storage below
+// the file system has larger ones.
+TEST(FileEngine, BlocksSmallerThanTheAlignmentAreServed) {
+  Rig rig(/*block_size=*/512, /*direct=*/true, /*alignment=*/4096);
+  EXPECT_EQ(rig.engine->BlockSize(), 512u);
+  alignas(4096) static uint8_t memory[512];
+  const Buffer sector = {memory, sizeof(memory)};
+  std::memset(memory, 'a', sizeof(memory));
+  ASSERT_OK(rig.engine->Write(4096 + 512, {&sector, 1}));
+  EXPECT_THAT(rig.file->log, ElementsAre("read 4096+4096", "write 4096+4096"));
+  const std::string& content = rig.file->content;
+  EXPECT_EQ(content.substr(4096, 512), std::string(512, '.'));
+  EXPECT_EQ(content.substr(4096 + 512, 512), std::string(512, 'a'));
+  EXPECT_EQ(content.substr(4096 + 1024, 512), std::string(512, '.'));
+  const auto read = rig.Read(4096 + 512, 512);
+  ASSERT_OK(read);
+  EXPECT_EQ(*read, std::string(512, 'a'));
 }
 
 TEST(FileEngine, WholeBlocksFromUnalignedMemoryAreReadNowhereElse) {

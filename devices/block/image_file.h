@@ -23,8 +23,11 @@ class ImageFile {
   // 64 KiB. Fixed for the file's life.
   virtual uint32_t block_size() const = 0;
   // Whether I/O goes past the page cache (O_DIRECT) and therefore fails unless
-  // it is aligned: to blocks in the file, to 512 bytes in memory.
+  // it is aligned: to alignment() in the file, to 512 bytes in memory.
   virtual bool direct() const = 0;
+  // A power of two from block_size() to 64 KiB: more than a block where the
+  // storage below the file system has larger ones than the disk is to have.
+  virtual uint32_t alignment() const { return block_size(); }
 
   virtual int64_t Size() const = 0;
   // Move the first bytes of `buffers`, at most kMaxBuffers of them, and return

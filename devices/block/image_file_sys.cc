@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 
@@ -37,11 +38,15 @@ T Result(T result) {
 
 class SystemFile final : public ImageFile {
  public:
-  SystemFile(BorrowedFd image, uint32_t block_size, bool direct)
-      : image_(image), block_size_(block_size), direct_(direct) {}
+  // `alignment`: of direct I/O; 0: it is not direct.
+  SystemFile(BorrowedFd image, uint32_t block_size, uint32_t alignment)
+      : image_(image), block_size_(block_size), alignment_(alignment) {}
 
   uint32_t block_size() const override { return block_size_; }
-  bool direct() const override { return direct_; }
+  bool direct() const override { return alignment_ != 0; }
+  uint32_t alignment() const override {
+    return direct() ? alignment_ : block_size_;
+  }
 
   int64_t Size() const override {
     return Result<int64_t>(lseek(image_.get(), 0, SEEK_END));
@@ -73,8 +78,13 @@ class SystemFile final : public ImageFile {
 
   const BorrowedFd image_;
   const uint32_t block_size_;
-  const bool direct_;
+  const uint32_t alignment_;
 };
+
+bool IsBlockSize(uint32_t size) {
+  return size >= kSmallestBlock && size <= kLargestBlock &&
+         (size & (size - 1)) == 0;
+}
 
 absl::StatusOr<int> BlockSize(BorrowedFd image) {
   struct stat file = {};
@@ -84,13 +94,43 @@ absl::StatusOr<int> BlockSize(BorrowedFd image) {
   if (ioctl(image.get(), BLKSSZGET, &size) != 0) {
     return ErrnoStatus("ioctl BLKSSZGET on the image");
   }
-  if (size < kSmallestBlock || size > kLargestBlock ||
-      (size & (size - 1)) != 0) {
+  if (size < 0 || !IsBlockSize(static_cast<uint32_t>(size))) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the image's logical blocks are ", size,
         " bytes: give a device whose blocks are 512 bytes to 64 KiB"));
   }
   return size;
+}
+
+// What direct I/O of a file must be aligned to, and its size with it.
+absl::StatusOr<uint32_t> DirectAlignment(BorrowedFd image,
+                                         uint32_t block_size) {
+  struct statx file = {};
+  if (statx(image.get(), "", AT_EMPTY_PATH,
+            STATX_TYPE | STATX_SIZE | STATX_DIOALIGN, &file) != 0) {
+    return ErrnoStatus("statx of the image");
+  }
+  if (S_ISBLK(file.stx_mode)) return block_size;
+  // Linux before 6.1, and file systems that do not tell, take whole sectors.
+  const bool told = (file.stx_mask & STATX_DIOALIGN) != 0;
+  const uint32_t alignment =
+      std::max(told ? file.stx_dio_offset_align : block_size, block_size);
+  if (!IsBlockSize(alignment) || file.stx_dio_mem_align > kSmallestBlock) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("direct I/O of the image must be aligned to ", alignment,
+                     " bytes in the file and ", file.stx_dio_mem_align,
+                     " in memory: open it without"));
+  }
+  if (file.stx_size % alignment != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the image has ", file.stx_size,
+                     " bytes, and with direct I/O that "
+                     "must be a multiple of ",
+                     alignment,
+                     ": make it longer by truncate, "
+                     "or open it without"));
+  }
+  return alignment;
 }
 
 }  // namespace
@@ -99,8 +139,12 @@ absl::StatusOr<std::unique_ptr<ImageFile>> OpenImageFile(BorrowedFd image) {
   const int flags = fcntl(image.get(), F_GETFL);
   if (flags < 0) return ErrnoStatus("the image's descriptor");
   ASSIGN_OR_RETURN(const int block_size, BlockSize(image));
-  return std::unique_ptr<ImageFile>(new SystemFile(
-      image, static_cast<uint32_t>(block_size), (flags & O_DIRECT) != 0));
+  const auto blocks = static_cast<uint32_t>(block_size);
+  uint32_t alignment = 0;
+  if ((flags & O_DIRECT) != 0) {
+    ASSIGN_OR_RETURN(alignment, DirectAlignment(image, blocks));
+  }
+  return std::unique_ptr<ImageFile>(new SystemFile(image, blocks, alignment));
 }
 
 }  // namespace holdfast::block

@@ -12,7 +12,9 @@ namespace holdfast::block {
 // A raw file or a block device by blocking calls. When a process dies, its
 // blocked threads end only with their calls, so the death fence is the I/O
 // fence. `image` is borrowed for the object's life. The block size is the
-// logical one of a block device, else 512 bytes.
+// logical one of a block device, else 512 bytes, also where a file that is open
+// with O_DIRECT is aligned to more: what a guest sees does not depend on how
+// its image was opened. Such a file must be a multiple of its alignment long.
 // After construction only preadv2, pwritev2, fdatasync, fallocate and lseek are
 // called.
 absl::StatusOr<std::unique_ptr<ImageFile>> OpenImageFile(BorrowedFd image);

@@ -111,6 +111,46 @@ TEST_F(ImageFileTest, WithoutADescriptorThereIsNoFile) {
   EXPECT_FALSE(OpenImageFile(BorrowedFd(-1)).ok());
 }
 
+class DirectFileTest : public ImageFileTest {
+ protected:
+  // Invalid where the file system has no direct I/O.
+  UniqueFd CreateDirect(size_t size) {
+    Create(size);
+    return UniqueFd(open(path().c_str(), O_RDWR | O_DIRECT | O_CLOEXEC));
+  }
+};
+
+TEST_F(DirectFileTest, HasTheBlocksOfAnyFileAndServesThem) {
+  const UniqueFd fd = CreateDirect(kSize);
+  if (!fd.valid()) {
+    GTEST_SKIP() << "set TMPDIR to a file system with direct I/O";
+  }
+  auto opened = OpenImageFile(fd);
+  ASSERT_OK(opened);
+  EXPECT_TRUE((*opened)->direct());
+  EXPECT_EQ((*opened)->block_size(), 512u);
+  EXPECT_GE((*opened)->alignment(), 512u);
+  FileEngine engine(*std::move(opened));
+  std::string data(1536, 'd'), back(1536, '?');
+  const Buffer out = {reinterpret_cast<uint8_t*>(data.data()), data.size()};
+  const Buffer in = {reinterpret_cast<uint8_t*>(back.data()), back.size()};
+  ASSERT_OK(engine.Write(512, {&out, 1}));
+  ASSERT_OK(engine.Read(512, {&in, 1}));
+  EXPECT_EQ(back, data);
+}
+
+TEST_F(DirectFileTest, ThatEndsAmidABlockIsRefusedWithWhatToDo) {
+  const UniqueFd fd = CreateDirect(kSize + 100);
+  if (!fd.valid()) {
+    GTEST_SKIP() << "set TMPDIR to a file system with direct I/O";
+  }
+  const auto opened = OpenImageFile(fd);
+  EXPECT_EQ(opened.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(opened.status().message().find("make it longer by truncate"),
+            absl::string_view::npos)
+      << opened.status();
+}
+
 // A disk whose sectors are 4 KiB, as the kernel makes one.
 class LoopTest : public ImageFileTest {
  protected:

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/direct_io_sys.h"
 #include "base/errno_status.h"
 #include "base/image_lock_sys.h"
 #include "base/log.h"
@@ -48,6 +49,7 @@ absl::Status OpenResources(const CommandLine& line, DeviceProcess& process) {
   store::Slot slot = store::kSlotFirstResource;
   const absl::StatusOr<bool> switched = line.options.Switch("read-only", false);
   const bool read_only = switched.ok() && *switched;
+  const absl::StatusOr<bool> past_cache = line.options.Switch("direct", false);
   for (const ResourceSpec& resource : process.resources()) {
     const auto it = line.resources.find(resource.name);
     if (it == line.resources.end()) continue;
@@ -58,6 +60,9 @@ absl::Status OpenResources(const CommandLine& line, DeviceProcess& process) {
     if (!fd.valid()) return ErrnoStatus(absl::StrCat("opening ", argument));
     RETURN_IF_ERROR(LockImage(
         fd, argument, read_only ? ImageUse::kRead : ImageUse::kReadAndWrite));
+    if (past_cache.ok() && *past_cache) {
+      RETURN_IF_ERROR(PassPageCache(fd, argument, "leave --direct out"));
+    }
     process.descriptors().Set(slot, std::move(fd));
     process.NameResource(resource.name, slot++);
   }

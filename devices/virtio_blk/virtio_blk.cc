@@ -50,6 +50,7 @@ absl::Span<const Buffer> Part(absl::Span<const Buffer> buffers, size_t skip,
 
 std::vector<OptionSpec> VirtioBlk::Options() {
   return {{"read-only", "", "refuse writes; needs no write access"},
+          {"direct", "", "no page cache (stand-alone; else in the spec)"},
           {"serial", "TEXT", "what the guest sees as serial, at most 20 bytes"},
           {"num-queues", "N", "request queues, 1 to 16 (default 1)"},
           {"queue-size", "N", "entries a queue, power of 2 (default 256)"},
@@ -65,6 +66,7 @@ absl::StatusOr<VirtioSpec> VirtioBlk::Spec(const DeviceOptions& options) {
                                   VirtioSpec::kMaxQueueSize));
   ASSIGN_OR_RETURN(const uint64_t workers,
                    options.Number("workers", kWorkers, 1, 64));
+  RETURN_IF_ERROR(options.Switch("direct", false).status());
   if ((size & (size - 1)) != 0) {
     return absl::InvalidArgumentError("--queue-size: give a power of 2");
   }
@@ -91,6 +93,12 @@ absl::StatusOr<std::unique_ptr<VirtioDevice>> VirtioBlk::Make(
   }
   const DeviceOptions& options = context.options();
   ASSIGN_OR_RETURN(auto file, block::OpenImageFile(image));
+  ASSIGN_OR_RETURN(const bool direct, options.Switch("direct", false));
+  if (direct && !file->direct()) {
+    return absl::InvalidArgumentError(
+        "--direct: the launcher opens the image: set direct: true in its "
+        "resource of the launch spec");
+  }
   auto engine = std::make_unique<block::FileEngine>(std::move(file));
   ASSIGN_OR_RETURN(const uint64_t size, engine->Size());
   ASSIGN_OR_RETURN(const bool read_only, options.Switch("read-only", false));

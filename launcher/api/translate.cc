@@ -39,6 +39,7 @@ absl::StatusOr<ResourceSpec> ResourceOf(const v1::Resource& proto,
   if (proto.lock() == v1::Resource::SHARED) {
     resource.lock = ResourceLock::kShared;
   }
+  resource.direct = proto.direct();
   return resource;
 }
 

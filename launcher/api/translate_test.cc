@@ -38,6 +38,7 @@ TEST(Translate, EveryFieldArrives) {
   resource->set_access(v1::Resource::READ_ONLY);
   resource->set_kind(v1::Resource::BLOCK_DEVICE);
   resource->set_lock(v1::Resource::SHARED);
+  resource->set_direct(true);
   proto.set_segment_bytes(8192);
   proto.set_uid(861007);
   proto.mutable_limits()->set_open_files(100);
@@ -66,7 +67,8 @@ TEST(Translate, EveryFieldArrives) {
   wanted.socket_group = "kvm";
   wanted.socket_mode = 0660;
   wanted.resources = {{"image", "/srv/a.img", ResourceAccess::kReadOnly,
-                       ResourceKind::kBlockDevice, ResourceLock::kShared}};
+                       ResourceKind::kBlockDevice, ResourceLock::kShared,
+                       /*direct=*/true}};
   wanted.segment_bytes = 8192;
   wanted.uid = 861007;
   wanted.limits = {100, 2, 1 << 20, 1 << 21};

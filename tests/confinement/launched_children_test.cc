@@ -135,6 +135,27 @@ class LaunchedChildren : public ::testing::Test {
   std::unique_ptr<LauncherProcess> launcher_;
 };
 
+// Its policy knows all that direct I/O takes, also in a successor.
+TEST_F(LaunchedChildren, DirectImageIsServedUnderItsPolicy) {
+  LaunchSpec spec = Disk("disk0");
+  const UniqueFd probe(
+      open(spec.resources[0].path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
+  if (!probe.valid()) {
+    GTEST_SKIP() << "set TMPDIR to a file system with direct I/O";
+  }
+  spec.resources[0].direct = true;
+  const launcher::InstanceStatus disk = Start(spec);
+  const auto vmm = StartVmm(spec);
+  ASSERT_NE(vmm, nullptr);
+  kill(disk.active_pid, SIGKILL);
+  std::vector<uint8_t> header(16);  // A read of one sector.
+  EXPECT_OK(vmm->Transact(0, {Buffer::Readable(header), Buffer::Writable(512),
+                              Buffer::Writable(1)}));
+  const auto status = launcher_->AwaitWhole("disk0");
+  ASSERT_OK(status);
+  EXPECT_EQ(status->epoch, 2u);
+}
+
 TEST_F(LaunchedChildren, ActiveDeviceAndStandbyAreConfined) {
   const LaunchSpec spec = Disk("disk0");
   const launcher::InstanceStatus disk = Start(spec);
