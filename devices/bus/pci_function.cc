@@ -77,6 +77,8 @@ void PciFunction::Describe() {
   irqs_[kPciIntxIrq] = {spec.intx() ? 1u : 0u, /*level=*/true};
   irqs_[kPciMsiIrq].count = spec.msi_vectors();
   irqs_[kPciMsixIrq].count = spec.msix_vectors();
+  // Nothing signals it. A VMM warns of a function that could not.
+  irqs_[kPciErrorIrq].count = 1;
 }
 
 absl::StatusOr<std::unique_ptr<PciFunction>> PciFunction::Create(

@@ -43,6 +43,7 @@ PciHost::~PciHost() = default;
 absl::Status PciHost::AddTo(SegmentSpec& spec) const {
   spec.state = schema_;
   spec.session_size = sizeof(VfioUserRecord);
+  spec.areas_size = spec_.areas_size();
   return absl::OkStatus();
 }
 
@@ -62,6 +63,7 @@ absl::StatusOr<PciServices::BarMemory> PciHost::MapBar(
 }
 
 absl::Status PciHost::Build(const HostServices& services) {
+  segment_ = services.segment;
   host_ = std::make_unique<VfioUserHost>(
       *services.segment, *services.descriptors, *services.keeper);
   PciServices pci;
@@ -82,7 +84,8 @@ absl::Status PciHost::Build(const HostServices& services) {
 }
 
 absl::Status PciHost::Resume(Lane& lane, StateBank& state) {
-  RETURN_IF_ERROR(function_->Start(state));
+  RETURN_IF_ERROR(
+      function_->Start(state, segment_->section(SectionType::kAreas)));
   return host_->Resume(lane);
 }
 

@@ -15,6 +15,7 @@
 #include "devices/runtime/device_host.h"
 #include "devices/runtime/pci_class.h"
 #include "devices/runtime/vfio_user_host_sys.h"
+#include "statestore/segment.h"
 
 namespace holdfast {
 
@@ -55,7 +56,8 @@ class PciHost final : public DeviceHost {
   const PciClass class_;
   const PciSpec spec_;  // Resolved.
   const Schema schema_;
-  std::optional<PciState> state_;  // Until Build.
+  std::optional<PciState> state_;     // Until Build.
+  const Segment* segment_ = nullptr;  // Since Build.
   std::array<Mapping, pci::kBars> bars_;
   std::unique_ptr<PciFunction> function_;
   std::unique_ptr<VfioUserHost> host_;  // Last: its thread uses the function.

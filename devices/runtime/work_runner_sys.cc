@@ -6,12 +6,13 @@
 
 namespace holdfast {
 
-WorkRunner::WorkRunner(RegionDevice& device)
-    : device_(device), thread_([this] { Run(); }) {
+WorkRunner::WorkRunner(RegionDevice& device) : device_(device) {
+  const size_t count = device.work_threads();
+  for (size_t i = 0; i < count; ++i) threads_.emplace_back([this] { Run(); });
   // The C library starts a thread with calls that the steady-state filter does
   // not know: they must be over before the filter comes.
   std::unique_lock<std::mutex> lock(mutex_);
-  idle_.wait(lock, [this] { return up_; });
+  idle_.wait(lock, [&] { return up_ == count; });
 }
 
 WorkRunner::~WorkRunner() {
@@ -19,8 +20,8 @@ WorkRunner::~WorkRunner() {
     std::lock_guard<std::mutex> lock(mutex_);
     exit_ = true;
   }
-  wake_.notify_one();
-  thread_.join();
+  wake_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
 }
 
 void WorkRunner::Start() {
@@ -31,40 +32,39 @@ void WorkRunner::Start() {
 void WorkRunner::Stop() {
   std::unique_lock<std::mutex> lock(mutex_);
   started_ = false;
-  idle_.wait(lock, [this] { return !working_; });
+  idle_.wait(lock, [this] { return working_ == 0; });
 }
 
 void WorkRunner::WakeThread() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (!started_ || wanted_) return;
-    wanted_ = true;
+    if (!started_ || wanted_ == threads_.size()) return;
+    ++wanted_;
   }
   wake_.notify_one();
 }
 
 void WorkRunner::AwaitPause() {
   std::unique_lock<std::mutex> lock(mutex_);
-  idle_.wait(lock, [this] { return !working_; });
+  idle_.wait(lock, [this] { return working_ == 0; });
 }
 
 void WorkRunner::Run() {
   PrefaultStack();
   ObserveCrashes(nullptr);  // For the signal stack.
   std::unique_lock<std::mutex> lock(mutex_);
-  up_ = true;
+  ++up_;
   idle_.notify_all();
   for (;;) {
-    wake_.wait(lock, [this] { return exit_ || (started_ && wanted_); });
+    wake_.wait(lock, [this] { return exit_ || (started_ && wanted_ != 0); });
     if (exit_) return;
-    wanted_ = false;
+    --wanted_;
     while (started_ && !exit_ && device_.work_pending()) {
-      working_ = true;
+      ++working_;
       lock.unlock();
       const absl::Status status = device_.RunWork();
       lock.lock();
-      working_ = false;
-      idle_.notify_all();
+      if (--working_ == 0) idle_.notify_all();
       // Another process owns the state, or it is damaged: the control thread
       // meets the same and ends this process.
       if (absl::IsAborted(status) || absl::IsDataLoss(status)) {

@@ -2,17 +2,19 @@
 #define HOLDFAST_DEVICES_RUNTIME_WORK_RUNNER_SYS_H_
 
 #include <condition_variable>
+#include <cstddef>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "base/log_limiter.h"
 #include "devices/bus/region_device.h"
 
 namespace holdfast {
 
-// Does the work that a device's accesses have ordered, on a thread of its own.
-// The thread is there when the constructor returns, and rests until Start. The
-// rest on the control thread.
+// Does the work that a device's accesses have ordered, on as many threads of
+// its own as the device asks for. They are there when the constructor returns,
+// and rest until Start. Control thread only.
 class WorkRunner {
  public:
   explicit WorkRunner(RegionDevice& device);
@@ -23,13 +25,13 @@ class WorkRunner {
   // Begins no more and waits for what is being done.
   void Stop();
 
-  // Work may have been ordered, and the accesses that did it are answered. A
-  // load when there is none.
+  // Work may have been ordered, and the accesses that did it are answered:
+  // calls a thread in. A load or two when there is none.
   void Wake() {
     if (device_.work_pending()) WakeThread();
   }
 
-  // Waits until no work is being done that had begun before.
+  // Waits until no work is being done.
   void AwaitPause();
 
  private:
@@ -41,12 +43,12 @@ class WorkRunner {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::condition_variable idle_;
-  bool up_ = false;  // The thread has reached Run.
+  size_t up_ = 0;  // Threads that have reached Run.
   bool started_ = false;
-  bool wanted_ = false;
-  bool working_ = false;
   bool exit_ = false;
-  std::thread thread_;  // Last: it uses the others.
+  size_t wanted_ = 0;   // Threads that were called and have not come yet.
+  size_t working_ = 0;  // Threads in RunWork.
+  std::vector<std::thread> threads_;  // Last: they use the others.
 };
 
 }  // namespace holdfast

@@ -37,8 +37,8 @@ class IrqRequests : public ::testing::Test {
     return session_.ErrorOf(Command::kDeviceSetIrqs,
                             Payload(flags, index, start, count, booleans), fds);
   }
-  Afterwards AfterwardsOf(uint32_t flags, uint32_t index, uint32_t start,
-                          uint32_t count) {
+  Afterwards After(uint32_t flags, uint32_t index, uint32_t start,
+                   uint32_t count) {
     return session_
         .Send(Command::kDeviceSetIrqs, Payload(flags, index, start, count))
         ->decision.afterwards;
@@ -118,7 +118,7 @@ TEST_F(IrqRequests, ALevelHasDescriptorsForMaskAndUnmask) {
 TEST_F(IrqRequests, ALevelIsMaskedAndLetThrough) {
   EXPECT_EQ(Set(kNone | kMask, 0, 0, 1), 0u);
   EXPECT_EQ(vector(0).masked, 1);
-  const Afterwards after = AfterwardsOf(kNone | kUnmask, 0, 0, 1);
+  const Afterwards after = After(kNone | kUnmask, 0, 0, 1);
   EXPECT_EQ(vector(0).masked, 0);
   EXPECT_EQ(after.kind, Afterwards::Kind::kUnmask);
   EXPECT_EQ(after.irq, 0u);
@@ -130,12 +130,24 @@ TEST_F(IrqRequests, ALevelIsMaskedAndLetThrough) {
 }
 
 TEST_F(IrqRequests, TheClientCanSignal) {
-  const Afterwards after = AfterwardsOf(kNone | kTrigger, 2, 1, 3);
+  const Afterwards after = After(kNone | kTrigger, 2, 1, 3);
   EXPECT_EQ(after.kind, Afterwards::Kind::kSignal);
   EXPECT_EQ(after.irq, 2u);
   EXPECT_EQ(after.start, 1u);
   EXPECT_EQ(after.count, 3u);
   EXPECT_TRUE(after.which.empty());
+}
+
+// For a successor, until the next message.
+TEST_F(IrqRequests, WhatIsToBeDoneAfterwardsIsPartOfTheState) {
+  (void)After(kNone | kTrigger, 2, 1, 3);
+  const Afterwards after = AfterwardsOf(session_.state);
+  EXPECT_EQ(after.kind, Afterwards::Kind::kSignal);
+  EXPECT_EQ(after.irq, 2u);
+  EXPECT_EQ(after.start, 1u);
+  EXPECT_EQ(after.count, 3u);
+  (void)session_.Send(Command::kDeviceGetInfo, Join(DeviceInfo{16, 0, 0, 0}));
+  EXPECT_EQ(AfterwardsOf(session_.state).kind, Afterwards::Kind::kNothing);
 }
 
 TEST_F(IrqRequests, TheClientCanSignalSome) {

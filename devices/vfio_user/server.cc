@@ -14,24 +14,12 @@ SessionState StateOf(absl::Span<const uint8_t> bank) {
   return state;
 }
 
-// Everything of one kind.
-Afterwards All(Afterwards::Kind kind, uint32_t irq, uint32_t count) {
-  return {kind, irq, 0, count, {}};
-}
-
 }  // namespace
 
 absl::Status Server::Resume(absl::Span<const uint8_t> bank) {
   state_ = StateOf(bank);
   RETURN_IF_ERROR(CheckInvariants(state_, memory_.windows));
   environment_.Apply(state_, memory_.windows);
-  for (uint32_t i = 0; i < device_.irqs().size(); ++i) {
-    const holdfast::IrqInfo& irq = device_.irqs()[i];
-    // A level that nobody asserts would interrupt the guest again and again.
-    environment_.Do(
-        All(irq.level ? Afterwards::Kind::kUnmask : Afterwards::Kind::kSignal,
-            i, irq.count));
-  }
   return absl::OkStatus();
 }
 
@@ -62,7 +50,7 @@ absl::StatusOr<LaneHandler::Outcome> Server::Execute(
                    Decide(state_, memory_, request, slots, serving_, device_,
                           environment_, reply));
   std::memcpy(new_bank.data(), &decision.next, sizeof(decision.next));
-  afterwards_ = decision.afterwards;
+  which_ = decision.afterwards.which;
   if (decision.answered) environment_.Take(decision.answer);
   if (!decision.refusal.ok()) environment_.Refused(decision.refusal);
   return Outcome{decision.reply_size, decision.next.reply_region != 0};
@@ -71,10 +59,11 @@ absl::StatusOr<LaneHandler::Outcome> Server::Execute(
 void Server::Committed(absl::Span<const uint8_t> bank) {
   state_ = StateOf(bank);
   environment_.Apply(state_, memory_.windows);
-  if (afterwards_.kind != Afterwards::Kind::kNothing) {
-    environment_.Do(afterwards_);
+  Afterwards afterwards = AfterwardsOf(state_);
+  afterwards.which = std::exchange(which_, {});
+  if (afterwards.kind != Afterwards::Kind::kNothing) {
+    environment_.Do(afterwards);
   }
-  afterwards_ = Afterwards{};
 }
 
 absl::Span<const int> Server::ReplyFds(absl::Span<const uint8_t> bank) {

@@ -59,9 +59,8 @@ class Server final : public LaneHandler {
         device_(device),
         environment_(environment) {}
 
-  // Takes over what the lane has committed: applies it, signals every message
-  // vector and lets every level through once, since a predecessor may have died
-  // before it did. kDataLoss: CheckInvariants.
+  // Takes over what the lane has committed: applies it. kDataLoss:
+  // CheckInvariants.
   absl::Status Resume(absl::Span<const uint8_t> bank);
 
   const SessionState& state() const { return state_; }
@@ -86,8 +85,8 @@ class Server final : public LaneHandler {
   SessionMemory& memory_;
   RegionDevice& device_;
   ServerEnvironment& environment_;
-  SessionState state_{};  // Committed.
-  Afterwards afterwards_;
+  SessionState state_{};             // Committed.
+  absl::Span<const uint8_t> which_;  // Of the message that is being answered.
   int reply_fd_ = -1;
 };
 

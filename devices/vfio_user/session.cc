@@ -105,6 +105,15 @@ absl::Status DecideCommand(Turn& turn) {
   }
 }
 
+// Vectors are at most kMaxVectors, which fits.
+void Remember(const Afterwards& afterwards, SessionState& next) {
+  static_assert(kMaxVectors < 256 && kMaxKinds < 256);
+  next.after_kind = static_cast<uint8_t>(afterwards.kind);
+  next.after_irq = static_cast<uint8_t>(afterwards.irq);
+  next.after_start = static_cast<uint8_t>(afterwards.start);
+  next.after_count = static_cast<uint8_t>(afterwards.count);
+}
+
 // Ends the wait of one of our requests. Others' answers are dropped: whoever
 // asked has died, and to answer an answer could go on for ever.
 void TakeAnswer(const Request& request, Decision& decision) {
@@ -178,6 +187,14 @@ absl::Status CheckDevice(const RegionDevice& device) {
   return absl::OkStatus();
 }
 
+Afterwards AfterwardsOf(const SessionState& state) {
+  return {static_cast<Afterwards::Kind>(state.after_kind),
+          state.after_irq,
+          state.after_start,
+          state.after_count,
+          {}};
+}
+
 size_t FirstVector(const RegionDevice& device, uint32_t irq) {
   size_t first = 0;
   for (uint32_t i = 0; i < irq; ++i) first += device.irqs()[i].count;
@@ -213,6 +230,7 @@ absl::StatusOr<Decision> Decide(const SessionState& state,
   decision.next = state;
   decision.next.version = kSessionStateVersion;
   decision.next.reply_region = 0;
+  Remember(Afterwards{}, decision.next);
   if (request.is_reply && !request.boundary_lost) {
     TakeAnswer(request, decision);
     return decision;
@@ -225,6 +243,7 @@ absl::StatusOr<Decision> Decide(const SessionState& state,
   if (decision.refusal.ok()) {
     decision.next = turn.next;
     decision.afterwards = turn.afterwards;
+    Remember(turn.afterwards, decision.next);
     ASSIGN_OR_RETURN(decision.reply_size, turn.writer.FinishReply(request));
   } else {
     decision.next.lost = request.boundary_lost ? 1 : 0;

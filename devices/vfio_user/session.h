@@ -25,8 +25,9 @@ namespace holdfast::vfio_user {
 //
 // and a successor goes on at the first step that was not done. "Apply" brings
 // the process (mappings, descriptors) in line with the state and nothing else;
-// it is also how a successor begins. What Afterwards asks for needs no memory:
-// a successor signals every vector and unmasks every level once.
+// it is also how a successor begins. What Afterwards asks for stands in the
+// state until the next message: a successor that finds the reply unsent does it
+// again.
 
 // What is constant for the life of an instance, and of a connection.
 struct Serving {
@@ -117,8 +118,7 @@ struct SlotList {
 SlotList SlotsFor(const SessionState& state, ConstWindowTable table,
                   const Request& request);
 
-// What is to be done once the state is committed, in the process that decided;
-// repeating or losing it is harmless (see above).
+// What is to be done once the state is committed; repeating it is harmless.
 struct Afterwards {
   enum class Kind { kNothing, kSignal, kUnmask };
   Kind kind = Kind::kNothing;
@@ -126,9 +126,12 @@ struct Afterwards {
   uint32_t start = 0;
   uint32_t count = 0;
   // Empty: all of the range. Else one for each; those with 0 are left out.
-  // Points into the message.
+  // Points into the message, so a successor does not have it.
   absl::Span<const uint8_t> which;
 };
+
+// As the state has it.
+Afterwards AfterwardsOf(const SessionState& state);
 
 // An answer to a request of ours.
 struct Answer {

@@ -145,7 +145,7 @@ absl::Status CheckInvariants(const SessionState& state,
                   " is known");
   }
   if (state.negotiated > 1 || state.lost > 1 || state.twin_socket > 1 ||
-      state.logging > 1 || state.reserved != 0 || state.migration_state > 7) {
+      state.logging > 1 || state.after_kind > 2 || state.migration_state > 7) {
     return Broken("an impossible flag");
   }
   if (state.max_transfer > kDefaultMaxTransfer) {

@@ -25,7 +25,7 @@ namespace holdfast::vfio_user {
 // Descriptors are named by their slot in the store, of the session range; 0 is
 // none.
 
-inline constexpr uint16_t kSessionStateVersion = 1;
+inline constexpr uint16_t kSessionStateVersion = 2;
 
 // Windows at a time. Behind an IOMMU each page that a driver maps is one; a
 // client is told the number and keeps to it (max_dma_maps).
@@ -91,7 +91,12 @@ struct SessionState {
   uint8_t reply_region;
   uint8_t migration_state;  // MigrationState ^ kMigrationRunning: 0 is running.
   uint8_t logging;          // Writes to memory are noted.
-  uint32_t reserved;
+  // What the message before asks for once it is committed (Afterwards): a
+  // successor that finds its reply unsent does it again.
+  uint8_t after_kind;  // Afterwards::Kind.
+  uint8_t after_irq;
+  uint8_t after_start;
+  uint8_t after_count;
   uint64_t log_page_size;
   uint64_t migrated;  // Bytes of the data stream that have been moved.
   AskState asks[kMaxAsks];

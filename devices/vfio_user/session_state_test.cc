@@ -72,12 +72,12 @@ struct Damage {
 
 TEST(SessionState, DamageIsFoundAndNamed) {
   const std::vector<Damage> damages = {
-      {"version 2", [](Sample& s) { s.state.version = 2; }},
+      {"version 3", [](Sample& s) { s.state.version = 3; }},
       {"no version", [](Sample& s) { s.state.version = 0; }},
       {"flag", [](Sample& s) { s.state.negotiated = 2; }},
       {"flag", [](Sample& s) { s.state.lost = 9; }},
       {"flag", [](Sample& s) { s.state.logging = 2; }},
-      {"flag", [](Sample& s) { s.state.reserved = 1; }},
+      {"flag", [](Sample& s) { s.state.after_kind = 3; }},
       {"flag", [](Sample& s) { s.state.migration_state = 8; }},
       {"transfers", [](Sample& s) { s.state.max_transfer = (1 << 20) + 1; }},
       {"request of ours", [](Sample& s) { s.state.asks[1].command = 9; }},
@@ -126,11 +126,11 @@ TEST(SessionState, ATableOfAnotherSizeIsRefused) {
 
 // The file was written from the offsets of the format, not by this program.
 TEST(SessionState, GoldenImageIsStillWhatWeWrite) {
-  std::ifstream file("devices/vfio_user/golden/session_state_v1.bin",
+  std::ifstream file("devices/vfio_user/golden/session_state_v2.bin",
                      std::ios::binary);
   const std::vector<char> golden{std::istreambuf_iterator<char>(file), {}};
   SessionState state{};
-  state.version = 1;
+  state.version = 2;
   state.negotiated = 1;
   state.minor = 1;
   state.next_ask = 9;
@@ -140,6 +140,10 @@ TEST(SessionState, GoldenImageIsStillWhatWeWrite) {
   state.reply_region = 3;
   state.migration_state = 3 ^ kMigrationRunning;
   state.logging = 1;
+  state.after_kind = 1;
+  state.after_irq = 2;
+  state.after_start = 3;
+  state.after_count = 4;
   state.log_page_size = 4096;
   state.migrated = 60;
   state.asks[0] = {0x1000, 8, 3, 11};

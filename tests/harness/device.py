@@ -5,6 +5,7 @@
         recovery = device.kill()
 """
 
+import json
 import os
 import signal
 import tempfile
@@ -24,7 +25,7 @@ def kill_process(process):
 
 
 class Device:
-    """A vhost-user back-end in a process that can be killed.
+    """A back-end in a process that can be killed.
 
     image: of the disk that it is; None if it is no disk.
     """
@@ -86,6 +87,15 @@ class Device:
                     self.name, process.returncode, self.log()[-2000:]))
             return os.path.exists(self.socket)
         processes.wait_for(ready, START_SECONDS, "socket of " + self.name)
+
+
+class OverVfioUser:
+    """For a Device that is a PCI function: how QEMU 11.1 is told of it."""
+
+    def qemu_arguments(self):
+        return ["-device", json.dumps({
+            "driver": "vfio-user-pci",
+            "socket": {"type": "unix", "path": self.socket}})]
 
 
 class QsdDevice(Device):

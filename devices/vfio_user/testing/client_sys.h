@@ -1,0 +1,65 @@
+#ifndef HOLDFAST_DEVICES_VFIO_USER_TESTING_CLIENT_SYS_H_
+#define HOLDFAST_DEVICES_VFIO_USER_TESTING_CLIENT_SYS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
+#include "devices/vfio_user/message.h"
+#include "devices/vfio_user/testing/message_builder.h"
+
+namespace holdfast::vfio_user {
+
+// A vfio-user client that believes nothing: each reply must be the one that was
+// asked for, in order, and nothing else may come. Waits at most 20 s for one.
+// An error is kUnknown with the errno that the server gave, or kInternal: the
+// server broke the protocol. Threads: one.
+class Client {
+ public:
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(
+      const std::string& path);
+  static std::unique_ptr<Client> Adopt(UniqueFd socket);
+
+  BorrowedFd socket() const { return socket_; }
+
+  // Sends a command and waits for its reply, whose payload it returns.
+  absl::StatusOr<Bytes> Ask(Command command, const Bytes& payload,
+                            const std::vector<int>& fds = {});
+  // Sends a command that wants no reply.
+  absl::Status Post(Command command, const Bytes& payload);
+  // The descriptors that came with the last reply.
+  std::vector<UniqueFd>& reply_fds() { return reply_fds_; }
+
+  absl::Status Negotiate();
+  // Up to 8 bytes of a region.
+  absl::StatusOr<uint64_t> Read(uint32_t region, uint64_t offset,
+                                uint32_t size);
+  absl::Status Write(uint32_t region, uint64_t offset, uint64_t value,
+                     uint32_t size);
+  absl::Status PostWrite(uint32_t region, uint64_t offset, uint64_t value,
+                         uint32_t size);
+  // Grants the device `size` bytes of `file` from `offset` on.
+  absl::Status Map(uint64_t address, BorrowedFd file, uint64_t offset,
+                   uint64_t size);
+  absl::Status Unmap(uint64_t address, uint64_t size);
+  // An eventfd, non-blocking, that the device signals from now on.
+  absl::StatusOr<UniqueFd> Listen(uint32_t irq, uint32_t vector);
+
+ private:
+  explicit Client(UniqueFd socket) : socket_(std::move(socket)) {}
+  absl::Status Send(Command command, uint32_t flags, const Bytes& payload,
+                    const std::vector<int>& fds);
+  absl::Status Receive(uint8_t* out, size_t size);
+
+  UniqueFd socket_;
+  uint16_t id_ = 0;
+  std::vector<UniqueFd> reply_fds_;
+};
+
+}  // namespace holdfast::vfio_user
+
+#endif  // HOLDFAST_DEVICES_VFIO_USER_TESTING_CLIENT_SYS_H_
