@@ -77,6 +77,15 @@ absl::Status DmaWindows::RemoveAll() {
       absl::StrCat(entries_.size(), " DMA windows are in use"));
 }
 
+std::vector<DmaWindow> DmaWindows::Mapped() const {
+  std::shared_lock<std::shared_mutex> lock(mutex_);
+  std::vector<DmaWindow> mapped;
+  for (const auto& [address, entry] : entries_) {
+    if (entry->window.host != nullptr) mapped.push_back(entry->window);
+  }
+  return mapped;
+}
+
 size_t DmaWindows::size() const {
   std::shared_lock<std::shared_mutex> lock(mutex_);
   return entries_.size();

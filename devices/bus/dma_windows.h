@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <shared_mutex>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -71,6 +72,9 @@ class DmaWindows final : public Dma {
   absl::Status RemoveAll();
 
   size_t size() const;
+  // Those that are mapped here, ascending. For who holds them longer than a
+  // transfer, and lets go of them by other means before they are removed.
+  std::vector<DmaWindow> Mapped() const;
 
   absl::Status Read(GuestAddress address, absl::Span<uint8_t> out) override;
   absl::Status Write(GuestAddress address,

@@ -83,6 +83,17 @@ TEST_F(DmaWindowsTest, MovesBytesOfAMappedWindow) {
   EXPECT_THAT(vmm_.transfers, ElementsAre());
 }
 
+TEST_F(DmaWindowsTest, ListsWhatIsMapped) {
+  EXPECT_OK(windows_.Add(Mapped(2 * kPage, kPage)));
+  EXPECT_OK(windows_.Add(
+      {GuestAddress{kPage}, kPage, DmaAccess::kRead, nullptr, nullptr}));
+  EXPECT_OK(windows_.Add(Mapped(0, kPage)));
+  const std::vector<DmaWindow> mapped = windows_.Mapped();
+  ASSERT_EQ(mapped.size(), 2u);
+  EXPECT_EQ(mapped[0].address, GuestAddress{0});
+  EXPECT_EQ(mapped[1].address, GuestAddress{2 * kPage});
+}
+
 TEST_F(DmaWindowsTest, CrossesWindowsMappedOrNot) {
   ASSERT_OK(windows_.Add(Mapped(0x1000, kPage)));
   ASSERT_OK(windows_.Add(Asked(0x2000, 8)));

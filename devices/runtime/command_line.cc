@@ -18,6 +18,7 @@ const std::vector<OptionSpec>& StandardOptions() {
   static const auto* const options = new std::vector<OptionSpec>{
       {"socket-path", "PATH", "listen for the VMM on this socket"},
       {"fd", "N", "or: an inherited socket, listening or connected"},
+      {"protocol", "NAME", "what the VMM speaks, if the device knows several"},
       {"print-capabilities", "", "print a JSON description and exit"},
       {"compat-version", "N", "pin what the guest can see to this version"},
       {"help", "", "print this text and exit"},
@@ -46,6 +47,7 @@ absl::StatusOr<int64_t> Number(const std::string& name,
 
 absl::Status SetStandard(const std::string& name, const std::string& value,
                          CommandLine& line) {
+  if (name == "protocol") line.protocol = value;
   if (name == "socket-path") line.socket_path = value;
   if (name == "print-capabilities") line.print_capabilities = true;
   if (name == "help") line.help = true;

@@ -16,6 +16,7 @@ namespace holdfast {
 struct CommandLine {
   std::string socket_path;  // --socket-path: listen there.
   int fd = -1;              // --fd: a listening or connected socket.
+  std::string protocol;     // --protocol; empty: the device's first.
   bool print_capabilities = false;
   bool help = false;
   uint32_t compat_version = 0;  // --compat-version; 0: the newest.

@@ -37,6 +37,13 @@ TEST(CommandLine, DefaultsWhenNothingIsSaid) {
   EXPECT_THAT(line->options.Number("num-queues", 1, 1, 16),
               testing::IsOkAndHolds(1));
   EXPECT_EQ(line->options.Text("serial", "none"), "none");
+  EXPECT_EQ(line->protocol, "") << "the device's first";
+}
+
+TEST(CommandLine, TakesAProtocol) {
+  auto line = Parse({"--protocol=vfio-user"});
+  ASSERT_OK(line);
+  EXPECT_EQ(line->protocol, "vfio-user");
 }
 
 TEST(CommandLine, SaysWhatIsWrong) {

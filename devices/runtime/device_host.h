@@ -82,6 +82,8 @@ class DeviceHost {
   // Becomes readable when there is something to do that the VMM's socket does
   // not show: then call OnEvent. May be another one after each call.
   virtual BorrowedFd event() const = 0;
+  // Another one of the same meaning; invalid: none.
+  virtual BorrowedFd other_event() const { return BorrowedFd(-1); }
   virtual void OnEvent() = 0;
 
   // Somebody says that a resource has changed; perhaps again.
@@ -102,6 +104,17 @@ struct DeviceClass {
       open;
   // --print-capabilities: JSON.
   std::function<absl::StatusOr<std::string>(const DeviceOptions&)> describe;
+  // The same device by other protocols: --protocol chooses.
+  std::vector<DeviceClass> others;
+
+  // Null: there is no such protocol. "": this one.
+  const DeviceClass* By(absl::string_view name) const {
+    if (name.empty() || name == protocol) return this;
+    for (const DeviceClass& other : others) {
+      if (other.protocol == name) return &other;
+    }
+    return nullptr;
+  }
 };
 
 }  // namespace holdfast

@@ -14,14 +14,16 @@ namespace holdfast {
 // operation, 2 for a mistake on the command line.
 int DeviceMain(int argc, char** argv, const DeviceClass& device_class);
 
-// How D is served when nothing else is said: a VirtioDevice over vhost-user, a
-// PciDevice over vfio-user.
+// How D is served: a PciDevice over vfio-user, a VirtioDevice over vhost-user
+// when nothing else is said, or over vfio-user as a PCI function.
 template <typename D>
 DeviceClass DeviceClassOf() {
   if constexpr (std::is_base_of_v<PciDevice, D>) {
     return OverVfioUser(PciClassOf<D>());
   } else {
-    return OverVhostUser(VirtioClassOf<D>());
+    DeviceClass device_class = OverVhostUser(VirtioClassOf<D>());
+    device_class.others = {OverVfioUser(VirtioClassOf<D>())};
+    return device_class;
   }
 }
 

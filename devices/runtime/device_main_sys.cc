@@ -86,7 +86,7 @@ class Managed {
 
   // Until the launcher says stop.
   absl::Status Run() {
-    std::vector<pollfd> fds(4);
+    std::vector<pollfd> fds(5);
     for (;;) {
       ASSIGN_OR_RETURN(const bool stop, Turn());
       if (stop) return absl::OkStatus();
@@ -100,6 +100,7 @@ class Managed {
       fds[0] = {gone ? -1 : keeper_.channel().fd().get(), POLLIN, 0};
       fds[1] = {keeper_.control().get(), POLLIN, 0};
       fds[2] = {process_.event().get(), POLLIN, 0};
+      fds[4] = {process_.other_event().get(), POLLIN, 0};
       const bool listen = process_.active() && !process_.stalled();
       fds[3] = {listen ? Connection().get() : -1, POLLIN, 0};
       // A standby that has nothing else to do gets its page tables ready.
@@ -108,7 +109,7 @@ class Managed {
       Wait(fds, touch     ? &kTouchPause
                 : stalled ? &DeviceProcess::kStallPause
                           : nullptr);
-      has_event_ = (fds[2].revents & POLLIN) != 0;
+      has_event_ = ((fds[2].revents | fds[4].revents) & POLLIN) != 0;
     }
   }
 
@@ -223,6 +224,15 @@ std::vector<std::string> NamesOf(const std::vector<ResourceSpec>& resources) {
   return names;
 }
 
+// For people: "vhost-user or vfio-user".
+std::string ProtocolsOf(const DeviceClass& device_class) {
+  std::string names = device_class.protocol;
+  for (const DeviceClass& other : device_class.others) {
+    absl::StrAppend(&names, " or ", other.protocol);
+  }
+  return names;
+}
+
 int Usage(const absl::Status& status) {
   LogError(status.message());
   return kExitUsage;
@@ -242,15 +252,20 @@ int DeviceMain(int argc, char** argv, const DeviceClass& device_class) {
   const absl::StatusOr<CommandLine> line = ParseCommandLine(
       {argv + 1, argv + argc}, device_class.options, resource_names);
   if (!line.ok()) return Usage(line.status());
+  const DeviceClass* const chosen = device_class.By(line->protocol);
+  if (chosen == nullptr) {
+    return Usage(absl::InvalidArgumentError(absl::StrCat(
+        "--protocol=", line->protocol, ": give ", ProtocolsOf(device_class))));
+  }
   if (line->help) {
-    std::fputs(HelpText(*program, device_class.protocol, device_class.options,
-                        resource_names)
+    std::fputs(HelpText(*program, ProtocolsOf(device_class),
+                        device_class.options, resource_names)
                    .c_str(),
                stdout);
     return 0;
   }
   absl::StatusOr<std::unique_ptr<DeviceHost>> host =
-      device_class.open(line->options);
+      chosen->open(line->options);
   if (!host.ok()) return Usage(host.status());
   if (line->compat_version > (*host)->compat_version()) {
     return Usage(absl::InvalidArgumentError(
@@ -258,8 +273,7 @@ int DeviceMain(int argc, char** argv, const DeviceClass& device_class) {
                      ": this binary serves 1 to ", (*host)->compat_version())));
   }
   if (line->print_capabilities) {
-    const absl::StatusOr<std::string> text =
-        device_class.describe(line->options);
+    const absl::StatusOr<std::string> text = chosen->describe(line->options);
     if (!text.ok()) return Usage(text.status());
     std::fputs(text->c_str(), stdout);
     return 0;

@@ -75,6 +75,7 @@ class DeviceProcess final {
 
   // See DeviceHost.
   BorrowedFd event() const { return host_->event(); }
+  BorrowedFd other_event() const { return host_->other_event(); }
   void OnEvent() { host_->OnEvent(); }
   void ResourceChanged() { host_->ResourceChanged(); }
   void Quiesce() { host_->Quiesce(); }

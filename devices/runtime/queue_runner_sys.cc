@@ -120,6 +120,7 @@ absl::Status QueueRunner::Start(Config config) {
   state_ = config.state;
   kick_ = config.kick;
   call_ = config.call;
+  signal_ = config.signal;
   ASSIGN_OR_RETURN(absl::Span<const InflightRequest> left,
                    ring_->Recover(config.base));
   resubmit_.clear();
@@ -233,6 +234,10 @@ void QueueRunner::PublishLocked(uint16_t head, size_t written) {
 }
 
 void QueueRunner::SignalLocked() {
+  if (signal_ != nullptr) {
+    Count(stats_.interrupts);
+    return signal_->Signal();
+  }
   if (!call_.valid()) return;
   // Somebody waits for a queue that does not run: the control thread.
   if (!running_ && IsFull(call_)) return;

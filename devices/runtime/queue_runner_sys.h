@@ -21,6 +21,14 @@
 
 namespace holdfast {
 
+// Where a queue's interrupts go that has no call descriptor. From any thread,
+// with the queue's lock held: must not block, nor call the runner.
+class QueueSignal {
+ public:
+  virtual ~QueueSignal() = default;
+  virtual void Signal() = 0;
+};
+
 // Runs one virtqueue of a device on threads of its own.
 //
 // Leader and followers: of the idle workers one, the leader, waits for the kick
@@ -37,7 +45,8 @@ class QueueRunner {
     SplitRing ring;
     StateBank* state = nullptr;  // May be shared by queues; outlives Stop.
     BorrowedFd kick{-1};
-    BorrowedFd call{-1};  // May be invalid: the driver polls.
+    BorrowedFd call{-1};            // May be invalid: the driver polls.
+    QueueSignal* signal = nullptr;  // Instead of `call`; outlives Stop.
     absl::optional<GuestAddress> used_log = absl::nullopt;
     uint16_t base = 0;
   };
@@ -98,6 +107,7 @@ class QueueRunner {
   StateBank* state_ = nullptr;
   BorrowedFd kick_{-1};
   BorrowedFd call_{-1};
+  QueueSignal* signal_ = nullptr;
   std::vector<Work> resubmit_;  // Reserved once; taken from the front.
   size_t resubmitted_ = 0;
   bool running_ = false;

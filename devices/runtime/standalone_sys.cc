@@ -85,11 +85,12 @@ absl::Status ServeConnections(UniqueFd socket, DeviceProcess& process) {
     const int awaited = !connection.valid() ? socket.get()
                         : stalled           ? -1
                                             : connection.get();
-    std::array<pollfd, 2> fds = {
-        {{awaited, POLLIN, 0}, {process.event().get(), POLLIN, 0}}};
+    std::array<pollfd, 3> fds = {{{awaited, POLLIN, 0},
+                                  {process.event().get(), POLLIN, 0},
+                                  {process.other_event().get(), POLLIN, 0}}};
     (void)!ppoll(fds.data(), fds.size(),
                  stalled ? &DeviceProcess::kStallPause : nullptr, nullptr);
-    if ((fds[1].revents & POLLIN) != 0) process.OnEvent();
+    if (((fds[1].revents | fds[2].revents) & POLLIN) != 0) process.OnEvent();
     if (!connection.valid() && (fds[0].revents & POLLIN) != 0) {
       UniqueFd accepted(accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (accepted.valid()) {

@@ -174,6 +174,7 @@ absl::Status VfioUserHost::CheckFile(store::Slot slot, uint32_t access,
 }
 
 absl::Status VfioUserHost::ReleaseWindow(const vfio_user::WindowState& window) {
+  if (watcher_ != nullptr) watcher_->BeforeMemoryChanges();
   maps_.Release(window);
   in_line_ = false;
   return absl::OkStatus();
@@ -199,15 +200,18 @@ absl::Status VfioUserHost::Escrow(store::Slot slot, UniqueFd descriptor) {
 
 void VfioUserHost::Apply(const SessionState& state, ConstWindowTable table) {
   if (!in_line_ || !SameBytes(state.windows, applied_.windows)) {
+    if (watcher_ != nullptr) watcher_->BeforeMemoryChanges();
     if (const absl::Status mapped = maps_.Apply(state, table); !mapped.ok()) {
       vmm_log_.Error("a window of the VMM is not mapped: ", mapped.message());
     }
+    if (watcher_ != nullptr) watcher_->MemoryChanged();
     retain_ = true;
   }
   if (!in_line_ || !SameBytes(state.vectors, applied_.vectors)) {
     interrupts_.Apply(
         state, descriptors_,
         [this](uint32_t irq, uint32_t vector) { Unmasked(irq, vector); });
+    if (watcher_ != nullptr) watcher_->VectorsChanged();
     retain_ = true;
   }
   in_line_ = true;

@@ -32,6 +32,19 @@ struct VfioUserRecord {
 };
 static_assert(sizeof(VfioUserRecord) == sizeof(vfio_user::SessionMemory) + 64);
 
+// Who uses windows and vectors past dma() and irqs(), told when they change.
+// Control thread.
+class VfioUserWatcher {
+ public:
+  virtual ~VfioUserWatcher() = default;
+  // Mapped windows may go: nothing may use them when this returns.
+  virtual void BeforeMemoryChanges() = 0;
+  // These are the mapped windows now.
+  virtual void MemoryChanged() = 0;
+  // What was signalled on vectors may not have been seen.
+  virtual void VectorsChanged() = 0;
+};
+
 // Serves a RegionDevice to a vfio-user client: the connection's lane and
 // session, windows, interrupts, and a thread for the work that accesses order.
 // Everything it must remember is in the segment and in the descriptor slots; a
@@ -50,6 +63,9 @@ class VfioUserHost final : private vfio_user::ServerEnvironment {
   // What the device is made with.
   IrqSink& irqs() { return interrupts_; }
   Dma& dma() { return windows_; }
+  const DmaWindows& windows() const { return windows_; }
+  // Outlives the host. Before Resume.
+  void SetWatcher(VfioUserWatcher& watcher) { watcher_ = &watcher; }
 
   // The device that is served; once, before all that follows. Errors:
   // vfio_user::CheckDevice.
@@ -93,6 +109,7 @@ class VfioUserHost final : private vfio_user::ServerEnvironment {
   DmaWindows windows_;
   WindowMaps maps_;
   EventInterrupts interrupts_;
+  VfioUserWatcher* watcher_ = nullptr;
   RegionDevice* device_ = nullptr;
   std::optional<WorkRunner> worker_;
   std::optional<vfio_user::Server> server_;

@@ -37,6 +37,8 @@ struct VirtioClass {
 
 // Served over vhost-user.
 DeviceClass OverVhostUser(const VirtioClass& device_class);
+// Served over vfio-user, as a PCI function.
+DeviceClass OverVfioUser(const VirtioClass& device_class);
 
 // The description of D, which has
 //   static VirtioSpec Spec();  or  static StatusOr<VirtioSpec>

@@ -30,7 +30,10 @@ absl::StatusOr<WindowMaps::File> WindowMaps::MapFile(
   // crash after the other.
   RETURN_IF_ERROR(CheckFileHolds(fd, window.offset, window.size));
   File& file = files_[window.slot];
-  if (file == nullptr || file->size() < window.offset + window.size) {
+  vfio_user::FileId& mapped = mapped_[window.slot];
+  // A standby hears of what is in the slot now, not of what was there before.
+  if (file == nullptr || !(mapped == window.file) ||
+      file->size() < window.offset + window.size) {
     ASSIGN_OR_RETURN(const uint64_t size, FileEnd(fd));
     const uint64_t whole = (size + kPageSize - 1) / kPageSize * kPageSize;
     ASSIGN_OR_RETURN(Mapping mapping,
@@ -39,6 +42,7 @@ absl::StatusOr<WindowMaps::File> WindowMaps::MapFile(
                                    ? MapAccess::kReadOnly
                                    : MapAccess::kReadWrite));
     file = std::make_shared<Mapping>(std::move(mapping));
+    mapped = window.file;
   }
   return file;
 }

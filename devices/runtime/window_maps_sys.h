@@ -51,6 +51,7 @@ class WindowMaps {
   DmaWindows& windows_;
   const DescriptorSlots& descriptors_;
   std::array<File, store::kSlotCount> files_;
+  std::array<vfio_user::FileId, store::kSlotCount> mapped_ = {};  // files_.
   uint64_t granted_[vfio_user::kMaxWindows / 64] = {};  // As in SessionState.
   // What was granted, to find it again when its entry is used for another.
   vfio_user::WindowState known_[vfio_user::kMaxWindows] = {};
