@@ -15,6 +15,7 @@ def recovery_test(name, src, data = [], deps = []):
         name = name,
         size = "medium",
         srcs = [src],
+        linkstatic = True,  # See tools/bazel/fuzz.bzl.
         data = data + [
             "//examples/hello_virtio",
             "//examples/hello_virtio:hello_virtio.policy",
