@@ -370,7 +370,13 @@ TEST(FileEngine, BlocksSmallerThanTheAlignmentAreServed) {
 TEST(FileEngine, WholeBlocksFromUnalignedMemoryAreReadNowhereElse) {
   Rig rig(/*block_size=*/512, /*direct=*/true);
   const std::string data = Pattern(300 * 1024, 3);
-  ASSERT_OK(rig.Write(512, data));
+  // Unaligned wherever the allocator puts it.
+  std::vector<uint8_t> memory(data.size() + 513);
+  const size_t shift =
+      1 + (512 - reinterpret_cast<uintptr_t>(memory.data()) % 512) % 512;
+  std::copy(data.begin(), data.end(), memory.begin() + shift);
+  const Buffer buffer = {memory.data() + shift, data.size()};
+  ASSERT_OK(rig.engine->Write(512, {&buffer, 1}));
   EXPECT_THAT(rig.file->log,
               ElementsAre("write 512+131072", "write 131584+131072",
                           "write 262656+45056"));

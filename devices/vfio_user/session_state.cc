@@ -140,9 +140,15 @@ absl::Status CheckInvariants(const SessionState& state,
                                   [](uint8_t b) { return b == 0; });
     return zero ? absl::OkStatus() : Broken("no version");
   }
-  if (state.version != kSessionStateVersion) {
-    return Broken("version ", state.version, ", only ", kSessionStateVersion,
-                  " is known");
+  if (state.version < kOldestSessionStateVersion ||
+      state.version > kSessionStateVersion) {
+    return Broken("version ", state.version, ", only ",
+                  kOldestSessionStateVersion, " to ", kSessionStateVersion,
+                  " are known");
+  }
+  if (state.version == 1 && (state.after_kind | state.after_irq |
+                             state.after_start | state.after_count) != 0) {
+    return Broken("an impossible flag of version 1");
   }
   if (state.negotiated > 1 || state.lost > 1 || state.twin_socket > 1 ||
       state.logging > 1 || state.after_kind > 2 || state.migration_state > 7) {

@@ -26,6 +26,9 @@ namespace holdfast::vfio_user {
 // none.
 
 inline constexpr uint16_t kSessionStateVersion = 2;
+// The oldest that is read: version 1 knew of nothing to do after a message. The
+// next message makes it a state of today.
+inline constexpr uint16_t kOldestSessionStateVersion = 1;
 
 // Windows at a time. Behind an IOMMU each page that a driver maps is one; a
 // client is told the number and keeps to it (max_dma_maps).

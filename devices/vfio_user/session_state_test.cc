@@ -5,6 +5,7 @@
 #include <functional>
 #include <iterator>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "base/testing/matchers.h"
@@ -124,13 +125,10 @@ TEST(SessionState, ATableOfAnotherSizeIsRefused) {
   EXPECT_THAT(sample.Check(), StatusIs(absl::StatusCode::kDataLoss, _));
 }
 
-// The file was written from the offsets of the format, not by this program.
-TEST(SessionState, GoldenImageIsStillWhatWeWrite) {
-  std::ifstream file("devices/vfio_user/golden/session_state_v2.bin",
-                     std::ios::binary);
-  const std::vector<char> golden{std::istreambuf_iterator<char>(file), {}};
+// A state with something in every field of version 1.
+SessionState GoldenState() {
   SessionState state{};
-  state.version = 2;
+  state.version = 1;
   state.negotiated = 1;
   state.minor = 1;
   state.next_ask = 9;
@@ -140,10 +138,6 @@ TEST(SessionState, GoldenImageIsStillWhatWeWrite) {
   state.reply_region = 3;
   state.migration_state = 3 ^ kMigrationRunning;
   state.logging = 1;
-  state.after_kind = 1;
-  state.after_irq = 2;
-  state.after_start = 3;
-  state.after_count = 4;
   state.log_page_size = 4096;
   state.migrated = 60;
   state.asks[0] = {0x1000, 8, 3, 11};
@@ -151,6 +145,13 @@ TEST(SessionState, GoldenImageIsStillWhatWeWrite) {
   state.windows[31] = 1ull << 63;
   state.vectors[0] = {40, 41, 42, 1, 0};
   state.vectors[95].trigger = 191;
+  return state;
+}
+
+// The files were written from the offsets of the format, not by this program.
+void CompareWithGolden(const std::string& name, const SessionState& state) {
+  std::ifstream file("devices/vfio_user/golden/" + name, std::ios::binary);
+  const std::vector<char> golden{std::istreambuf_iterator<char>(file), {}};
   ASSERT_EQ(golden.size(), sizeof(state));
   const char* bytes = reinterpret_cast<const char*>(&state);
   for (size_t i = 0; i < golden.size(); ++i) {
@@ -159,6 +160,25 @@ TEST(SessionState, GoldenImageIsStillWhatWeWrite) {
   Sample sample = Good();
   std::memcpy(&sample.state, golden.data(), golden.size());
   EXPECT_OK(sample.Check());
+}
+
+TEST(SessionState, GoldenImageIsStillWhatWeWrite) {
+  SessionState state = GoldenState();
+  state.version = 2;
+  state.after_kind = 1;
+  state.after_irq = 2;
+  state.after_start = 3;
+  state.after_count = 4;
+  CompareWithGolden("session_state_v2.bin", state);
+}
+
+TEST(SessionState, Version1IsStillRead) {
+  CompareWithGolden("session_state_v1.bin", GoldenState());
+  Sample sample = Good();
+  sample.state.version = 1;
+  EXPECT_OK(sample.Check());
+  sample.state.after_irq = 1;  // Was reserved.
+  EXPECT_THAT(sample.Check(), StatusIs(absl::StatusCode::kDataLoss, _));
 }
 
 // Entries that do not count may hold anything: half of a window, for example.
