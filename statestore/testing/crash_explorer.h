@@ -36,6 +36,13 @@ struct StepResult {
 StepResult StepThrough(absl::Span<const uint8_t> image, Operation operation,
                        ImageVisitor visit);
 
+// The same, many times faster: the memory is protected, and only instructions
+// that store to it are stepped; `instructions` counts those. The operation
+// leaves SIGTRAP and SIGSEGV alone, lets no system call write to the memory,
+// changes it at most 4,000 times, and is visited after it has ended.
+StepResult TrapThrough(absl::Span<const uint8_t> image, Operation operation,
+                       ImageVisitor visit);
+
 struct CrashReport {
   uint64_t crash_states = 0;  // Distinct images a kill left, at all depths.
   uint64_t recoveries = 0;    // Run to their end and checked.

@@ -62,6 +62,39 @@ TEST(StepThrough, SaysSoWhenTheOperationDies) {
   EXPECT_EQ(result.images, 2u);
 }
 
+TEST(TrapThrough, SeesWhatATracerSees) {
+  const std::vector<uint8_t> image(8192);
+  const auto operation = [](absl::Span<uint8_t> memory) {
+    uint64_t* words = Words(memory);
+    SharedAccess::Store<uint64_t>(&words[0], 1);
+    SharedAccess::Store<uint64_t>(&words[0], 1);  // Changes nothing.
+    std::memset(memory.data() + 4000, 7, 300);
+    __atomic_fetch_add(&words[1], WordAt(memory, 0), __ATOMIC_SEQ_CST);
+  };
+  std::vector<std::vector<uint8_t>> traced, trapped;
+  const StepResult slow =
+      StepThrough(image, operation, [&](absl::Span<const uint8_t> now) {
+        traced.emplace_back(now.begin(), now.end());
+      });
+  const StepResult fast =
+      TrapThrough(image, operation, [&](absl::Span<const uint8_t> now) {
+        trapped.emplace_back(now.begin(), now.end());
+      });
+  EXPECT_EQ(slow.error, "");
+  EXPECT_EQ(fast.error, "");
+  EXPECT_GT(fast.images, 3u);
+  EXPECT_EQ(traced, trapped);
+  EXPECT_LT(fast.instructions, slow.instructions);
+}
+
+TEST(TrapThrough, SaysSoWhenTheOperationDies) {
+  const std::vector<uint8_t> image(4096);
+  const StepResult result = TrapThrough(
+      image, [](absl::Span<uint8_t>) { _Exit(3); },
+      [](absl::Span<const uint8_t>) {});
+  EXPECT_THAT(result.error, HasSubstr("768"));
+}
+
 // Two words that must always be equal, written under a redo record in words 2
 // (armed) and 3 (value).
 void WriteBoth(absl::Span<uint8_t> memory, uint64_t value, bool arm_first) {
