@@ -89,6 +89,11 @@ class PciTxn {
     return bank->Write(txn_, offset, bytes, handler);
   }
 
+  // Whether the driver has chosen messages of either kind; if not, a level.
+  bool UsesMessages() {
+    return MsixEnabled(state_, txn_) || MsiEnabled(state_, txn_);
+  }
+
   // Has OnWork(work) called after the access is answered; `work` below 64.
   // Ordering twice before it begins is ordering once.
   void Order(uint32_t work) {
@@ -198,6 +203,11 @@ class PciContext {
 class PciDevice {
  public:
   virtual ~PciDevice() = default;
+
+  // State and areas are this process's from here on, and another one may have
+  // changed them since it last had them: forget what was remembered of them.
+  // Before the first access; perhaps again. Nothing else runs.
+  virtual void OnTakeOver() {}
 
   // The guest reads a register of a BAR, or of a capability that the spec put
   // there with VendorAt; its value is taken when this returns.

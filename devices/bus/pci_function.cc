@@ -117,6 +117,7 @@ absl::Status PciFunction::Start(StateBank& bank, absl::Span<uint8_t> areas) {
     std::lock_guard<std::mutex> lock(mutex_);
     bank_ = &bank;
     areas_ = areas;
+    device_->OnTakeOver();
   }
   return Transact(
       [this](StateTxn& txn) {

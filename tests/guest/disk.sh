@@ -19,9 +19,14 @@ fail() {
 [ -b "/dev/$disk" ] || fail "no disk $disk"
 raw=/dev/$disk
 files=
-if [ -b "/dev/${disk}2" ]; then
-  raw=/dev/${disk}1
-  mount -t ext4 "/dev/${disk}2" /mnt || fail "cannot mount ${disk}2"
+# A name that ends with a digit has a letter before the partition's number.
+case $disk in
+  *[0-9]) part=${disk}p ;;
+  *) part=$disk ;;
+esac
+if [ -b "/dev/${part}2" ]; then
+  raw=/dev/${part}1
+  mount -t ext4 "/dev/${part}2" /mnt || fail "cannot mount ${part}2"
   mkdir -p /mnt/load
   files=yes
 fi
@@ -51,7 +56,7 @@ kill $listener 2>/dev/null
 dmesg | tail -n "+$((before + 1))" | sed 's/^/DMESG-NEW /'
 echo "DMESG-CHECKED $before"
 if [ -n "$files" ]; then
-  umount /mnt || fail "cannot unmount ${disk}2"
+  umount /mnt || fail "cannot unmount ${part}2"
   echo "FS-UNMOUNTED"
 fi
 exit $result

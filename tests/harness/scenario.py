@@ -25,12 +25,13 @@ class Settings:
       ext4: whether the disk also has a mounted file system.
       stop_at_damage: end the run as soon as the guest reports damage.
       cpus: of the guest; as many queues of the disk it can use.
+      disk: how the guest calls it.
       qemu: version. kernel: version. seed: of the times of the kills.
     """
 
     def __init__(self, kills=20, period=0.5, control=3.0, depth=32,
                  max_kib=256, lost=30, ext4=True, stop_at_damage=True,
-                 cpus=1, qemu="7.2", kernel="6.1", seed=1):
+                 cpus=1, qemu="7.2", kernel="6.1", seed=1, disk="vda"):
         self.kills = kills
         self.period = period
         self.control = control
@@ -43,6 +44,7 @@ class Settings:
         self.qemu = qemu
         self.kernel = kernel
         self.seed = seed
+        self.disk = disk
 
     def schedule(self):
         """The pauses before each kill, in seconds: equal seeds, equal kills."""
@@ -52,9 +54,10 @@ class Settings:
 
     def command_line(self):
         # The host ends the load; the guest's own limit only bounds it.
-        return "depth=%d max_kib=%d seconds=%d lost_s=%d" % (
+        return "depth=%d max_kib=%d seconds=%d lost_s=%d disk=%s" % (
             self.depth, self.max_kib,
-            self.control + 1.5 * self.period * self.kills + 600, self.lost)
+            self.control + 1.5 * self.period * self.kills + 600, self.lost,
+            self.disk)
 
 
 class Outcome:

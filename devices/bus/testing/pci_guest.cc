@@ -73,6 +73,7 @@ void PciGuest::MakeFunction() {
   PciServices services;
   services.irqs = this;
   services.dma = &windows_;
+  services.options = device_.options;
   bars_.resize(pci::kBars);
   for (uint32_t bar = 0; bar < pci::kBars; ++bar) {
     if (state.spec().bar(bar).kind != BarSpec::Kind::kMemory) continue;
@@ -180,7 +181,8 @@ absl::Span<uint8_t> PciGuest::state() { return memory_.first(state_size_); }
 
 void PciGuest::Signal(uint32_t irq, uint32_t vector) {
   if (irq < kPciIrqCount && vector < PciRecord::kMaxVectors) {
-    ++record_->signals[irq][vector];
+    // From any thread.
+    __atomic_fetch_add(&record_->signals[irq][vector], 1, __ATOMIC_RELAXED);
   }
 }
 

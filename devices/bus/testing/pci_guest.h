@@ -20,10 +20,11 @@ namespace holdfast::testing {
 struct PciClass {
   PciSpec spec;
   PciFunction::MakeDevice make;
+  DeviceOptions options = {};
 };
 template <typename D>
 PciClass PciClassOf() {
-  return {D::Spec(), PciDeviceMaker<D>()};
+  return {D::Spec(), PciDeviceMaker<D>(), {}};
 }
 
 // What the world outside the device sees, in the same memory as its state, so

@@ -1,0 +1,242 @@
+#include "devices/pci_nvme/pci_nvme.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "devices/block/file_engine.h"
+#include "devices/block/image_file_sys.h"
+#include "devices/pci_nvme/events.h"
+#include "devices/pci_nvme/registers.h"
+
+namespace holdfast::nvme {
+namespace {
+
+constexpr PciId kId = {0x1b36, 0x00fe, /*revision=*/1,
+                       /*class_code=*/0x010802};
+constexpr uint64_t kDefaultQueues = 4;
+constexpr uint64_t kDefaultQueueSize = 1024;
+// The admin queue has room for its event requests beside what it executes.
+constexpr size_t kAdminInFlight = 16;
+constexpr size_t kInFlight = 32;
+constexpr size_t kSerialSize = 20;
+constexpr size_t kModelSize = 40;
+
+std::string SqArea(uint32_t queue) { return absl::StrCat("sq", queue); }
+std::string CqArea(uint32_t queue) { return absl::StrCat("cq", queue); }
+
+absl::StatusOr<uint64_t> IoQueues(const DeviceOptions& options) {
+  return options.Number("num-queues", kDefaultQueues, 1, kMaxQueues - 1);
+}
+
+absl::StatusOr<uint64_t> MaxQueueSize(const DeviceOptions& options) {
+  return options.Number("queue-size", kDefaultQueueSize, 2, kMaxQueueSize);
+}
+
+}  // namespace
+
+std::vector<OptionSpec> PciNvme::Options() {
+  return {{"read-only", "", "refuse writes; needs no write access"},
+          {"serial", "TEXT", "serial number, at most 20 bytes; one a disk"},
+          {"model", "TEXT", "model, at most 40 bytes"},
+          {"num-queues", "N", "I/O queues, 1 to 31 (default 4)"},
+          {"queue-size", "N", "most entries of a queue (default 1024)"}};
+}
+
+absl::StatusOr<PciSpec> PciNvme::Spec(const DeviceOptions& options) {
+  ASSIGN_OR_RETURN(const uint64_t io_queues, IoQueues(options));
+  ASSIGN_OR_RETURN(const uint64_t queue_size, MaxQueueSize(options));
+  RETURN_IF_ERROR(options.Switch("read-only", false).status());
+  if (options.Text("serial", "").size() > kSerialSize ||
+      options.Text("model", "").size() > kModelSize) {
+    return absl::InvalidArgumentError(
+        "--serial: at most 20 bytes; --model: at most 40");
+  }
+  const auto queues = static_cast<uint32_t>(io_queues + 1);
+  PciSpec spec(kId);
+  spec.Bar(0,
+           RegisterFile{kCapabilities.Reset(
+                            CapabilitiesOf(static_cast<uint32_t>(queue_size))),
+                        kVersion, kMaskSet, kMaskClear, kConfiguration, kStatus,
+                        kAdminQueues, kAdminSq, kAdminCq,
+                        kDoorbells.Array(2 * queues)}
+               .Size(kBarSize),
+           kBar64)
+      .Intx()
+      .Msix(queues)
+      .PowerManagement()
+      .Express()
+      .Resource("image", "raw image file or block device")
+      .WorkThreads(queues)
+      .State<State>();
+  for (uint32_t i = 0; i < queues; ++i) {
+    spec.Area(SqArea(i),
+              SubmissionQueue::AreaSize(i == 0 ? kAdminInFlight : kInFlight));
+    spec.Area(CqArea(i), sizeof(CompletionArea));
+  }
+  return spec;
+}
+
+absl::StatusOr<std::unique_ptr<PciDevice>> PciNvme::Make(PciContext& context) {
+  const BorrowedFd image = context.Resource("image");
+  if (!image.valid()) {
+    return absl::InvalidArgumentError(
+        "no image: give --image=PATH, or a resource named 'image' in the spec");
+  }
+  ASSIGN_OR_RETURN(auto file, block::OpenImageFile(image));
+  auto engine = std::make_unique<block::FileEngine>(std::move(file));
+  ASSIGN_OR_RETURN(const uint64_t size, engine->Size());
+  return MakeOver(context, std::move(engine), size);
+}
+
+absl::StatusOr<std::unique_ptr<PciDevice>> PciNvme::MakeOver(
+    PciContext& context, std::unique_ptr<block::BlockEngine> engine,
+    uint64_t size) {
+  const DeviceOptions& options = context.options();
+  ASSIGN_OR_RETURN(const bool read_only, options.Switch("read-only", false));
+  ASSIGN_OR_RETURN(const uint64_t queues, IoQueues(options));
+  ASSIGN_OR_RETURN(const uint64_t queue_size, MaxQueueSize(options));
+  auto disk =
+      std::make_unique<Disk>(std::move(engine), size, Disk::Options{read_only});
+  Identity identity;
+  identity.vendor = identity.subsystem_vendor = kId.vendor;
+  identity.serial = options.Text("serial", "holdfast");
+  identity.model = options.Text("model", "Holdfast NVMe");
+  identity.blocks = disk->blocks();
+  identity.block_shift = disk->block_shift();
+  identity.read_only = read_only;
+  return std::unique_ptr<PciDevice>(new PciNvme(
+      context, std::move(disk), std::move(identity),
+      static_cast<uint16_t>(queues), static_cast<uint32_t>(queue_size)));
+}
+
+PciNvme::PciNvme(PciContext& context, std::unique_ptr<Disk> disk,
+                 Identity identity, uint16_t io_queues, uint32_t max_queue_size)
+    : context_(context),
+      state_(context.State<State>()),
+      disk_(std::move(disk)),
+      identity_(std::move(identity)),
+      io_queues_(io_queues),
+      max_queue_size_(max_queue_size) {
+  for (uint32_t i = 0; i <= io_queues; ++i) {
+    scratch_.push_back(i == 0 ? nullptr : std::make_unique<Scratch>());
+  }
+  parked_.reserve(kAsyncEventLimit);
+}
+
+// Not in the constructor: the process does not own them then.
+void PciNvme::FindAreas() {
+  std::call_once(areas_found_, [this] {
+    for (uint32_t i = 0; i <= io_queues_; ++i) {
+      sqs_[i].area = context_.Area(SqArea(i));
+      cqs_[i].area = context_.Area(CqArea(i));
+      sqs_[i].queue = SubmissionQueue(sqs_[i].area);
+      cqs_[i].queue = CompletionQueue(cqs_[i].area);
+    }
+  });
+}
+
+void PciNvme::OnReset(PciTxn& txn) {
+  Forget(txn);
+  // What this process knows of queues is of the life that ended.
+  attached_.store(false);
+}
+
+absl::Status PciNvme::OnWork(uint32_t work, PciContext& context) {
+  FindAreas();
+  RETURN_IF_ERROR(EnsureAttached(context));
+  return work == 0 ? ServeAdmin(context)
+                   : ServeIo(static_cast<uint16_t>(work), context);
+}
+
+absl::Status PciNvme::OnWrite(const RegWrite& write, PciTxn& txn) {
+  FindAreas();
+  if (write.Is(kConfiguration)) {
+    OnConfiguration(write, txn);
+  } else if (write.Is(kDoorbells)) {
+    OnDoorbell(write, txn);
+  } else if (write.Is(kMaskSet) || write.Is(kMaskClear)) {
+    const auto mask = static_cast<uint32_t>(write.value());
+    txn.Set(kMaskSet, mask);
+    txn.Set(kMaskClear, mask);
+    if (!txn.UsesMessages()) txn.SetIntx(IntxLevel(txn));
+  }
+  return absl::OkStatus();
+}
+
+void PciNvme::OnConfiguration(const RegWrite& write, PciTxn& txn) {
+  const auto was = static_cast<uint32_t>(write.old());
+  const auto is = static_cast<uint32_t>(write.value());
+  if ((was & kEnable) != 0 && (is & kEnable) == 0) {
+    // Even if it is set again before anybody has looked.
+    txn.Set(state_.phase, Phase::kStopping);
+  }
+  if (((was ^ is) & kEnable) != 0 || ShutdownOf(was) != ShutdownOf(is)) {
+    txn.Order(0);
+  }
+}
+
+void PciNvme::OnDoorbell(const RegWrite& write, PciTxn& txn) {
+  if (txn.Get(state_.phase) != Phase::kEnabled) return;
+  const auto queue = static_cast<uint16_t>(write.index() / 2);
+  const auto value = static_cast<uint32_t>(write.value());
+  if (queue > io_queues_) return;  // The register file has no more.
+  if (write.index() % 2 == 0) return OnSubmissionTail(queue, value, txn);
+  OnCompletionHead(queue, value, txn);
+}
+
+// The area is stored to before the access is committed: should the process die
+// in between, the same access stores the same value again.
+void PciNvme::OnSubmissionTail(uint16_t queue, uint32_t value, PciTxn& txn) {
+  if (txn.Get(state_.sq_lives)[queue] == 0) {
+    return RaiseEvent(kInvalidDoorbellRegister, txn);
+  }
+  const absl::Span<uint8_t> area = sqs_[queue].area;
+  if (value >= SubmissionQueue::SizeIn(area)) {
+    return RaiseEvent(kInvalidDoorbellValue, txn);
+  }
+  SubmissionQueue::StoreTail(area, value);
+  txn.Order(queue);
+}
+
+void PciNvme::OnCompletionHead(uint16_t queue, uint32_t value, PciTxn& txn) {
+  if (txn.Get(state_.cq_lives)[queue] == 0) {
+    return RaiseEvent(kInvalidDoorbellRegister, txn);
+  }
+  const absl::Span<uint8_t> area = cqs_[queue].area;
+  if (value >= CompletionQueue::SizeIn(area)) {
+    return RaiseEvent(kInvalidDoorbellValue, txn);
+  }
+  CompletionQueue::StoreHead(area, value);
+  const Lives lives = txn.Get(state_.sq_lives);
+  for (uint16_t i = 0; i <= io_queues_; ++i) {
+    if (lives[i] != 0 && SubmissionQueue::CqIn(sqs_[i].area) == queue &&
+        SubmissionQueue::StalledIn(sqs_[i].area)) {
+      txn.Order(i);
+    }
+  }
+  if (!txn.UsesMessages()) txn.SetIntx(IntxLevel(txn));
+}
+
+void PciNvme::RaiseEvent(uint32_t event, PciTxn& txn) {
+  const uint32_t events = txn.Get(state_.events);
+  if ((events & event) != 0) return;
+  txn.Set(state_.events, events | event);
+  txn.Order(0);
+}
+
+// Whether a completion queue that interrupts has what the guest has not taken.
+bool PciNvme::IntxLevel(PciTxn& txn) {
+  const Lives lives = txn.Get(state_.cq_lives);
+  const uint32_t masked = txn.Get(kMaskSet);
+  for (uint16_t i = 0; i <= io_queues_; ++i) {
+    if (lives[i] == 0) continue;
+    const std::optional<uint16_t> vector =
+        CompletionQueue::InterruptsIn(cqs_[i].area);
+    if (vector.has_value() && (masked >> (*vector % 32) & 1) == 0) return true;
+  }
+  return false;
+}
+
+}  // namespace holdfast::nvme

@@ -1,0 +1,180 @@
+#ifndef HOLDFAST_DEVICES_PCI_NVME_PCI_NVME_H_
+#define HOLDFAST_DEVICES_PCI_NVME_PCI_NVME_H_
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "devices/bus/options.h"
+#include "devices/bus/pci_device.h"
+#include "devices/pci_nvme/completion_queue.h"
+#include "devices/pci_nvme/disk.h"
+#include "devices/pci_nvme/gate.h"
+#include "devices/pci_nvme/identify.h"
+#include "devices/pci_nvme/protocol.h"
+#include "devices/pci_nvme/prp.h"
+#include "devices/pci_nvme/submission_queue.h"
+
+namespace holdfast::nvme {
+
+// An NVMe controller (NVM Express 1.4) with one namespace over a raw image file
+// or a block device, as the drivers of Linux, Windows and UEFI want it.
+//
+// Work 0 is the controller itself: enabling, shutdown, the admin queue. Work n
+// is I/O queue n. What each of them has taken from the guest and not completed
+// is in an area of the segment; see submission_queue.h and completion_queue.h.
+class PciNvme final : public PciDevice {
+ public:
+  static std::vector<OptionSpec> Options();
+  static absl::StatusOr<PciSpec> Spec(const DeviceOptions& options);
+  static absl::StatusOr<std::unique_ptr<PciDevice>> Make(PciContext& context);
+
+  // For tests: over any engine. `size` is the disk's in bytes.
+  static absl::StatusOr<std::unique_ptr<PciDevice>> MakeOver(
+      PciContext& context, std::unique_ptr<block::BlockEngine> engine,
+      uint64_t size);
+
+  void OnTakeOver() override { attached_.store(false); }
+  absl::Status OnWrite(const RegWrite& write, PciTxn& txn) override;
+  absl::Status OnWork(uint32_t work, PciContext& context) override;
+  void OnReset(PciTxn& txn) override;
+
+ private:
+  static constexpr size_t kFeatures = 12;
+  using Lives = std::array<uint32_t, kMaxQueues>;
+  using FeatureValues = std::array<uint32_t, kFeatures>;
+
+  enum class Phase : uint8_t { kDisabled, kEnabled, kStopping };
+
+  struct State {
+    static constexpr SchemaId kSchema{"pci_nvme", /*version=*/1};
+    Cell<Phase> phase{"phase"};
+    Cell<uint32_t> generation{"generation"};  // The last that a queue got.
+    // The life of each queue; 0: there is none.
+    Cell<Lives> sq_lives{"sq_lives"};
+    Cell<Lives> cq_lives{"cq_lives"};
+    Cell<FeatureValues> features{"features"};
+    Cell<uint32_t> events{"events"};  // See kEvent... in admin.cc.
+    // The last admin command whose effects are in here, and its answer.
+    Cell<uint64_t> done_counter{"done_counter"};
+    Cell<uint32_t> done_result{"done_result"};
+    Cell<Status> done_status{"done_status"};
+  };
+
+  // Queues as this process knows them: changed by work 0 when it is alone, used
+  // by the work of the submission queue.
+  struct Submission {
+    absl::Span<uint8_t> area;
+    bool live = false;
+    SubmissionQueue queue;
+  };
+  struct CompletionSide {
+    absl::Span<uint8_t> area;
+    bool live = false;
+    std::mutex mutex;  // Submission queues may share it.
+    CompletionQueue queue;
+    uint32_t reserved = 0;  // Room that commands in flight have been promised.
+  };
+
+  struct Outcome {
+    Status status = Status::kSuccess;
+    uint32_t result = 0;
+    bool parked = false;  // Answered later.
+  };
+
+  PciNvme(PciContext& context, std::unique_ptr<Disk> disk, Identity identity,
+          uint16_t io_queues, uint32_t max_queue_size);
+
+  // ---- Registers: pci_nvme.cc ----
+  void OnConfiguration(const RegWrite& write, PciTxn& txn);
+  void OnDoorbell(const RegWrite& write, PciTxn& txn);
+  void OnSubmissionTail(uint16_t queue, uint32_t value, PciTxn& txn);
+  void OnCompletionHead(uint16_t queue, uint32_t value, PciTxn& txn);
+  void RaiseEvent(uint32_t event, PciTxn& txn);
+  bool IntxLevel(PciTxn& txn);
+  void FindAreas();
+
+  // ---- Life of the controller: control.cc. Work 0. ----
+  absl::Status Settle(PciContext& context);
+  absl::Status Enable(PciContext& context);
+  absl::Status Disable(PciContext& context);
+  absl::Status ShutDown(PciContext& context);
+  void Forget(PciTxn& txn);
+  static FeatureValues DefaultFeatures();
+
+  // ---- Queues: queues.cc ----
+  absl::Status EnsureAttached(PciContext& context);
+  absl::Status Attach(PciContext& context);
+  absl::Status AttachQueues(const Lives& sq, const Lives& cq,
+                            PciContext& context);
+  void DropQueues();
+  bool Reserve(CompletionSide& cq);
+  void Unreserve(CompletionSide& cq);
+  // The next command of a queue, fetched; none: nothing is to be done.
+  absl::Status Next(Submission& sq, PciContext& context, bool* found,
+                    size_t* slot);
+  absl::Status Complete(uint16_t sq_id, size_t slot, Status status,
+                        uint32_t result, PciContext& context);
+  absl::Status Interrupt(const CompletionConfig& config, PciContext& context);
+  absl::Status ServeIo(uint16_t queue, PciContext& context);
+  // The queues are beyond reach: the guest has to reset the controller.
+  absl::Status Fail(PciContext& context);
+
+  // ---- The admin queue: admin.cc. Work 0. ----
+  absl::Status ServeAdmin(PciContext& context);
+  absl::Status ServeAdminCommand(size_t slot, PciContext& context);
+  absl::StatusOr<Outcome> Execute(const Command& command, uint64_t counter,
+                                  PciContext& context);
+  Outcome DoIdentify(const Command& command, Dma& dma);
+  absl::StatusOr<Outcome> GetLogPage(const Command& command, uint64_t counter,
+                                     PciContext& context);
+  absl::StatusOr<Outcome> GetFeatures(const Command& command,
+                                      PciContext& context);
+  absl::StatusOr<Outcome> SetFeatures(const Command& command, uint64_t counter,
+                                      PciContext& context);
+  Status CheckFeature(Feature feature, uint32_t value) const;
+  absl::StatusOr<Outcome> CreateSq(const Command& command, uint64_t counter,
+                                   PciContext& context);
+  absl::StatusOr<Outcome> CreateCq(const Command& command, uint64_t counter,
+                                   PciContext& context);
+  absl::StatusOr<Outcome> DeleteQueue(const Command& command, uint64_t counter,
+                                      PciContext& context);
+  Status CheckDeletion(bool submission, uint16_t id) const;
+  absl::Status DeliverEvents(PciContext& context);
+  // `change` and its answer, once.
+  absl::StatusOr<Outcome> Once(uint64_t counter, Outcome outcome,
+                               PciContext& context,
+                               absl::FunctionRef<void(PciTxn&)> change);
+  Status SendToGuest(const Command& command, absl::Span<const uint8_t> bytes,
+                     Dma& dma);
+
+  PciContext& context_;
+  const State state_;
+  const std::unique_ptr<Disk> disk_;
+  const Identity identity_;
+  const uint16_t io_queues_;
+  const uint32_t max_queue_size_;
+
+  std::once_flag areas_found_;
+  Gate gate_;
+  std::atomic<bool> attached_{false};
+  std::array<Submission, kMaxQueues> sqs_;
+  std::array<CompletionSide, kMaxQueues> cqs_;
+  std::vector<std::unique_ptr<Scratch>> scratch_;  // By work.
+  // Without a volatile write cache, what is completed is durable.
+  std::atomic<bool> write_through_{false};
+
+  // Of work 0.
+  PrpRanges admin_prp_;
+  std::vector<size_t>
+      parked_;  // Entries of async event requests, oldest first.
+};
+
+}  // namespace holdfast::nvme
+
+#endif  // HOLDFAST_DEVICES_PCI_NVME_PCI_NVME_H_

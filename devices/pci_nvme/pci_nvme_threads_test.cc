@@ -1,0 +1,203 @@
+// Queues served beside one another, and made and deleted meanwhile: by as many
+// threads as a host has, each of which does whatever work there is.
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/shared_access.h"
+#include "devices/block/block_engine.h"
+#include "devices/bus/testing/pci_guest.h"
+#include "devices/pci_nvme/protocol.h"
+#include "devices/pci_nvme/registers.h"
+#include "devices/pci_nvme/testing/nvme_driver.h"
+#include "gtest/gtest.h"
+
+namespace holdfast::nvme {
+namespace {
+
+using ::holdfast::nvme::testing::NvmeClass;
+using ::holdfast::nvme::testing::NvmeDriver;
+using ::holdfast::nvme::testing::NvmeGuest;
+using ::holdfast::testing::PciGuest;
+
+// Blocks of memory, one lock: what a disk would do with the same block.
+class LockedEngine final : public block::BlockEngine {
+ public:
+  uint32_t BlockSize() const override { return 512; }
+  absl::StatusOr<uint64_t> Size() const override { return bytes_.size(); }
+  absl::Status Read(uint64_t offset, absl::Span<const Buffer> to) override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (const Buffer& buffer : to) {
+      std::memcpy(buffer.data, bytes_.data() + offset, buffer.size);
+      offset += buffer.size;
+    }
+    return absl::OkStatus();
+  }
+  absl::Status Write(uint64_t offset, absl::Span<const Buffer> from) override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (const Buffer& buffer : from) {
+      std::memcpy(bytes_.data() + offset, buffer.data, buffer.size);
+      offset += buffer.size;
+    }
+    return absl::OkStatus();
+  }
+  absl::Status Flush() override { return absl::OkStatus(); }
+  absl::Status Discard(uint64_t, uint64_t) override { return absl::OkStatus(); }
+  absl::Status WriteZeroes(uint64_t, uint64_t, bool) override {
+    return absl::OkStatus();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<uint8_t> bytes_ = std::vector<uint8_t>(0x4000);
+};
+
+// The threads of a host.
+class Workers {
+ public:
+  explicit Workers(PciFunction& function) {
+    for (uint32_t i = 0; i < function.work_threads(); ++i) {
+      threads_.emplace_back([this, &function] {
+        while (!stop_.load()) {
+          if (function.work_pending()) {
+            EXPECT_TRUE(function.RunWork().ok());
+          } else {
+            std::this_thread::yield();
+          }
+        }
+      });
+    }
+  }
+  ~Workers() {
+    stop_.store(true);
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> threads_;
+};
+
+class ThreadsTest : public ::testing::Test {
+ protected:
+  ThreadsTest()
+      : guest_(NvmeClass({{"num-queues", "2"}},
+                         [](PciContext&) {
+                           return std::make_unique<LockedEngine>();
+                         }),
+               NvmeGuest()),
+        driver_(guest_) {}
+
+  // A doorbell as a carrier brings it, the work left to others.
+  void Ring(uint16_t queue, bool completion, uint32_t value) {
+    uint8_t bytes[4];
+    std::memcpy(bytes, &value, sizeof(bytes));
+    EXPECT_TRUE(guest_.function()
+                    .Write(AccessId::kNone, 0,
+                           kDoorbells.offset() + 8 * queue + 4 * completion,
+                           bytes)
+                    .ok());
+  }
+  // Puts a command into its slot without telling anybody.
+  void Put(uint16_t queue, Command command) {
+    NvmeDriver::Ring& ring = driver_.ring(queue);
+    command.cid = ring.next_cid++;
+    std::memcpy(guest_.ram().data() + NvmeDriver::SqBase(queue) +
+                    ring.tail * sizeof(command),
+                &command, sizeof(command));
+    ring.tail = static_cast<uint16_t>((ring.tail + 1) % ring.entries);
+  }
+  // Waits for the next completion, and takes it.
+  Status Take(uint16_t queue) {
+    NvmeDriver::Ring& ring = driver_.ring(queue);
+    const uint32_t* const last = reinterpret_cast<const uint32_t*>(
+        guest_.ram().data() + NvmeDriver::CqBase(queue) +
+        ring.head * sizeof(Completion) + 12);
+    while ((SharedAccess::LoadAcquire(last) >> 16 & 1) != ring.phase) {
+      std::this_thread::yield();
+    }
+    ring.head = static_cast<uint16_t>((ring.head + 1) % ring.entries);
+    if (ring.head == 0) ring.phase = !ring.phase;
+    Ring(queue, /*completion=*/true, ring.head);
+    return static_cast<Status>(SharedAccess::LoadAcquire(last) >> 17 & 0x7ff);
+  }
+
+  PciGuest guest_;
+  NvmeDriver driver_;
+};
+
+// Each queue writes its own blocks and reads them back.
+TEST_F(ThreadsTest, TwoQueuesKeepTheirCommandsApart) {
+  driver_.Enable();
+  driver_.CreateQueue(1);
+  driver_.CreateQueue(2);
+  Workers workers(guest_.function());
+  for (int round = 0; round < 200; ++round) {
+    for (const uint16_t queue : {1, 2}) {
+      const uint64_t data = NvmeDriver::kData + (queue - 1) * 2 * kPageSize;
+      const auto fill = static_cast<uint8_t>(round + 100 * queue);
+      std::memset(guest_.ram().data() + data, fill, 512);
+      Put(queue, NvmeDriver::Io(IoOpcode::kWrite, queue, 1, data));
+      Put(queue, NvmeDriver::Io(IoOpcode::kRead, queue, 1, data + kPageSize));
+      Ring(queue, /*completion=*/false, driver_.ring(queue).tail);
+    }
+    for (const uint16_t queue : {1, 2}) {
+      EXPECT_EQ(Take(queue), Status::kSuccess);
+      EXPECT_EQ(Take(queue), Status::kSuccess);
+      const uint64_t data = NvmeDriver::kData + (queue - 1) * 2 * kPageSize;
+      ASSERT_EQ(guest_.ram()[data + kPageSize + 511],
+                static_cast<uint8_t>(round + 100 * queue));
+    }
+  }
+}
+
+TEST_F(ThreadsTest, QueuesComeAndGoBesideABusyOne) {
+  driver_.Enable();
+  driver_.CreateQueue(1);
+  Workers workers(guest_.function());
+  for (int round = 0; round < 50; ++round) {
+    for (int i = 0; i < 8; ++i) {
+      Put(1, NvmeDriver::Io(IoOpcode::kWrite, i, 1));
+    }
+    Ring(1, /*completion=*/false, driver_.ring(1).tail);
+    for (const Command& command :
+         {NvmeDriver::Admin(AdminOpcode::kCreateCq, 0x000f0002, 0x00020003,
+                            NvmeDriver::CqBase(2)),
+          NvmeDriver::Admin(AdminOpcode::kCreateSq, 0x000f0002, 0x00020001,
+                            NvmeDriver::SqBase(2)),
+          NvmeDriver::Admin(AdminOpcode::kDeleteSq, 2),
+          NvmeDriver::Admin(AdminOpcode::kDeleteCq, 2)}) {
+      Put(0, command);
+      Ring(0, /*completion=*/false, driver_.ring(0).tail);
+      EXPECT_EQ(Take(0), Status::kSuccess);
+    }
+    for (int i = 0; i < 8; ++i) EXPECT_EQ(Take(1), Status::kSuccess);
+  }
+}
+
+// A reset in the middle of all: the old life ends, a new one works.
+TEST_F(ThreadsTest, AResetCutsQueuesOff) {
+  for (int round = 0; round < 20; ++round) {
+    NvmeDriver driver(guest_);
+    std::fill_n(guest_.ram().begin(), NvmeDriver::kData, 0);
+    driver.Enable();
+    driver.CreateQueue(1);
+    for (int i = 0; i < 8; ++i) {
+      driver.Submit(1, NvmeDriver::Io(IoOpcode::kWrite, i, 1));
+    }
+    Workers workers(guest_.function());
+    Ring(1, /*completion=*/false, 8);
+    while (absl::IsUnavailable(guest_.function().Reset())) {
+      std::this_thread::yield();
+    }
+  }
+  EXPECT_EQ(guest_.Read32(0, kStatus.offset()), 0u);
+}
+
+}  // namespace
+}  // namespace holdfast::nvme

@@ -1,0 +1,216 @@
+// Queues: taking them over, fetching, completing, interrupts. The orders that
+// make a completion come once are in submission_queue.h and completion_queue.h.
+#include <algorithm>
+#include <cstring>
+
+#include "base/log.h"
+#include "base/shared_access.h"
+#include "base/status_macros.h"
+#include "devices/pci_nvme/pci_nvme.h"
+
+namespace holdfast::nvme {
+namespace {
+
+// The guest looks at the last four bytes, which hold the phase, first.
+absl::Status WriteCompletion(Dma& dma, uint64_t address,
+                             const Completion& completion) {
+  constexpr size_t kLast = sizeof(completion) - sizeof(uint32_t);
+  uint8_t bytes[sizeof(completion)];
+  std::memcpy(bytes, &completion, sizeof(bytes));
+  uint32_t last;
+  std::memcpy(&last, bytes + kLast, sizeof(last));
+  const GuestAddress to{address};
+  const absl::StatusOr<DmaMapping> mapping =
+      dma.Map(to, sizeof(bytes), DmaAccess::kWrite);
+  if (absl::IsFailedPrecondition(mapping.status())) {
+    RETURN_IF_ERROR(dma.Write(to, {bytes, kLast}));
+    return dma.Write(GuestAddress{address + kLast},
+                     {bytes + kLast, sizeof(last)});
+  }
+  RETURN_IF_ERROR(mapping.status());
+  // A queue begins with a page, so entries are aligned.
+  uint8_t* const at = mapping->bytes().data();
+  SharedAccess::Copy(at, bytes, kLast);
+  SharedAccess::StoreRelease(reinterpret_cast<uint32_t*>(at + kLast), last);
+  dma.Written(to, sizeof(bytes));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status PciNvme::EnsureAttached(PciContext& context) {
+  if (attached_.load()) return absl::OkStatus();
+  Gate::Alone alone(gate_);
+  return attached_.load() ? absl::OkStatus() : Attach(context);
+}
+
+void PciNvme::DropQueues() {
+  for (Submission& sq : sqs_) sq.live = false;
+  for (CompletionSide& cq : cqs_) cq.live = false;
+  parked_.clear();
+}
+
+// Alone.
+absl::Status PciNvme::Attach(PciContext& context) {
+  Lives sq = {};
+  Lives cq = {};
+  FeatureValues features = {};
+  // Before looking, so that a reset in the middle is not overlooked.
+  attached_.store(true);
+  DropQueues();
+  const absl::Status read = context.Update([&](PciTxn& txn) {
+    features = txn.Get(state_.features);
+    if (txn.Get(state_.phase) != Phase::kEnabled) return absl::OkStatus();
+    sq = txn.Get(state_.sq_lives);
+    cq = txn.Get(state_.cq_lives);
+    return absl::OkStatus();
+  });
+  if (!read.ok()) {
+    attached_.store(false);
+    return read;
+  }
+  write_through_.store(
+      (features[static_cast<size_t>(Feature::kWriteCache)] & 1) == 0);
+  return AttachQueues(sq, cq, context);
+}
+
+// Completions that were begun are ended before anything is executed again.
+absl::Status PciNvme::AttachQueues(const Lives& sq, const Lives& cq,
+                                   PciContext& context) {
+  for (uint16_t i = 0; i <= io_queues_; ++i) {
+    sqs_[i].live = sq[i] != 0 && sqs_[i].queue.Attach(sq[i]);
+    cqs_[i].live = cq[i] != 0 && cqs_[i].queue.Attach(cq[i]);
+    cqs_[i].reserved = 0;
+    if (sqs_[i].live != (sq[i] != 0) || cqs_[i].live != (cq[i] != 0)) {
+      LogError("NVMe: queue ", i, " is damaged in the segment: giving up");
+      return Fail(context);
+    }
+  }
+  Dma& dma = context.dma();
+  for (uint16_t i = 0; i <= io_queues_; ++i) {
+    if (!cqs_[i].live) continue;
+    const absl::Status resolved = cqs_[i].queue.Resolve(
+        [&dma](uint64_t address, const Completion& completion) {
+          return WriteCompletion(dma, address, completion);
+        },
+        [this](const CompletionRecord& record) {
+          const uint16_t id = record.completion.sq_id;
+          if (id > io_queues_ || !sqs_[id].live) return;
+          sqs_[id].queue.Clear(record.slot, record.counter);
+        });
+    if (!resolved.ok()) return Fail(context);
+  }
+  for (uint16_t i = 0; i <= io_queues_; ++i) {
+    if (!sqs_[i].live) continue;
+    cqs_[sqs_[i].queue.config().cq].reserved +=
+        static_cast<uint32_t>(sqs_[i].queue.in_flight());
+  }
+  // Of what was posted nobody knows whether the guest was told.
+  for (uint16_t i = 0; i <= io_queues_; ++i) {
+    if (!cqs_[i].live || !cqs_[i].queue.HasUnseen()) continue;
+    RETURN_IF_ERROR(Interrupt(cqs_[i].queue.config(), context));
+  }
+  return absl::OkStatus();
+}
+
+bool PciNvme::Reserve(CompletionSide& cq) {
+  std::lock_guard<std::mutex> lock(cq.mutex);
+  if (cq.queue.Room() <= cq.reserved) return false;
+  ++cq.reserved;
+  return true;
+}
+
+void PciNvme::Unreserve(CompletionSide& cq) {
+  std::lock_guard<std::mutex> lock(cq.mutex);
+  if (cq.reserved > 0) --cq.reserved;
+}
+
+absl::Status PciNvme::Next(Submission& sq, PciContext& context, bool* found,
+                           size_t* slot) {
+  *found = true;
+  if (const std::optional<size_t> left = sq.queue.TakeLeft()) {
+    *slot = *left;
+    return absl::OkStatus();
+  }
+  *found = false;
+  if (!sq.queue.HasNew() || !sq.queue.HasRoom()) return absl::OkStatus();
+  CompletionSide& cq = cqs_[sq.queue.config().cq];
+  if (!Reserve(cq)) {
+    sq.queue.Stall();
+    if (!Reserve(cq)) return absl::OkStatus();
+    sq.queue.Unstall();
+  }
+  Command command;
+  RETURN_IF_ERROR(context.dma().Read(
+      GuestAddress{sq.queue.next_address()},
+      {reinterpret_cast<uint8_t*>(&command), sizeof(command)}));
+  *slot = sq.queue.Fetch(command);
+  *found = true;
+  return absl::OkStatus();
+}
+
+absl::Status PciNvme::Complete(uint16_t sq_id, size_t slot, Status status,
+                               uint32_t result, PciContext& context) {
+  SubmissionQueue& sq = sqs_[sq_id].queue;
+  CompletionSide& cq = cqs_[sq.config().cq];
+  Completion completion = {};
+  completion.result = result;
+  completion.sq_head = sq.head();
+  completion.sq_id = sq_id;
+  completion.cid = sq.command(slot).cid;
+  completion.status = StatusField(status);
+  Dma& dma = context.dma();
+  {
+    std::lock_guard<std::mutex> lock(cq.mutex);
+    RETURN_IF_ERROR(cq.queue.Post(
+        completion, sq.counter(slot), slot,
+        [&dma](uint64_t address, const Completion& entry) {
+          return WriteCompletion(dma, address, entry);
+        },
+        [&sq](const CompletionRecord& record) {
+          sq.Clear(record.slot, record.counter);
+        }));
+    if (cq.reserved > 0) --cq.reserved;
+  }
+  return Interrupt(cq.queue.config(), context);
+}
+
+absl::Status PciNvme::Interrupt(const CompletionConfig& config,
+                                PciContext& context) {
+  if (!config.interrupts || context.SignalMsix(config.vector)) {
+    return absl::OkStatus();
+  }
+  return context.Update([&](PciTxn& txn) {
+    if (txn.UsesMessages()) {
+      txn.Interrupt(config.vector);
+    } else {
+      txn.SetIntx(IntxLevel(txn));
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::Status PciNvme::ServeIo(uint16_t queue, PciContext& context) {
+  Gate::Shared shared(gate_);
+  Submission& sq = sqs_[queue];
+  if (!sq.live) return absl::OkStatus();
+  sq.queue.Unstall();
+  for (;;) {
+    // Others may have deleted it, and even made it anew.
+    if (shared.Yield() && !sq.live) return absl::OkStatus();
+    bool found = false;
+    size_t slot = 0;
+    absl::Status status = Next(sq, context, &found, &slot);
+    if (status.ok() && !found) return absl::OkStatus();
+    if (status.ok()) {
+      const Status executed =
+          disk_->Execute(sq.queue.command(slot), write_through_.load(),
+                         context.dma(), *scratch_[queue]);
+      status = Complete(queue, slot, executed, 0, context);
+    }
+    // The queues themselves are out of reach, unless the work was cut off.
+    if (!status.ok()) return Fail(context);
+  }
+}
+
+}  // namespace holdfast::nvme

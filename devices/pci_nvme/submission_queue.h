@@ -1,0 +1,241 @@
+#ifndef HOLDFAST_DEVICES_PCI_NVME_SUBMISSION_QUEUE_H_
+#define HOLDFAST_DEVICES_PCI_NVME_SUBMISSION_QUEUE_H_
+
+// What the segment holds of a submission queue, and in which order it changes:
+// the commands that were fetched and not yet completed, so that a command is
+// known before its slot in the guest's memory is given back.
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "absl/types/span.h"
+#include "base/shared_access.h"
+#include "devices/pci_nvme/protocol.h"
+
+namespace holdfast::nvme {
+
+// Limits of both kinds of queue.
+inline constexpr uint32_t kMaxQueueSize = 4096;  // Entries; CAP.MQES says less.
+inline constexpr uint16_t kMaxQueues = 32;       // With the admin queue.
+
+struct SubmissionConfig {
+  uint64_t base = 0;  // Where the guest has it.
+  uint32_t size = 0;  // Entries, from 2 on.
+  uint16_t cq = 0;
+};
+
+// The first bytes of an area, on two cache lines.
+struct SubmissionHeader {
+  uint32_t generation;  // Which life of the queue; 0: none.
+  uint32_t size;
+  uint64_t base;
+  uint16_t cq;
+  uint16_t reserved0;
+  uint32_t stalled;  // Whether it waits for room in its completion queue.
+  uint8_t reserved1[40];
+  uint32_t tail;  // As the doorbell said.
+  uint8_t reserved2[60];
+};
+static_assert(sizeof(SubmissionHeader) == 128);
+
+struct SubmissionEntry {
+  uint64_t word;  // Twice the counter, plus 1 while it is in flight.
+  Command command;
+  uint8_t reserved[56];
+};
+static_assert(sizeof(SubmissionEntry) == 128);
+
+// The queue over its area, which this class neither owns nor trusts: a
+// scribbled area leads to a wrong set of commands or to none, never out of
+// bounds. Commands are counted from 1; number n was in the guest's slot
+// (n - 1) % size.
+//
+// The order of calls is the proof:
+//   take:    Fetch, and only then may a completion say that the slot is free
+//   answer:  see completion_queue.h, which calls Clear
+//   restart: Attach; what it lists is executed again in that order, before
+//            anything new is fetched
+//
+// Threads: none of its own; the caller serialises all but the statics. No call
+// allocates.
+template <typename Access>
+class BasicSubmissionQueue {
+ public:
+  static constexpr size_t kMaxInFlight = 64;
+
+  static constexpr uint32_t AreaSize(size_t in_flight) {
+    return static_cast<uint32_t>(sizeof(SubmissionHeader) +
+                                 in_flight * sizeof(SubmissionEntry));
+  }
+
+  BasicSubmissionQueue() = default;
+  // Over at least AreaSize(1) bytes, aligned to 64, that outlive it.
+  explicit BasicSubmissionQueue(absl::Span<uint8_t> area)
+      : area_(area.data()),
+        slots_(std::min(
+            (area.size() - sizeof(SubmissionHeader)) / sizeof(SubmissionEntry),
+            kMaxInFlight)) {}
+
+  // Begins life `generation`, not 0, with nothing in flight. While it is cut
+  // the area belongs to no life.
+  void Format(uint32_t generation, const SubmissionConfig& config) {
+    Access::Store(&header()->generation, uint32_t{0});
+    Access::Store(&header()->size, config.size);
+    Access::Store(&header()->base, config.base);
+    Access::Store(&header()->cq, config.cq);
+    Access::Store(&header()->stalled, uint32_t{0});
+    Access::Store(&header()->tail, uint32_t{0});
+    for (size_t i = 0; i < slots_; ++i) {
+      Access::Store(&entry(i)->word, uint64_t{0});
+    }
+    Access::StoreRelease(&header()->generation, generation);
+  }
+
+  // Takes over what a predecessor left of life `generation`. False: the area is
+  // of another life, or says what cannot be.
+  bool Attach(uint32_t generation) {
+    if (Access::LoadAcquire(&header()->generation) != generation) return false;
+    config_.size = Access::Load(&header()->size);
+    config_.base = Access::Load(&header()->base);
+    config_.cq = Access::Load(&header()->cq);
+    if (config_.size < 2 || config_.size > kMaxQueueSize ||
+        config_.cq >= kMaxQueues) {
+      return false;
+    }
+    free_ = slots_ == 64 ? ~uint64_t{0} : (uint64_t{1} << slots_) - 1;
+    left_ = 0;
+    fetched_ = 0;
+    std::array<uint64_t, kMaxInFlight> counters;
+    for (size_t i = 0; i < slots_; ++i) {
+      const uint64_t word = Access::Load(&entry(i)->word);
+      // The last command of all still has its entry, completed or not.
+      fetched_ = std::max(fetched_, word >> 1);
+      if ((word & 1) == 0) continue;
+      free_ &= ~(uint64_t{1} << i);
+      counters[i] = word >> 1;
+      order_[left_++] = static_cast<uint8_t>(i);
+    }
+    std::sort(order_.begin(), order_.begin() + left_,
+              [&counters](uint8_t a, uint8_t b) {
+                return counters[a] != counters[b] ? counters[a] < counters[b]
+                                                  : a < b;
+              });
+    next_left_ = 0;
+    return true;
+  }
+
+  // What was in flight when Attach ran, oldest first; each once.
+  std::optional<size_t> TakeLeft() {
+    while (next_left_ < left_) {
+      const size_t slot = order_[next_left_++];
+      if ((Access::Load(&entry(slot)->word) & 1) != 0) return slot;
+    }
+    return std::nullopt;
+  }
+
+  const SubmissionConfig& config() const { return config_; }
+  // The guest's slot after the last one that was fetched: what completions
+  // report.
+  uint16_t head() const {
+    return static_cast<uint16_t>(fetched_ % config_.size);
+  }
+  // Where the next command is.
+  uint64_t next_address() const {
+    return config_.base + uint64_t{head()} * sizeof(Command);
+  }
+  // Whether the guest has submitted more than was fetched.
+  bool HasNew() const {
+    const uint32_t tail = Access::LoadAcquire(&header()->tail);
+    return tail < config_.size && tail != head();
+  }
+  bool HasRoom() const { return free_ != 0; }
+  size_t in_flight() const { return slots_ - __builtin_popcountll(free_); }
+
+  // Commits that the next command, `command`, is in flight; the last store does
+  // it. Returns its entry. Precondition: HasNew(), HasRoom().
+  size_t Fetch(const Command& command) {
+    const size_t slot = __builtin_ctzll(free_);
+    SubmissionEntry* const e = entry(slot);
+    Access::Copy(&e->command, &command, sizeof(command));
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    ++fetched_;
+    Access::StoreRelease(&e->word, fetched_ << 1 | 1);
+    free_ &= ~(uint64_t{1} << slot);
+    return slot;
+  }
+
+  // Of an entry in flight.
+  Command command(size_t slot) const {
+    Command command;
+    Access::Copy(&command, &entry(slot)->command, sizeof(command));
+    return command;
+  }
+  uint64_t counter(size_t slot) const {
+    return Access::Load(&entry(slot)->word) >> 1;
+  }
+
+  // The guest can see, or has a journal that makes it see, the completion of
+  // command `counter` in `slot`. Nothing happens if that is not in flight.
+  void Clear(size_t slot, uint64_t counter) {
+    if (slot >= slots_) return;
+    SubmissionEntry* const e = entry(slot);
+    if (Access::Load(&e->word) != (counter << 1 | 1)) return;
+    Access::StoreRelease(&e->word, counter << 1);
+    free_ |= uint64_t{1} << slot;
+  }
+
+  // Asks to be called when its completion queue has room. Look once more after
+  // it, and take it back when served again.
+  void Stall() {
+    Access::Store(&header()->stalled, uint32_t{1});
+    Access::Fence();
+  }
+  void Unstall() { Access::Store(&header()->stalled, uint32_t{0}); }
+
+  // ---- The doorbell's thread, of a queue that lives ----
+
+  static uint32_t SizeIn(absl::Span<uint8_t> area) {
+    return Access::Load(&HeaderIn(area)->size);
+  }
+  static uint16_t CqIn(absl::Span<uint8_t> area) {
+    return Access::Load(&HeaderIn(area)->cq);
+  }
+  // After a fence that follows what makes room.
+  static bool StalledIn(absl::Span<uint8_t> area) {
+    return Access::Load(&HeaderIn(area)->stalled) != 0;
+  }
+  static void StoreTail(absl::Span<uint8_t> area, uint32_t tail) {
+    Access::StoreRelease(&HeaderIn(area)->tail, tail);
+  }
+
+ private:
+  static SubmissionHeader* HeaderIn(absl::Span<uint8_t> area) {
+    return reinterpret_cast<SubmissionHeader*>(area.data());
+  }
+  SubmissionHeader* header() const {
+    return reinterpret_cast<SubmissionHeader*>(area_);
+  }
+  SubmissionEntry* entry(size_t slot) const {
+    return reinterpret_cast<SubmissionEntry*>(area_ +
+                                              sizeof(SubmissionHeader)) +
+           slot;
+  }
+
+  uint8_t* area_ = nullptr;
+  size_t slots_ = 0;
+  SubmissionConfig config_;
+  uint64_t fetched_ = 0;  // How many.
+  uint64_t free_ = 0;     // A bit for each entry.
+  std::array<uint8_t, kMaxInFlight> order_{};
+  size_t left_ = 0;
+  size_t next_left_ = 0;
+};
+
+using SubmissionQueue = BasicSubmissionQueue<SharedAccess>;
+
+}  // namespace holdfast::nvme
+
+#endif  // HOLDFAST_DEVICES_PCI_NVME_SUBMISSION_QUEUE_H_
