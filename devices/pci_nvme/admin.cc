@@ -272,37 +272,46 @@ absl::StatusOr<PciNvme::Outcome> PciNvme::SetFeatures(const Command& command,
   });
 }
 
+// What queues of both kinds have in common: they are contiguous, begin with a
+// page, and are not too large.
+Status PciNvme::CheckNewQueue(const Command& command) const {
+  const uint32_t size = (command.cdw10 >> 16) + 1;
+  if (size < 2 || size > max_queue_size_) return Status::kInvalidQueueSize;
+  if (command.prp1 % kPageSize != 0) return Status::kInvalidPrpOffset;
+  return (command.cdw11 & 1) != 0 ? Status::kSuccess : Status::kInvalidField;
+}
+
+// Lets the queue whose area was made live.
+absl::StatusOr<PciNvme::Outcome> PciNvme::Begin(const Cell<Lives>& cell,
+                                                uint16_t id, uint32_t life,
+                                                uint64_t counter,
+                                                PciContext& context) {
+  return Once(counter, {}, context, [&](PciTxn& txn) {
+    Lives lives = txn.Get(cell);
+    lives[id] = life;
+    txn.Set(cell, lives);
+    txn.Set(state_.generation, life);
+  });
+}
+
 absl::StatusOr<PciNvme::Outcome> PciNvme::CreateCq(const Command& command,
                                                    uint64_t counter,
                                                    PciContext& context) {
   const auto id = static_cast<uint16_t>(command.cdw10);
-  const uint32_t size = (command.cdw10 >> 16) + 1;
   const auto vector = static_cast<uint16_t>(command.cdw11 >> 16);
   const bool interrupts = (command.cdw11 & 2) != 0;
   if (id == 0 || id > io_queues_ || cqs_[id].live) {
     return Outcome{Status::kInvalidQueueId};
   }
-  if (size < 2 || size > max_queue_size_) {
-    return Outcome{Status::kInvalidQueueSize};
-  }
-  if (command.prp1 % kPageSize != 0) return Outcome{Status::kInvalidPrpOffset};
   if (interrupts && vector > io_queues_) return Outcome{Status::kInvalidVector};
-  if ((command.cdw11 & 1) == 0) return Outcome{Status::kInvalidField};
+  const Status status = CheckNewQueue(command);
+  if (status != Status::kSuccess) return Outcome{status};
   Gate::Alone alone(gate_);
-  uint32_t life = 0;
-  RETURN_IF_ERROR(context.Update([&](PciTxn& txn) {
-    life = txn.Get(state_.generation) + 1;
-    return absl::OkStatus();
-  }));
-  if (life == 0) life = 1;
-  cqs_[id].queue.Format(life, {command.prp1, size, vector, interrupts});
+  ASSIGN_OR_RETURN(const uint32_t life, NextLife(context));
+  cqs_[id].queue.Format(
+      life, {command.prp1, (command.cdw10 >> 16) + 1, vector, interrupts});
   ASSIGN_OR_RETURN(const Outcome outcome,
-                   Once(counter, {}, context, [&](PciTxn& txn) {
-                     Lives lives = txn.Get(state_.cq_lives);
-                     lives[id] = life;
-                     txn.Set(state_.cq_lives, lives);
-                     txn.Set(state_.generation, life);
-                   }));
+                   Begin(state_.cq_lives, id, life, counter, context));
   cqs_[id].live = cqs_[id].queue.Attach(life);
   cqs_[id].reserved = 0;
   return outcome;
@@ -312,7 +321,6 @@ absl::StatusOr<PciNvme::Outcome> PciNvme::CreateSq(const Command& command,
                                                    uint64_t counter,
                                                    PciContext& context) {
   const auto id = static_cast<uint16_t>(command.cdw10);
-  const uint32_t size = (command.cdw10 >> 16) + 1;
   const auto cq = static_cast<uint16_t>(command.cdw11 >> 16);
   if (cq == 0 || cq > io_queues_ || !cqs_[cq].live) {
     return Outcome{Status::kInvalidCq};
@@ -320,26 +328,13 @@ absl::StatusOr<PciNvme::Outcome> PciNvme::CreateSq(const Command& command,
   if (id == 0 || id > io_queues_ || sqs_[id].live) {
     return Outcome{Status::kInvalidQueueId};
   }
-  if (size < 2 || size > max_queue_size_) {
-    return Outcome{Status::kInvalidQueueSize};
-  }
-  if (command.prp1 % kPageSize != 0) return Outcome{Status::kInvalidPrpOffset};
-  if ((command.cdw11 & 1) == 0) return Outcome{Status::kInvalidField};
+  const Status status = CheckNewQueue(command);
+  if (status != Status::kSuccess) return Outcome{status};
   Gate::Alone alone(gate_);
-  uint32_t life = 0;
-  RETURN_IF_ERROR(context.Update([&](PciTxn& txn) {
-    life = txn.Get(state_.generation) + 1;
-    return absl::OkStatus();
-  }));
-  if (life == 0) life = 1;
-  sqs_[id].queue.Format(life, {command.prp1, size, cq});
+  ASSIGN_OR_RETURN(const uint32_t life, NextLife(context));
+  sqs_[id].queue.Format(life, {command.prp1, (command.cdw10 >> 16) + 1, cq});
   ASSIGN_OR_RETURN(const Outcome outcome,
-                   Once(counter, {}, context, [&](PciTxn& txn) {
-                     Lives lives = txn.Get(state_.sq_lives);
-                     lives[id] = life;
-                     txn.Set(state_.sq_lives, lives);
-                     txn.Set(state_.generation, life);
-                   }));
+                   Begin(state_.sq_lives, id, life, counter, context));
   sqs_[id].live = sqs_[id].queue.Attach(life);
   return outcome;
 }

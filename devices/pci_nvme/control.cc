@@ -58,22 +58,29 @@ absl::Status PciNvme::Settle(PciContext& context) {
   }
 }
 
+absl::StatusOr<uint32_t> PciNvme::NextLife(PciContext& context) {
+  uint32_t life = 0;
+  RETURN_IF_ERROR(context.Update([&](PciTxn& txn) {
+    life = txn.Get(state_.generation) + 1;
+    return absl::OkStatus();
+  }));
+  return life == 0 ? 1 : life;  // 0 is no life.
+}
+
 absl::Status PciNvme::Enable(PciContext& context) {
   Gate::Alone alone(gate_);
-  uint32_t life = 0;
   SubmissionConfig sq;
   CompletionConfig cq;
   bool supported = false;
   RETURN_IF_ERROR(context.Update([&](PciTxn& txn) {
     const uint32_t sizes = txn.Get(kAdminQueues);
-    life = txn.Get(state_.generation) + 1;
     sq = {txn.Get(kAdminSq), (sizes & 0xfff) + 1, 0};
     cq = {txn.Get(kAdminCq), (sizes >> 16 & 0xfff) + 1, 0, true};
     supported = IsSupported(txn.Get(kConfiguration));
     return absl::OkStatus();
   }));
   if (!supported || sq.size < 2 || cq.size < 2) return Fail(context);
-  if (life == 0) life = 1;
+  ASSIGN_OR_RETURN(const uint32_t life, NextLife(context));
   sqs_[0].queue.Format(life, sq);
   cqs_[0].queue.Format(life, cq);
   RETURN_IF_ERROR(context.Update([&](PciTxn& txn) {

@@ -104,6 +104,8 @@ class PciNvme final : public PciDevice {
   absl::Status Enable(PciContext& context);
   absl::Status Disable(PciContext& context);
   absl::Status ShutDown(PciContext& context);
+  // A name for the next life of a queue, which nobody has yet.
+  absl::StatusOr<uint32_t> NextLife(PciContext& context);
   void Forget(PciTxn& txn);
   static FeatureValues DefaultFeatures();
 
@@ -138,6 +140,10 @@ class PciNvme final : public PciDevice {
   absl::StatusOr<Outcome> SetFeatures(const Command& command, uint64_t counter,
                                       PciContext& context);
   Status CheckFeature(Feature feature, uint32_t value) const;
+  Status CheckNewQueue(const Command& command) const;
+  absl::StatusOr<Outcome> Begin(const Cell<Lives>& cell, uint16_t id,
+                                uint32_t life, uint64_t counter,
+                                PciContext& context);
   absl::StatusOr<Outcome> CreateSq(const Command& command, uint64_t counter,
                                    PciContext& context);
   absl::StatusOr<Outcome> CreateCq(const Command& command, uint64_t counter,
