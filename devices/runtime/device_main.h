@@ -5,6 +5,7 @@
 
 #include "devices/runtime/device_host.h"
 #include "devices/runtime/pci_class.h"
+#include "devices/runtime/platform_class.h"
 #include "devices/runtime/virtio_class.h"
 
 namespace holdfast {
@@ -14,12 +15,15 @@ namespace holdfast {
 // operation, 2 for a mistake on the command line.
 int DeviceMain(int argc, char** argv, const DeviceClass& device_class);
 
-// How D is served: a PciDevice over vfio-user, a VirtioDevice over vhost-user
-// when nothing else is said, or over vfio-user as a PCI function.
+// How D is served: a PciDevice or PlatformDevice over vfio-user, a VirtioDevice
+// over vhost-user when nothing else is said, or over vfio-user as a PCI
+// function.
 template <typename D>
 DeviceClass DeviceClassOf() {
   if constexpr (std::is_base_of_v<PciDevice, D>) {
     return OverVfioUser(PciClassOf<D>());
+  } else if constexpr (std::is_base_of_v<PlatformDevice, D>) {
+    return OverVfioUser(PlatformClassOf<D>());
   } else {
     DeviceClass device_class = OverVhostUser(VirtioClassOf<D>());
     device_class.others = {OverVfioUser(VirtioClassOf<D>())};

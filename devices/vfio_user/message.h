@@ -91,6 +91,7 @@ struct DeviceInfo {
 static_assert(sizeof(DeviceInfo) == 16);
 inline constexpr uint32_t kDeviceCanReset = 1u << 0;
 inline constexpr uint32_t kDeviceIsPci = 1u << 1;
+inline constexpr uint32_t kDeviceIsPlatform = 1u << 2;
 
 // "VFIO_USER_DEVICE_GET_REGION_INFO", request and reply. Capabilities follow
 // the reply.

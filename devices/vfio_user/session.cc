@@ -50,7 +50,8 @@ absl::Status DecideVersion(Turn& turn) {
 absl::Status DecideInfo(Turn& turn) {
   DeviceInfo reply{};
   reply.argsz = sizeof(reply);
-  reply.flags = kDeviceCanReset | (turn.device.is_pci() ? kDeviceIsPci : 0);
+  reply.flags = kDeviceCanReset |
+                (turn.device.is_pci() ? kDeviceIsPci : kDeviceIsPlatform);
   reply.region_count = static_cast<uint32_t>(turn.device.regions().size());
   reply.irq_count = static_cast<uint32_t>(turn.device.irqs().size());
   turn.writer.Append(reply);

@@ -37,7 +37,7 @@ def holdfast_pci_device(
         max_steady = 16,
         policy_table = None,
         visibility = None):
-    """The program of a PCI device, static, served over vfio-user.
+    """The program of a PCI or platform device, static, served over vfio-user.
 
     Makes
       :NAME                   the binary,

@@ -1,0 +1,4 @@
+#include "devices/platform_uart/platform_uart.h"
+#include "devices/runtime/device_main.h"
+
+HOLDFAST_DEVICE_MAIN(holdfast::PlatformUart)
