@@ -48,7 +48,12 @@ def parse(argv):
     parser.add_argument("--baseline", action="store_true",
                         help="also run what people have today: "
                         "qemu-storage-daemon and QEMU's reconnect")
-    parser.add_argument("--qemu", choices=["7.2", "11.1"], default="7.2")
+    parser.add_argument("--vfio-user", action="store_true",
+                        help="the disk as a PCI function over vfio-user, "
+                        "behind QEMU 11.1; the baseline is a server that is "
+                        "killed once and started again at once")
+    parser.add_argument("--qemu", choices=["7.2", "11.1"],
+                        help="default 7.2; with --vfio-user 11.1")
     parser.add_argument("--depth", type=_at_least(1, int, MOST_DEPTH),
                         default=32, metavar="N",
                         help="requests in flight (default 32)")
@@ -61,6 +66,9 @@ def parse(argv):
     parser.add_argument("--check", action="store_true",
                         help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    if options.vfio_user and options.qemu == "7.2":
+        parser.error("--vfio-user: QEMU 7.2 does not speak it; take 11.1")
+    options.qemu = options.qemu or ("11.1" if options.vfio_user else "7.2")
     if options.kills is None:
         options.kills = DEFAULT_KILLS if options.seconds is None else max(
             1, round(options.seconds / DEFAULT_PERIOD))
@@ -80,8 +88,8 @@ class Printer:
         if not self._quiet:
             print(text, flush=True)
 
-    def begin(self, name, options):
-        self._total = options.kills
+    def begin(self, name, options, kills):
+        self._total = kills
         self.say("\n%s behind QEMU %s: booting a guest that writes, reads and "
                  "verifies at depth %d" % (name, options.qemu, options.depth))
 
@@ -92,9 +100,9 @@ class Printer:
             len(str(self._total)), number, self._total, kill.pid, recovery))
 
 
-def run(factory, options, printer, log, strict):
+def run(factory, options, kills, printer, log, strict):
     settings = scenario.Settings(
-        kills=options.kills, period=options.period, depth=options.depth,
+        kills=kills, period=options.period, depth=options.depth,
         qemu=options.qemu, seed=options.seed)
     with tempfile.TemporaryDirectory(prefix="hfdemo") as directory:
         return scenario.run(factory, settings, directory, strict=strict,
@@ -171,17 +179,28 @@ def main(argv):
         return INTERRUPTED
 
 
+def _baseline(options):
+    """What people have today: its title, how to start it, and how often it is
+    killed: nobody comes back to a vfio-user server, so one kill shows all."""
+    if options.vfio_user:
+        return (device.RestartedOverVfioUser.name,
+                device.RestartedOverVfioUser, min(1, options.kills))
+    return ("qemu-storage-daemon, QEMU reconnects",
+            lambda image: device.QsdDevice(image, options.qemu), options.kills)
+
+
 def demonstrate(options):
     printer = Printer(options.json)
     log = open(options.log, "w") if options.log else None
     started = time.monotonic()
-    printer.begin("Holdfast", options)
-    results = [run(device.HoldfastDevice, options, printer, log, strict=True)]
+    ours = (device.DiskOverVfioUser if options.vfio_user else
+            device.HoldfastDevice)
+    printer.begin(ours.name, options, options.kills)
+    results = [run(ours, options, options.kills, printer, log, strict=True)]
     if options.baseline:
-        printer.begin("qemu-storage-daemon, QEMU reconnects", options)
-        results.append(run(
-            lambda image: device.QsdDevice(image, options.qemu),
-            options, printer, log, strict=False))
+        title, theirs, kills = _baseline(options)
+        printer.begin(title, options, kills)
+        results.append(run(theirs, options, kills, printer, log, strict=False))
     if options.json:
         print(json.dumps({"holdfast": results[0], "baseline":
                           results[1] if options.baseline else None}))

@@ -31,10 +31,14 @@ class Arguments(unittest.TestCase):
     def test_no_kills_at_all_is_a_control_run(self):
         self.assertEqual(demo.parse(["--kills", "0"]).kills, 0)
 
+    def test_vfio_user_takes_a_qemu_that_speaks_it(self):
+        self.assertEqual(demo.parse([]).qemu, "7.2")
+        self.assertEqual(demo.parse(["--vfio-user"]).qemu, "11.1")
 
     def test_mistakes_are_refused(self):
         for wrong in (["--kills", "-3"], ["--kills", "x"], ["--depth", "0"],
-                      ["--depth", "1000"], ["--seconds", "0"], ["--bogus"]):
+                      ["--depth", "1000"], ["--seconds", "0"], ["--bogus"],
+                      ["--vfio-user", "--qemu", "7.2"]):
             with self.subTest(wrong), \
                     contextlib.redirect_stderr(io.StringIO()) as words, \
                     self.assertRaises(SystemExit) as refused:

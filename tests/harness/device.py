@@ -216,3 +216,29 @@ class ForgetfulDevice(HoldfastDevice):
 
     name = "Holdfast without in-flight tables"
     program = "tests/recovery/forgetful_blk"
+
+
+class DiskOverVfioUser(OverVfioUser, HoldfastDevice):
+    """The same disk as a PCI function, which QEMU 11.1 serves to its guest."""
+
+    name = "Holdfast over vfio-user"
+    policy = "devices/virtio_blk/virtio_blk_pci.policy"
+
+    def __init__(self, image, options=()):
+        super().__init__(image, ["--protocol=vfio-user", *options])
+
+
+class RestartedOverVfioUser(OverVfioUser, StandaloneDevice):
+    """What people have today: a vfio-user server, started again at once by
+    whoever watches it. No VMM comes back to it."""
+
+    name = "vfio-user server, restarted"
+
+    def __init__(self, image):
+        super().__init__(image, ["--protocol=vfio-user"])
+
+    def kill(self):
+        done = super().kill()
+        os.unlink(self.socket)
+        self.start()
+        return done
