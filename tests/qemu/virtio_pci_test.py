@@ -10,14 +10,7 @@ from tests.harness import device, scenario
 KILLS = int(os.environ.get("HOLDFAST_KILLS", "40"))
 
 
-class DiskOverVfioUser(device.OverVfioUser, device.HoldfastDevice):
-    policy = "devices/virtio_blk/virtio_blk_pci.policy"
-
-    def __init__(self, image, options=()):
-        super().__init__(image, ["--protocol=vfio-user", *options])
-
-
-class TwoQueues(DiskOverVfioUser):
+class TwoQueues(device.DiskOverVfioUser):
 
     def __init__(self, image):
         super().__init__(image, ["--num-queues=2"])
@@ -46,10 +39,10 @@ class KilledDisk(unittest.TestCase):
         self.assertTrue(outcome.fsck_clean)
 
     def test_is_clean_without_kills(self):
-        self.check(self.run_on(DiskOverVfioUser, kills=0), 0)
+        self.check(self.run_on(device.DiskOverVfioUser, kills=0), 0)
 
     def test_nobody_notices_kills(self):
-        self.check(self.run_on(DiskOverVfioUser, kills=KILLS, period=0.2),
+        self.check(self.run_on(device.DiskOverVfioUser, kills=KILLS, period=0.2),
                    KILLS)
 
     def test_two_queues(self):
