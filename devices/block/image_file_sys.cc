@@ -102,6 +102,12 @@ absl::StatusOr<int> BlockSize(BorrowedFd image) {
   return size;
 }
 
+// 0: it does not say.
+uint32_t Ask(BorrowedFd image, unsigned long question) {
+  unsigned int answer = 0;
+  return ioctl(image.get(), question, &answer) == 0 ? answer : 0;
+}
+
 // What direct I/O of a file must be aligned to, and its size with it.
 absl::StatusOr<uint32_t> DirectAlignment(BorrowedFd image,
                                          uint32_t block_size) {
@@ -145,6 +151,25 @@ absl::StatusOr<std::unique_ptr<ImageFile>> OpenImageFile(BorrowedFd image) {
     ASSIGN_OR_RETURN(alignment, DirectAlignment(image, blocks));
   }
   return std::unique_ptr<ImageFile>(new SystemFile(image, blocks, alignment));
+}
+
+Topology TopologyOf(BorrowedFd image) {
+  Topology topology;
+  struct stat file = {};
+  if (fstat(image.get(), &file) != 0) return topology;
+  if (S_ISBLK(file.st_mode)) {
+    topology.physical_block = Ask(image, BLKPBSZGET);
+    topology.min_io = Ask(image, BLKIOMIN);
+    topology.optimal_io = Ask(image, BLKIOOPT);
+    // -1: the partition begins nowhere near one.
+    const uint32_t offset = Ask(image, BLKALIGNOFF);
+    if (offset < topology.physical_block) topology.alignment_offset = offset;
+  } else {
+    topology.physical_block = static_cast<uint32_t>(file.st_blksize);
+    topology.min_io = topology.physical_block;
+  }
+  if (!IsBlockSize(topology.physical_block)) return Topology();
+  return topology;
 }
 
 }  // namespace holdfast::block

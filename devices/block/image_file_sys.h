@@ -6,6 +6,7 @@
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 #include "devices/block/image_file.h"
+#include "devices/block/topology.h"
 
 namespace holdfast::block {
 
@@ -18,6 +19,11 @@ namespace holdfast::block {
 // After construction only preadv2, pwritev2, fdatasync, fallocate and lseek are
 // called.
 absl::StatusOr<std::unique_ptr<ImageFile>> OpenImageFile(BorrowedFd image);
+
+// Of a block device what it says of itself; of a file its file system's blocks.
+// Calls ioctl with BLKSSZGET, BLKPBSZGET, BLKIOMIN, BLKIOOPT and BLKALIGNOFF,
+// and is for the time before the steady state.
+Topology TopologyOf(BorrowedFd image);
 
 }  // namespace holdfast::block
 

@@ -1,6 +1,7 @@
 #include "devices/block/image_file_sys.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,6 +15,7 @@
 #include "base/testing/temp_dir.h"
 #include "base/unique_fd.h"
 #include "devices/block/file_engine.h"
+#include "devices/block/topology.h"
 #include "gtest/gtest.h"
 
 namespace holdfast::block {
@@ -111,6 +113,19 @@ TEST_F(ImageFileTest, WithoutADescriptorThereIsNoFile) {
   EXPECT_FALSE(OpenImageFile(BorrowedFd(-1)).ok());
 }
 
+TEST_F(ImageFileTest, TopologyOfAFileIsThatOfItsFileSystem) {
+  const UniqueFd fd = Create(kSize);
+  struct stat file = {};
+  ASSERT_EQ(fstat(fd.get(), &file), 0);
+  const Topology topology = TopologyOf(fd);
+  const auto blocks = static_cast<uint32_t>(file.st_blksize);
+  const bool usual = blocks >= 512 && blocks <= 65536;
+  EXPECT_EQ(topology.physical_block, usual ? blocks : 0);
+  EXPECT_EQ(topology.min_io, topology.physical_block);
+  EXPECT_EQ(topology.optimal_io, 0u);
+  EXPECT_EQ(TopologyOf(BorrowedFd(-1)).physical_block, 0u);
+}
+
 class DirectFileTest : public ImageFileTest {
  protected:
   // Invalid where the file system has no direct I/O.
@@ -177,6 +192,13 @@ class LoopTest : public ImageFileTest {
   ImageFile* file_ = nullptr;
   std::unique_ptr<FileEngine> engine_;
 };
+
+TEST_F(LoopTest, TellsItsTopology) {
+  const Topology topology = TopologyOf(image_);
+  EXPECT_EQ(topology.physical_block, 4096u);
+  EXPECT_EQ(topology.alignment_offset, 0u);
+  EXPECT_EQ(topology.min_io % 4096, 0u);
+}
 
 TEST_F(LoopTest, TellsItsSectorsAndTakesNoSmallerOnes) {
   EXPECT_EQ(file_->block_size(), 4096u);

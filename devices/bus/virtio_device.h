@@ -26,6 +26,10 @@ class VirtioContext {
   // same for the device's life. Invalid when it was not given.
   virtual BorrowedFd Resource(absl::string_view name) const = 0;
 
+  // The compat version of the guest: what it is to see, from its first start
+  // to its end, whatever the device has learned since.
+  virtual uint32_t guest_version() const = 0;
+
   // Tells the driver that configuration space has changed. At least once: may
   // repeat after a crash.
   virtual void NotifyConfigChange() = 0;

@@ -195,12 +195,28 @@ TEST(VirtioSpec, SaysWhatItWasTold) {
   EXPECT_EQ(spec.queues()[0].workers, 4);
   EXPECT_EQ(spec.queues()[1].workers, 1);  // In ring order, unless it asks.
   EXPECT_EQ(spec.features(), 0b101000u);
+  EXPECT_EQ(spec.features(1), 0b101000u);
   EXPECT_EQ(spec.config_size(), 60u);
   ASSERT_EQ(spec.resources().size(), 1u);
   EXPECT_EQ(spec.resources()[0].name, "image");
   EXPECT_EQ(spec.compat_version(), 3u);
   ASSERT_OK(spec.schema());
   EXPECT_GE(spec.schema()->size, 12u);
+}
+
+TEST(VirtioSpec, LaterFeaturesAreForLaterGuests) {
+  const VirtioSpec spec = VirtioSpec(virtio::kDeviceIdBlock)
+                              .Features(1 << 3)
+                              .FeaturesSince(2, 1 << 4)
+                              .FeaturesSince(4, 1 << 5)
+                              .CompatVersion(3);
+  EXPECT_EQ(spec.features(1), 0b001000u);
+  EXPECT_EQ(spec.features(2), 0b011000u);
+  EXPECT_EQ(spec.features(), 0b011000u) << "of version 3";
+  EXPECT_EQ(spec.features(4), 0b111000u);
+  EXPECT_EQ(spec.SeenBy(1).features(), 0b001000u);
+  EXPECT_EQ(spec.SeenBy(2).features(), 0b011000u);
+  EXPECT_EQ(spec.SeenBy(1).compat_version(), 3u);
 }
 
 TEST(VirtioSpec, IsADeviceWithoutAnythingAtFirst) {

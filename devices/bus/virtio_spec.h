@@ -45,6 +45,12 @@ class VirtioSpec {
     features_ |= bits;
     return *this;
   }
+  // Likewise, from this compat version on: guests of earlier ones are never
+  // offered them.
+  VirtioSpec& FeaturesSince(uint32_t version, uint64_t bits) {
+    later_features_.push_back({version, bits});
+    return *this;
+  }
   VirtioSpec& ConfigSize(uint32_t bytes) {
     config_size_ = bytes;
     return *this;
@@ -53,7 +59,8 @@ class VirtioSpec {
     resources_.push_back({std::move(name), std::move(help)});
     return *this;
   }
-  // Pins what a guest can see. A device serves every version up to this one.
+  // Pins what a guest can see. A device serves every version up to this one:
+  // the one that VirtioContext::guest_version() says.
   VirtioSpec& CompatVersion(uint32_t version) {
     compat_version_ = version;
     return *this;
@@ -67,7 +74,23 @@ class VirtioSpec {
 
   uint32_t device_id() const { return device_id_; }
   const std::vector<QueueSpec>& queues() const { return queues_; }
-  uint64_t features() const { return features_; }
+  // Those that guests of the newest compat version are offered, and of
+  // `version`.
+  uint64_t features() const { return features(compat_version_); }
+  uint64_t features(uint32_t version) const {
+    uint64_t bits = features_;
+    for (const Later& later : later_features_) {
+      if (later.version <= version) bits |= later.bits;
+    }
+    return bits;
+  }
+  // As guests of `version` see it.
+  VirtioSpec SeenBy(uint32_t version) const {
+    VirtioSpec seen = *this;
+    seen.features_ = features(version);
+    seen.later_features_.clear();
+    return seen;
+  }
   uint32_t config_size() const { return config_size_; }
   const std::vector<ResourceSpec>& resources() const { return resources_; }
   uint32_t compat_version() const { return compat_version_; }
@@ -75,9 +98,15 @@ class VirtioSpec {
   const absl::StatusOr<Schema>& schema() const { return schema_; }
 
  private:
+  struct Later {
+    uint32_t version;
+    uint64_t bits;
+  };
+
   uint32_t device_id_;
   std::vector<QueueSpec> queues_;
   uint64_t features_ = 0;
+  std::vector<Later> later_features_;
   uint32_t config_size_ = 0;
   std::vector<ResourceSpec> resources_;
   uint32_t compat_version_ = 1;

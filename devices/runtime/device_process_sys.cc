@@ -92,11 +92,21 @@ absl::Status DeviceProcess::CheckSegment(const SegmentSpec& spec) const {
         absl::StrCat("the segment is of a '", segment_->device(),
                      "', this is a '", name_, "'"));
   }
-  if (segment_->compat_version() != spec.compat_version) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the segment has compat version ", segment_->compat_version(),
-        ", this process serves ", spec.compat_version,
-        ": give --compat-version=", segment_->compat_version()));
+  // The guest goes on with what it was started with, also when its device is a
+  // newer binary by now.
+  const uint32_t stored = segment_->compat_version();
+  if (command_line_.compat_version != 0 &&
+      command_line_.compat_version != stored) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the guest was started with compat version ", stored,
+                     ", not ", command_line_.compat_version,
+                     ": give --compat-version=", stored, ", or leave it out"));
+  }
+  if (stored > host_->compat_version()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the guest was started with compat version ", stored,
+                     ", this binary serves 1 to ", host_->compat_version(),
+                     ": give it the binary of that release or a later one"));
   }
   if (segment_->queue_count() != spec.queue_count ||
       segment_->max_queue_size() < spec.max_queue_size) {

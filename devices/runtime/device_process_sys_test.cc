@@ -80,15 +80,29 @@ TEST_F(DeviceProcessTest, RefusesTheSegmentOfAnother) {
   EXPECT_THAT(Attach(other), StatusIs(absl::StatusCode::kFailedPrecondition,
                                       HasSubstr("is of a 'rig'")));
   other = options;
-  other.compat_version = 3;  // A newer build, not pinned...
-  EXPECT_THAT(Attach(other), StatusIs(absl::StatusCode::kFailedPrecondition,
-                                      HasSubstr("give --compat-version=2")));
-  other.pinned_version = 2;  // ... and pinned, as it was told.
-  EXPECT_OK(Attach(other));
-  other = options;
   other.queues = 2;
   EXPECT_THAT(Attach(other), StatusIs(absl::StatusCode::kFailedPrecondition,
                                       HasSubstr("has 1 queues")));
+}
+
+TEST_F(DeviceProcessTest, GuestKeepsTheCompatVersionThatItWasStartedWith) {
+  ProcessRig::Options options;
+  options.compat_version = 2;
+  ASSERT_OK(Attach(options));
+  ProcessRig::Options other = options;
+  other.compat_version = 3;  // A newer build...
+  EXPECT_OK(Attach(other));
+  other.pinned_version = 2;
+  EXPECT_OK(Attach(other));
+  other.pinned_version = 3;  // ... that is to show itself as such.
+  EXPECT_THAT(Attach(other),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("was started with compat version 2"),
+                             HasSubstr("give --compat-version=2"))));
+  other = options;
+  other.compat_version = 1;  // An older build.
+  EXPECT_THAT(Attach(other), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                      HasSubstr("this binary serves 1 to 1")));
 }
 
 TEST_F(DeviceProcessTest, RefusesGarbage) {

@@ -62,7 +62,7 @@ absl::Status VirtioHost::AddTo(SegmentSpec& spec) const {
 
 vhost_user::BackendInfo VirtioHost::MakeBackendInfo() const {
   vhost_user::BackendInfo info;
-  info.features = spec_.features() | virtio::kFeatureVersion1 |
+  info.features = spec_.features(guest_version()) | virtio::kFeatureVersion1 |
                   virtio::kFeatureRingIndirectDesc |
                   virtio::kFeatureRingEventIdx;
   info.protocol_features =

@@ -51,6 +51,9 @@ class VirtioHost final : public DeviceHost, private VirtioContext {
   BorrowedFd Resource(absl::string_view name) const override {
     return services_.Resource(name);
   }
+  uint32_t guest_version() const override {
+    return services_.segment->compat_version();
+  }
   void NotifyConfigChange() override;
   const Schema& schema() const override { return services_.segment->schema(); }
 

@@ -68,11 +68,12 @@ absl::Status VirtioPciHost::Build(const HostServices& services) {
   event_.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   host_ = std::make_unique<VfioUserHost>(
       *services.segment, *services.descriptors, *services.keeper);
+  seen_.emplace(spec_.SeenBy(guest_version()));
   ASSIGN_OR_RETURN(device_, class_.make(*this));
-  executor_ = std::make_unique<RingExecutor>(spec_, *device_, *services.segment,
-                                             host_->irqs(), event_);
+  executor_ = std::make_unique<RingExecutor>(
+      *seen_, *device_, *services.segment, host_->irqs(), event_);
   ASSIGN_OR_RETURN(function_,
-                   VirtioFunction::Create(spec_, services.segment->schema(),
+                   VirtioFunction::Create(*seen_, services.segment->schema(),
                                           *device_, host_->irqs(), *executor_));
   host_->SetWatcher(*this);
   return host_->SetDevice(*function_);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -59,6 +60,9 @@ class VirtioPciHost final : public DeviceHost,
   BorrowedFd Resource(absl::string_view name) const override {
     return services_.Resource(name);
   }
+  uint32_t guest_version() const override {
+    return services_.segment->compat_version();
+  }
   void NotifyConfigChange() override;
   const Schema& schema() const override { return services_.segment->schema(); }
 
@@ -72,6 +76,7 @@ class VirtioPciHost final : public DeviceHost,
   const VirtioClass class_;
   const VirtioSpec spec_;
   const Schema schema_;
+  std::optional<VirtioSpec> seen_;  // By the guest; since Build.
   HostServices services_;
   UniqueFd event_;
   std::atomic<bool> config_asked_{false};

@@ -75,6 +75,8 @@ class FakeContext final : public VirtioContext {
     resources_.insert_or_assign(name, fd);
   }
   int config_changes() const { return config_changes_; }
+  // Of the guest; 1 at first.
+  void SetGuestVersion(uint32_t version) { guest_version_ = version; }
 
   // Runs one request to its end. The result is what the driver sees.
   struct Result {
@@ -100,12 +102,14 @@ class FakeContext final : public VirtioContext {
     const auto it = resources_.find(std::string(name));
     return it == resources_.end() ? BorrowedFd(-1) : it->second;
   }
+  uint32_t guest_version() const override { return guest_version_; }
   void NotifyConfigChange() override { ++config_changes_; }
 
  private:
   const Schema& schema() const override { return segment_->schema(); }
 
   DeviceOptions options_;
+  uint32_t guest_version_ = 1;
   std::vector<uint64_t> memory_;  // Aligned as a mapping is.
   std::optional<Segment> segment_;
   std::optional<StateBank> state_;

@@ -12,6 +12,9 @@
 namespace holdfast::virtio_blk {
 namespace {
 
+// Compat version 2 tells guests the storage's topology.
+constexpr uint32_t kTopologyVersion = 2;
+
 constexpr uint64_t kFeatures = kFeatureSegMax | kFeatureBlockSize |
                                kFeatureFlush | kFeatureMultiQueue |
                                kFeatureDiscard | kFeatureWriteZeroes;
@@ -46,6 +49,20 @@ absl::Span<const Buffer> Part(absl::Span<const Buffer> buffers, size_t skip,
   return {scratch.data(), count};
 }
 
+// Section 5.2.4: in logical blocks, of `block_size` bytes; 0 where nothing is
+// known or a hint would say no more than the block size does.
+void PutTopology(const block::Topology& topology, uint32_t block_size,
+                 Config& config) {
+  for (uint32_t size = block_size; size < topology.physical_block; size *= 2) {
+    ++config.physical_block_exp;
+  }
+  config.alignment_offset = static_cast<uint8_t>(
+      std::min<uint32_t>(topology.alignment_offset / block_size, UINT8_MAX));
+  config.min_io_size = static_cast<uint16_t>(
+      std::min<uint32_t>(topology.min_io / block_size, UINT16_MAX));
+  config.opt_io_size = topology.optimal_io / block_size;
+}
+
 }  // namespace
 
 std::vector<OptionSpec> VirtioBlk::Options() {
@@ -75,6 +92,8 @@ absl::StatusOr<VirtioSpec> VirtioBlk::Spec(const DeviceOptions& options) {
   }
   VirtioSpec spec(virtio::kDeviceIdBlock);
   spec.Features(kFeatures | (read_only ? kFeatureReadOnly : 0))
+      .FeaturesSince(kTopologyVersion, kFeatureTopology)
+      .CompatVersion(kTopologyVersion)
       .ConfigSize(sizeof(Config))
       .Resource("image", "raw image file or block device");
   for (uint64_t i = 0; i < queues; ++i) {
@@ -110,13 +129,14 @@ absl::StatusOr<std::unique_ptr<VirtioDevice>> VirtioBlk::Make(
   return std::unique_ptr<VirtioDevice>(std::make_unique<VirtioBlk>(
       context, std::move(engine), size, read_only,
       options.Text("serial", "holdfast"), static_cast<uint16_t>(queues),
-      static_cast<uint16_t>(queue_size)));
+      static_cast<uint16_t>(queue_size), block::TopologyOf(image)));
 }
 
 VirtioBlk::VirtioBlk(VirtioContext& context,
                      std::unique_ptr<block::BlockEngine> engine,
                      uint64_t capacity, bool read_only, std::string serial,
-                     uint16_t queue_count, uint16_t queue_size)
+                     uint16_t queue_count, uint16_t queue_size,
+                     const block::Topology& topology)
     : context_(context),
       engine_(std::move(engine)),
       block_size_(engine_->BlockSize()),
@@ -124,7 +144,8 @@ VirtioBlk::VirtioBlk(VirtioContext& context,
       read_only_(read_only),
       serial_(std::move(serial)),
       queue_count_(queue_count),
-      queue_size_(queue_size) {}
+      queue_size_(queue_size),
+      topology_(topology) {}
 
 absl::Status VirtioBlk::OnRequest(Request& request, Txn& txn) {
   RequestHeader header;
@@ -260,6 +281,9 @@ void VirtioBlk::ReadConfig(uint32_t offset, absl::Span<uint8_t> out) const {
   config.max_write_zeroes_sectors = kMaxRangeSectors;
   config.max_write_zeroes_seg = kMaxRangeSegments;
   config.write_zeroes_may_unmap = 1;
+  if (context_.guest_version() >= kTopologyVersion) {
+    PutTopology(topology_, block_size_, config);
+  }
   std::memcpy(out.data(), reinterpret_cast<const uint8_t*>(&config) + offset,
               out.size());
 }

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "base/log_limiter.h"
 #include "devices/block/block_engine.h"
+#include "devices/block/topology.h"
 #include "devices/bus/virtio_device.h"
 #include "devices/virtio_blk/protocol.h"
 
@@ -28,7 +29,8 @@ class VirtioBlk final : public VirtioDevice {
   // For tests: over any engine. `capacity` is the disk's size in bytes.
   VirtioBlk(VirtioContext& context, std::unique_ptr<block::BlockEngine> engine,
             uint64_t capacity, bool read_only, std::string serial,
-            uint16_t queue_count, uint16_t queue_size);
+            uint16_t queue_count, uint16_t queue_size,
+            const block::Topology& topology = {});
 
   absl::Status OnRequest(Request& request, Txn& txn) override;
   void OnPoisoned(Request& request, Txn& txn) override;
@@ -55,6 +57,7 @@ class VirtioBlk final : public VirtioDevice {
   const std::string serial_;
   const uint16_t queue_count_;
   const uint16_t queue_size_;
+  const block::Topology topology_;
   // Without VIRTIO_BLK_F_FLUSH the driver expects every completed write to be
   // durable (section 5.2.5.2).
   std::atomic<bool> write_through_{true};

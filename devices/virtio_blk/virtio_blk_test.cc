@@ -14,6 +14,7 @@
 #include "base/testing/matchers.h"
 #include "base/testing/temp_dir.h"
 #include "base/unique_fd.h"
+#include "devices/block/topology.h"
 #include "devices/testing/fake_context.h"
 #include "gtest/gtest.h"
 
@@ -256,14 +257,15 @@ class EngineTest : public ::testing::Test {
   EngineTest() : context_(*VirtioBlk::Spec(DeviceOptions())) { Make(); }
 
   void Make(uint64_t capacity = kDiskSize, bool read_only = false,
-            std::string serial = "s", uint32_t block_size = 512) {
+            std::string serial = "s", uint32_t block_size = 512,
+            const block::Topology& topology = {}) {
     auto engine = std::make_unique<RecordingEngine>();
     engine_ = engine.get();
     engine_->block_size = block_size;
     device_ = std::make_unique<VirtioBlk>(context_, std::move(engine), capacity,
                                           read_only, std::move(serial),
                                           /*queue_count=*/3,
-                                          /*queue_size=*/128);
+                                          /*queue_size=*/128, topology);
     device_->OnFeatures(kFeatureFlush);
   }
   // Its status; what was written is in `written_`.
@@ -487,6 +489,47 @@ Config ConfigOf(const VirtioDevice& device) {
   return config;
 }
 
+// A disk of 512-byte sectors on 4 KiB blocks, the first of which begins at
+// sector 7, in stripes of 64 KiB.
+constexpr block::Topology kStripes = {4096, 3584, 4096, 65536};
+
+TEST_F(EngineTest, TopologyIsInLogicalBlocks) {
+  context_.SetGuestVersion(2);
+  Make(kDiskSize, false, "s", /*block_size=*/512, kStripes);
+  const Config config = ConfigOf(*device_);
+  EXPECT_EQ(config.physical_block_exp, 3);
+  EXPECT_EQ(config.alignment_offset, 7);
+  EXPECT_EQ(config.min_io_size, 8);
+  EXPECT_EQ(config.opt_io_size, 128u);
+  Make(kDiskSize, false, "s", /*block_size=*/4096, kStripes);
+  EXPECT_EQ(ConfigOf(*device_).physical_block_exp, 0);
+  EXPECT_EQ(ConfigOf(*device_).min_io_size, 1);
+}
+
+TEST_F(EngineTest, TopologyThatIsNotKnownIsAllZero) {
+  context_.SetGuestVersion(2);
+  Make();
+  const Config config = ConfigOf(*device_);
+  EXPECT_EQ(config.physical_block_exp, 0);
+  EXPECT_EQ(config.alignment_offset, 0);
+  EXPECT_EQ(config.min_io_size, 0);
+  EXPECT_EQ(config.opt_io_size, 0u);
+}
+
+// It was started with a device that knew of no topology.
+TEST_F(EngineTest, GuestOfVersion1SeesTheConfigurationThatItAlwaysSaw) {
+  Make(kDiskSize, false, "s", /*block_size=*/512, kStripes);
+  const Config with = ConfigOf(*device_);
+  Make();
+  const Config without = ConfigOf(*device_);
+  EXPECT_EQ(std::memcmp(&with, &without, sizeof(with)), 0);
+  EXPECT_EQ(with.physical_block_exp, 0);
+  context_.SetGuestVersion(2);
+  Make(kDiskSize, false, "s", /*block_size=*/512, kStripes);
+  const Config later = ConfigOf(*device_);
+  EXPECT_NE(std::memcmp(&later, &without, sizeof(later)), 0) << "the control";
+}
+
 TEST_F(EngineTest, ConfigurationSpaceSaysHowLargeBlocksAre) {
   Config config = ConfigOf(*device_);
   EXPECT_EQ(config.block_size, 512u);
@@ -547,13 +590,15 @@ TEST(VirtioBlkSpec, OffersWhatItServes) {
   constexpr uint64_t kOffered = kFeatureSegMax | kFeatureBlockSize |
                                 kFeatureFlush | kFeatureMultiQueue |
                                 kFeatureDiscard | kFeatureWriteZeroes;
-  EXPECT_EQ(VirtioBlk::Spec(DeviceOptions())->features(), kOffered);
+  EXPECT_EQ(VirtioBlk::Spec(DeviceOptions())->features(1), kOffered);
+  EXPECT_EQ(VirtioBlk::Spec(DeviceOptions())->features(),
+            kOffered | kFeatureTopology);
   const auto spec = VirtioBlk::Spec(DeviceOptions({{"read-only", "on"},
                                                    {"num-queues", "4"},
                                                    {"queue-size", "64"},
                                                    {"workers", "2"}}));
   ASSERT_OK(spec);
-  EXPECT_EQ(spec->features(), kOffered | kFeatureReadOnly);
+  EXPECT_EQ(spec->features(1), kOffered | kFeatureReadOnly);
   ASSERT_EQ(spec->queues().size(), 4u);
   EXPECT_EQ(spec->queues()[3].max_size, 64);
   EXPECT_EQ(spec->queues()[3].workers, 2);

@@ -63,6 +63,7 @@ def holdfast_device(
         request,
         descriptor,
         golden,
+        older_goldens = {},
         resources = {},
         arguments = [],
         repeatable = True,
@@ -90,6 +91,9 @@ def holdfast_device(
         before: "out:HEX,in:BYTES", readable buffers first.
       descriptor: the JSON file for QEMU's share/qemu/vhost-user.
       golden: what guests and segments rely on; a mismatch prints the new text.
+      older_goldens: the same of each compat version before, by number, for guests
+        that were started with it; each makes :NAME_compat_vN_test, which is the
+        crash test of a device that is pinned to it.
       resources: name of each file that it needs, and how large the tests make it.
       arguments: of the program in the tests.
       repeatable: False, if answers are random.
@@ -99,7 +103,7 @@ def holdfast_device(
     """
     _program(name, srcs, deps, policy, max_steady, policy_table, visibility)
     native.exports_files(
-        [descriptor, golden],
+        [descriptor, golden] + list(older_goldens.values()),
         visibility = ["//visibility:public"],
     )
     native.sh_test(
@@ -130,28 +134,35 @@ def holdfast_device(
         program = name,
         suite = "conformance",
     )
-    _suite(
-        name = name + "_crash_test",
-        size = "medium",
-        args = suite_args + [
-            "--golden=$(rootpath %s)" % golden,
-            "--policy=$(rootpath %s)" % policy,
-            "--policy-include=sandbox/policies",
-            "--store-program=$(rootpath //statestore/store:holdfast-store)",
-        ],
-        data = [
-            golden,
-            policy,
-            "//sandbox/policies:fragments",
-            "//statestore/store:holdfast-store",
-        ],
-        program = name,
-        suite = "crash",
-        # Real root, for users of their own. Sanitized programs are dynamic: an
-        # empty root has no loader for them.
-        tags = [
-            "exclusive",
-            "no-san",
-            "no-sandbox",
-        ],
-    )
+    crashes = {name + "_crash_test": (golden, [])}
+    for version, older in older_goldens.items():
+        crashes["%s_compat_v%d_test" % (name, version)] = (
+            older,
+            ["--argument=--compat-version=%d" % version],
+        )
+    for test, (described, pinned) in crashes.items():
+        _suite(
+            name = test,
+            size = "medium",
+            args = suite_args + pinned + [
+                "--golden=$(rootpath %s)" % described,
+                "--policy=$(rootpath %s)" % policy,
+                "--policy-include=sandbox/policies",
+                "--store-program=$(rootpath //statestore/store:holdfast-store)",
+            ],
+            data = [
+                described,
+                policy,
+                "//sandbox/policies:fragments",
+                "//statestore/store:holdfast-store",
+            ],
+            program = name,
+            suite = "crash",
+            # Real root, for users of their own. Sanitized programs are dynamic:
+            # an empty root has no loader for them.
+            tags = [
+                "exclusive",
+                "no-san",
+                "no-sandbox",
+            ],
+        )
