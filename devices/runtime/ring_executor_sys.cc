@@ -83,6 +83,7 @@ absl::Status RingExecutor::Start(uint16_t queue, const RingLayout& ring) {
     return absl::InvalidArgumentError("no such queue");
   }
   queues_[queue].ring = ring;
+  if (held_) return absl::OkStatus();
   const absl::Status status = Run(queue);
   if (!status.ok()) queues_[queue].ring.reset();
   return status;

@@ -38,7 +38,8 @@ class RingExecutor final : public virtio_pci::QueueExecutor {
   // Before queues start, and while they are held.
   void SetState(StateBank& state) { state_ = &state; }
 
-  // No queue runs, and none starts again, until Release.
+  // No queue runs, and none starts, until Release. One that starts meanwhile
+  // and has its ring in no window waits for windows, as if it had run before.
   void Hold();
   void Release();
 

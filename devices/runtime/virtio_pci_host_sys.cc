@@ -82,6 +82,7 @@ absl::Status VirtioPciHost::Build(const HostServices& services) {
 absl::Status VirtioPciHost::Resume(Lane& lane, StateBank& state) {
   // As the driver may know of it: before the first answer.
   device_->OnResourceChanged();
+  executor_->Hold();
   executor_->SetState(state);
   RETURN_IF_ERROR(function_->Start(state));
   RETURN_IF_ERROR(host_->Resume(lane));

@@ -111,6 +111,30 @@ class Guest {
     return absl::OkStatus();
   }
 
+  // Takes all of the guest's memory away, or grants it again.
+  absl::Status Revoke() { return client_->Unmap(kAddress, kMemory); }
+  absl::Status Grant() { return client_->Map(kAddress, memory_, 0, kMemory); }
+
+  // Resets the device and uses its queue, whose ring is new.
+  absl::Status Initialize() {
+    driver_->Enable(/*msix=*/true);
+    if (!Negotiate()) {
+      return absl::InternalError("the device does not agree");
+    }
+    const SplitRingConfig ring = rings_->config();
+    driver_->SetUpQueue(0, {kDepth, ToInt(rings_->ToGuest(ring.descriptors)),
+                            ToInt(rings_->ToGuest(ring.available)),
+                            ToInt(rings_->ToGuest(ring.used)), 1});
+    driver_->Go();
+    notify_bar_ = driver_->notify().bar;
+    notify_at_ = driver_->NotifyAddress(0);
+    return bus_->status();
+  }
+  bool Negotiate() {
+    return driver_->Negotiate(virtio::kFeatureVersion1 |
+                              virtio::kFeatureRingEventIdx);
+  }
+
   uint64_t greeted() const { return greeted_; }
   VirtioPciDriver<Bus>& driver() { return *driver_; }
   Client& client() { return *client_; }
@@ -137,22 +161,6 @@ class Guest {
     driver_ = std::make_unique<VirtioPciDriver<Bus>>(*bus_);
     driver_->Probe();
     return Initialize();
-  }
-
-  absl::Status Initialize() {
-    driver_->Enable(/*msix=*/true);
-    if (!driver_->Negotiate(virtio::kFeatureVersion1 |
-                            virtio::kFeatureRingEventIdx)) {
-      return absl::InternalError("the device does not agree");
-    }
-    const SplitRingConfig ring = rings_->config();
-    driver_->SetUpQueue(0, {kDepth, ToInt(rings_->ToGuest(ring.descriptors)),
-                            ToInt(rings_->ToGuest(ring.available)),
-                            ToInt(rings_->ToGuest(ring.used)), 1});
-    driver_->Go();
-    notify_bar_ = driver_->notify().bar;
-    notify_at_ = driver_->NotifyAddress(0);
-    return bus_->status();
   }
 
   absl::Status Check(const FakeDriver::Answer& answer) {
@@ -255,6 +263,44 @@ TEST(VirtioPciKill, ResetsBetweenKills) {
     EXPECT_OK(guest->bus().status());
     greeted = guest->greeted();
   }
+}
+
+TEST(VirtioPciDevice, ARingOutsideTheWindowsNeedsAReset) {
+  auto device = ManagedDevice::Start(HelloOverVfioUser());
+  ASSERT_OK(device);
+  auto guest = Guest::Start((*device)->socket_path());
+  ASSERT_OK(guest);
+  VirtioPciDriver<Bus>& driver = (*guest)->driver();
+  for (const uint64_t address :
+       {uint64_t{0}, uint64_t{0x1fff10}, uint64_t{0x100004}, ~uint64_t{15}}) {
+    ASSERT_TRUE((*guest)->Negotiate());
+    driver.SetUpQueue(0, {Guest::kDepth, address, 0x101000, 0x102000, 1});
+    driver.Go();
+    EXPECT_NE(driver.status() & virtio_pci::kNeedsReset, 0) << address;
+    driver.Kick(0);
+    ASSERT_OK((*device)->Kill(SIGKILL));
+    ASSERT_OK((*device)->AddStandby());
+    EXPECT_NE(driver.status() & virtio_pci::kNeedsReset, 0) << address;
+  }
+  ASSERT_OK((*guest)->Initialize());
+  EXPECT_OK((*guest)->Greet(3));
+}
+
+TEST(VirtioPciDevice, QueuesWaitForWindowsThatGoAndComeBack) {
+  auto device = ManagedDevice::Start(HelloOverVfioUser());
+  ASSERT_OK(device);
+  auto guest = Guest::Start((*device)->socket_path());
+  ASSERT_OK(guest);
+  for (int round = 0; round < 6; ++round) {
+    ASSERT_OK((*guest)->Greet(3));
+    ASSERT_OK((*guest)->Revoke());
+    if (round % 2 == 1) {
+      ASSERT_OK((*device)->Kill(SIGKILL));
+      ASSERT_OK((*device)->AddStandby());
+    }
+    ASSERT_OK((*guest)->Grant());
+  }
+  EXPECT_EQ((*guest)->greeted(), 18u);
 }
 
 }  // namespace
