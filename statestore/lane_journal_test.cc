@@ -1,5 +1,7 @@
 #include "statestore/lane_journal.h"
 
+#include <cstring>
+
 #include "base/testing/matchers.h"
 #include "gtest/gtest.h"
 
@@ -67,6 +69,50 @@ TEST(LaneTally, RefusesWhatNoKernelWrote) {
   set.entries[1].length = kLaneArmed;
   EXPECT_THAT(TallyEntries(set.entries, 0, 1000),
               StatusIs(absl::StatusCode::kDataLoss, _));
+}
+
+TEST(LaneReception, CountsExecutedBytesFirst) {
+  LaneRxSet set{};
+  ArmRx(set);
+  set.entries[0].length = 30;
+  auto at = TallyReception(set, 0, /*unread=*/40, 1000);
+  ASSERT_OK(at);
+  EXPECT_EQ(at->unread, 10u);
+  EXPECT_EQ(at->have, 0u);
+  set.entries[1].length = 25;
+  at = TallyReception(set, 5, /*unread=*/40, 1000);
+  ASSERT_OK(at);
+  EXPECT_EQ(at->consumed, 60u);
+  EXPECT_EQ(at->unread, 0u);
+  EXPECT_EQ(at->have, 20u);
+  EXPECT_EQ(at->next, 2u);
+  EXPECT_THAT(TallyReception(set, 5, /*unread=*/40, 19),
+              StatusIs(absl::StatusCode::kDataLoss, _));
+}
+
+TEST(LaneSum, DependsOnEveryByteInBothWaysAndCopies) {
+  LaneRecord record{};
+  record.sequence = 5;
+  uint8_t bank[45];
+  for (size_t i = 0; i < sizeof(bank); ++i) bank[i] = i * 11;
+  uint32_t sums[2];
+  for (const uint32_t flags : {0u, kLaneStriped}) {
+    record.flags = flags;
+    const uint32_t sum = LaneSum(record, bank);
+    sums[flags != 0] = sum;
+    uint8_t copy[sizeof(bank)] = {};
+    EXPECT_EQ(LaneSumAndCopy(record, bank, copy), sum);
+    EXPECT_EQ(std::memcmp(copy, bank, sizeof(bank)), 0);
+    for (uint8_t& byte : bank) {
+      byte ^= 1;
+      EXPECT_NE(LaneSum(record, bank), sum);
+      byte ^= 1;
+    }
+    record.flags |= PackUnread(24);
+    EXPECT_EQ(UnreadOf(record), 24u);
+    EXPECT_NE(LaneSum(record, bank), sum);
+  }
+  EXPECT_NE(sums[0], sums[1]);
 }
 
 TEST(LaneRx, FoldKeepsWhatIsKnownOfTheMessage) {
