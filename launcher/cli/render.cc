@@ -180,10 +180,12 @@ std::string RenderStatus(const v1::InstanceStatus& status) {
     rows.push_back({"why:",
                     "it lost more children than its crash budget allows; a "
                     "connected guest waits, its state is kept"});
-    rows.push_back({"what to do:",
-                    absl::StrCat("read holdfast events, mend or replace the "
-                                 "program, then: holdfast restart ",
-                                 OrDash(status.name()))});
+    rows.push_back(
+        {"what to do:",
+         absl::StrCat(
+             "read holdfast events and holdfastd's log, mend or replace the "
+             "program, then: holdfast restart ",
+             OrDash(status.name()))});
   }
   return absl::StrCat(Table(rows), RenderFigures(status.segment()));
 }
