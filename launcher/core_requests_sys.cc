@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "base/log.h"
@@ -110,7 +111,12 @@ void Core::LetWait(ControlServer::ClientId client, const Request& request) {
 // With those that are there: the name may be mistyped.
 absl::Status Core::NoInstance(const std::string& name) const {
   constexpr size_t kMostNames = 8;
-  std::string text = absl::StrCat("no instance '", name, "': ");
+  // It may hold anything, and is printed to a terminal.
+  std::string shown = name;
+  for (char& c : shown) {
+    if (!absl::ascii_isprint(static_cast<unsigned char>(c))) c = '?';
+  }
+  std::string text = absl::StrCat("no instance '", shown, "': ");
   if (instances_.empty()) text += "there is none at all";
   for (size_t i = 0; i < std::min(instances_.size(), kMostNames); ++i) {
     absl::StrAppend(&text, i == 0 ? "there is " : ", ", instances_[i]->name());

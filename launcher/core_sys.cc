@@ -38,8 +38,7 @@ uint64_t SequenceBase() {
 absl::StatusOr<UniqueFd> WatchSignals() {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGINT);
+  for (int signal : StopSignals()) sigaddset(&set, signal);
   if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) {
     return ErrnoStatus("sigprocmask");
   }

@@ -65,6 +65,40 @@ TEST(LauncherAttack, StormOfSignalsIsOneOrderedStop) {
   for (pid_t pid : all) EXPECT_NE(kill(pid, 0), 0) << pid;
 }
 
+// As the terminal does when it is closed, or Ctrl-\ is typed.
+TEST(LauncherAttack, SignalsOfTheTerminalAreAnOrderedStop) {
+  for (int signal : {SIGHUP, SIGQUIT, SIGINT}) {
+    LauncherProcess launcher;
+    ASSERT_OK(launcher.Run(launcher.Spec("disk0")));
+    ASSERT_OK(launcher.AwaitWhole("disk0"));
+    const auto core = launcher.AwaitEvent("core-started");
+    ASSERT_OK(core);
+    const std::vector<pid_t> all = launcher.Processes();
+    kill(core->pid, signal);
+    kill(launcher.pid(), signal);
+    const int status = launcher.Wait();
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+    for (pid_t pid : all) EXPECT_NE(kill(pid, 0), 0) << signal;
+  }
+}
+
+TEST(LauncherAttack, UnderNohupTheTerminalMayEnd) {
+  LauncherProcess launcher({}, [] { signal(SIGHUP, SIG_IGN); });
+  ASSERT_OK(launcher.Run(launcher.Spec("disk0")));
+  const auto before = launcher.AwaitWhole("disk0");
+  ASSERT_OK(before);
+  const auto core = launcher.AwaitEvent("core-started");
+  ASSERT_OK(core);
+  kill(core->pid, SIGHUP);
+  kill(launcher.pid(), SIGHUP);
+  const auto after = launcher.AwaitWhole("disk0");
+  ASSERT_OK(after);
+  EXPECT_EQ(after->active_pid, before->active_pid);
+  const auto same = launcher.AwaitEvent("core-started");
+  ASSERT_OK(same);
+  EXPECT_EQ(same->pid, core->pid);
+}
+
 TEST(LauncherAttack, StopDuringARecoveryLeavesNothing) {
   LauncherProcess launcher;
   for (int round = 0; round < 5; ++round) {

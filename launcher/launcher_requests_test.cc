@@ -106,6 +106,15 @@ TEST(LauncherRequests, MistypedNameIsAnsweredWithThoseThatThereAre) {
                        "disk3, disk4, disk5, disk6, disk7, and 2 more"));
 }
 
+TEST(LauncherRequests, NameOfControlCharactersDoesNotReachATerminal) {
+  LauncherProcess launcher;
+  EXPECT_THAT(
+      AnswerTo(launcher,
+               [](CoreClient& core) { return core.Stop("a\x1b[2J\n"); }),
+      StatusIs(absl::StatusCode::kNotFound,
+               "no instance 'a?[2J?': there is none at all"));
+}
+
 TEST(LauncherRequests, EveryRequestForAnUnknownInstanceIsNotFound) {
   LauncherProcess launcher;
   ASSERT_OK(launcher.Run(launcher.Spec("disk0")));

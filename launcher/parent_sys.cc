@@ -74,7 +74,8 @@ absl::StatusOr<UniqueFd> LockRunDirectory(const Options& options) {
 absl::StatusOr<UniqueFd> WatchSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (int signal : {SIGTERM, SIGINT, SIGCHLD}) sigaddset(&set, signal);
+  sigaddset(&set, SIGCHLD);
+  for (int signal : StopSignals()) sigaddset(&set, signal);
   sigprocmask(SIG_BLOCK, &set, nullptr);
   UniqueFd fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd.valid()) return ErrnoStatus("signalfd");

@@ -121,6 +121,18 @@ std::optional<std::string> TakeExitCause(BorrowedFd pidfd) {
   return ExitCause(kept.exit_code);
 }
 
+std::vector<int> StopSignals() {
+  std::vector<int> signals;
+  for (int signal : {SIGTERM, SIGINT, SIGQUIT, SIGHUP}) {
+    struct sigaction action = {};
+    if (sigaction(signal, nullptr, &action) == 0 &&
+        action.sa_handler != SIG_IGN) {
+      signals.push_back(signal);
+    }
+  }
+  return signals;
+}
+
 absl::StatusOr<UniqueFd> OpenPidfd(int pid) {
   UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (!pidfd.valid()) return ErrnoStatus(absl::StrCat("pidfd_open ", pid));

@@ -31,6 +31,12 @@ absl::Status SendSignal(BorrowedFd pidfd, int signal);
 // lives, or nobody knows yet.
 std::optional<std::string> TakeExitCause(BorrowedFd pidfd);
 
+// The signals that end a launcher in order: SIGTERM, SIGINT, SIGQUIT and
+// SIGHUP. A terminal sends the last three to all of its processes at once, and
+// when it closes nobody is there to start another launcher. Not those that
+// whoever started this process has it ignore, as nohup does.
+std::vector<int> StopSignals();
+
 // A pidfd, close-on-exec.
 absl::StatusOr<UniqueFd> OpenPidfd(int pid);
 
