@@ -140,8 +140,10 @@ std::unique_ptr<DeviceProcess> ProcessRig::NewProcess(const Options& options) {
   CommandLine& line = lines_[std::to_string(options.pinned_version)];
   line.compat_version = options.pinned_version;
   auto process = std::make_unique<DeviceProcess>(
-      std::make_unique<VirtioHost>(device_class, std::move(spec)), line,
-      options.name);
+      options.host != nullptr
+          ? *options.host()
+          : std::make_unique<VirtioHost>(device_class, std::move(spec)),
+      line, options.name);
   process->SetKeeper(keeper_);
   keeper_.GiveTo(process->descriptors());
   return process;
@@ -189,8 +191,7 @@ void ProcessRig::Loop() {
   }
 }
 
-std::unique_ptr<FrontEnd> ProcessRig::Connect(
-    const FrontEnd::Options& options) {
+UniqueFd ProcessRig::ConnectSocket() {
   int pair[2];
   EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
   UniqueFd ours(pair[0]), theirs(pair[1]);
@@ -205,7 +206,12 @@ std::unique_ptr<FrontEnd> ProcessRig::Connect(
     ++connections_;
   }
   eventfd_write(wake_.get(), 1);
-  auto vmm = FrontEnd::Adopt(std::move(ours), options);
+  return ours;
+}
+
+std::unique_ptr<FrontEnd> ProcessRig::Connect(
+    const FrontEnd::Options& options) {
+  auto vmm = FrontEnd::Adopt(ConnectSocket(), options);
   EXPECT_OK(vmm);
   return *std::move(vmm);
 }

@@ -12,10 +12,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 #include "devices/bus/virtio_device.h"
 #include "devices/runtime/command_line.h"
 #include "devices/runtime/descriptors.h"
+#include "devices/runtime/device_host.h"
 #include "devices/runtime/device_process_sys.h"
 #include "devices/vhost_user/testing/front_end.h"
 
@@ -48,8 +50,8 @@ class FakeKeeper final : public DescriptorKeeper {
 // that "dies" here has finished what its workers do; real deaths are the
 // subject of tests/recovery.
 //
-// The device answers a request with one byte: the request's first, or '.'.
-// One rig at a time.
+// By default the device answers a request with one byte: the request's first,
+// or '.'. One rig at a time.
 class ProcessRig {
  public:
   struct Options {
@@ -58,6 +60,8 @@ class ProcessRig {
     uint32_t compat_version = 1;
     uint32_t pinned_version = 0;  // --compat-version.
     bool has_state = false;
+    // Another device than the one below: of an open DeviceClass.
+    std::function<absl::StatusOr<std::unique_ptr<DeviceHost>>()> host;
   };
   explicit ProcessRig(const Options& options);
   ProcessRig() : ProcessRig(Options()) {}
@@ -71,7 +75,9 @@ class ProcessRig {
   absl::Status Run();
   void Die();
 
-  // A VMM that is connected to whoever runs.
+  // A VMM's end of a connection to whoever runs.
+  UniqueFd ConnectSocket();
+  // A vhost-user front-end on it.
   std::unique_ptr<FrontEnd> Connect(const FrontEnd::Options& options = {});
 
   BorrowedFd segment() const { return segment_; }

@@ -1,0 +1,292 @@
+#include "devices/runtime/vfio_user_host_sys.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/testing/matchers.h"
+#include "devices/pci_edu/pci_edu.h"
+#include "devices/runtime/pci_class.h"
+#include "devices/runtime/testing/process_rig_sys.h"
+#include "devices/vfio_user/testing/client_sys.h"
+#include "gtest/gtest.h"
+
+namespace holdfast {
+namespace {
+
+using ::holdfast::testing::ProcessRig;
+using ::holdfast::vfio_user::Client;
+using ::holdfast::vfio_user::Command;
+using ::holdfast::vfio_user::IrqSet;
+using ::holdfast::vfio_user::Join;
+
+constexpr uint64_t kMemory = 64 << 10;
+
+// A VMM with an edu device (devices/pci_edu/pci_edu.h).
+class VfioUserHostTest : public ::testing::Test {
+ protected:
+  VfioUserHostTest() : rig_(Options()) {
+    memory_.Reset(memfd_create("vmm-memory", MFD_CLOEXEC));
+    EXPECT_EQ(ftruncate(memory_.get(), kMemory), 0);
+    bytes_ =
+        static_cast<uint8_t*>(mmap(nullptr, kMemory, PROT_READ | PROT_WRITE,
+                                   MAP_SHARED, memory_.get(), 0));
+    EXPECT_OK(rig_.Run());
+    Connect();
+  }
+  ~VfioUserHostTest() override { munmap(bytes_, kMemory); }
+
+  static ProcessRig::Options Options() {
+    ProcessRig::Options options;
+    options.host = [] {
+      return OverVfioUser(PciClassOf<PciEdu>()).open(DeviceOptions());
+    };
+    return options;
+  }
+
+  void Connect() {
+    client_ = Client::Adopt(rig_.ConnectSocket());
+    ASSERT_OK(client_->Negotiate());
+    // Bus master; INTx is what interrupts.
+    ASSERT_OK(client_->Write(kPciConfigRegion, 0x04, 0x0006, 2));
+  }
+  // The device dies, and its successor takes over.
+  void Succeed() {
+    rig_.Die();
+    ASSERT_OK(rig_.Run());
+  }
+
+  uint32_t Read(uint64_t offset) {
+    const auto value = client_->Read(0, offset, 4);
+    EXPECT_OK(value);
+    return value.ok() ? static_cast<uint32_t>(*value) : 0;
+  }
+  void Write(uint64_t offset, uint64_t value, uint32_t size = 4) {
+    EXPECT_OK(client_->PostWrite(0, offset, value, size));
+  }
+  // A transfer between memory at `address` and the buffer; waits for its end.
+  void Transfer(uint64_t address, bool from_buffer) {
+    Write(0x80, from_buffer ? edu::kBufferAddress : address, 8);
+    Write(0x88, from_buffer ? address : edu::kBufferAddress, 8);
+    Write(0x90, 4096, 8);
+    Write(0x98, from_buffer ? 3 : 1, 8);
+    for (int i = 0; i < 10000 && (Read(0x98) & 1) != 0; ++i) usleep(100);
+    EXPECT_EQ(Read(0x98) & 1, 0u);
+  }
+  void FillMemory(uint64_t offset, uint8_t first) {
+    for (size_t i = 0; i < 4096; ++i) {
+      bytes_[offset + i] = static_cast<uint8_t>(first + i);
+    }
+  }
+  bool SameMemory(uint64_t a, uint64_t b) {
+    return std::memcmp(bytes_ + a, bytes_ + b, 4096) == 0;
+  }
+
+  absl::Status SetIrq(uint32_t flags, const std::vector<int>& fds = {}) {
+    return client_
+        ->Ask(Command::kDeviceSetIrqs, Join(IrqSet{20, flags, 0, 0, 1}), fds)
+        .status();
+  }
+  // Signals that come soon.
+  static uint64_t Taken(const UniqueFd& event, int patience_ms = 20) {
+    pollfd poll_fd = {event.get(), POLLIN, 0};
+    if (poll(&poll_fd, 1, patience_ms) != 1) return 0;
+    uint64_t count = 0;
+    return read(event.get(), &count, sizeof(count)) < 0 ? 0 : count;
+  }
+  static constexpr int kLong = 20000;
+
+  ProcessRig rig_;
+  UniqueFd memory_;
+  uint8_t* bytes_ = nullptr;
+  std::unique_ptr<Client> client_;
+};
+
+TEST_F(VfioUserHostTest, RegistersOutliveTheProcess) {
+  Write(0x04, 0x12345678);
+  EXPECT_EQ(Read(0x04), ~0x12345678u);
+  Succeed();
+  EXPECT_EQ(Read(0x04), ~0x12345678u);
+  EXPECT_EQ(Read(0x00), edu::kVersion);
+}
+
+TEST_F(VfioUserHostTest, WindowsOutliveTheProcess) {
+  // Two windows of one file, the second not where it lies in the file.
+  ASSERT_OK(client_->Map(0x10000, memory_, 0, 0x2000));
+  ASSERT_OK(client_->Map(0x40000000 >> 4, memory_, 0x8000, 0x1000));
+  FillMemory(0, 3);
+  Transfer(0x10000, false);
+  Succeed();
+  Transfer(0x40000000 >> 4, true);
+  EXPECT_TRUE(SameMemory(0, 0x8000));
+}
+
+TEST_F(VfioUserHostTest, AFileIsMappedAndKeptOnce) {
+  for (uint64_t i = 0; i < 10; ++i) {
+    ASSERT_OK(client_->Map(0x10000 + i * 0x2000, memory_, i * 0x1000, 0x1000));
+  }
+  std::ifstream maps("/proc/self/maps");
+  int found = 0;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("memfd:vmm-memory") != std::string::npos) ++found;
+  }
+  EXPECT_EQ(found, 2);  // With the one of this test.
+  EXPECT_EQ(rig_.keeper().session_slots(), 1u);
+  // Gone with the last window.
+  for (uint64_t i = 0; i < 10; ++i) {
+    ASSERT_OK(client_->Unmap(0x10000 + i * 0x2000, 0x1000));
+  }
+  EXPECT_EQ(rig_.keeper().session_slots(), 0u);
+}
+
+TEST_F(VfioUserHostTest, AWindowThatIsTakenAwayIsNotUsed) {
+  ASSERT_OK(client_->Map(0x10000, memory_, 0, 0x2000));
+  FillMemory(0, 3);
+  Transfer(0x10000, false);
+  ASSERT_OK(client_->Unmap(0x10000, 0x2000));
+  std::memset(bytes_, 0, 4096);
+  Transfer(0x10000, true);
+  EXPECT_EQ(bytes_[1], 0);
+  // And may come again, elsewhere in the file.
+  ASSERT_OK(client_->Map(0x10000, memory_, 0x4000, 0x1000));
+  Transfer(0x10000, true);
+  EXPECT_EQ(bytes_[0x4001], 4);
+}
+
+TEST_F(VfioUserHostTest, AWindowThatCannotBeIsRefused) {
+  EXPECT_FALSE(client_->Map(0x10000, memory_, 0, kMemory + 0x1000).ok());
+  const UniqueFd read_only(
+      open(absl::StrCat("/proc/self/fd/", memory_.get()).c_str(),
+           O_RDONLY | O_CLOEXEC));
+  EXPECT_FALSE(client_->Map(0x10000, read_only, 0, 0x1000).ok());
+  const UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+  EXPECT_FALSE(client_->Map(0x10000, null, 0, 0x1000).ok());
+  ASSERT_OK(client_->Map(0x10000, memory_, 0, 0x1000));
+  EXPECT_EQ(rig_.keeper().session_slots(), 1u);
+  EXPECT_EQ(Read(0x00), edu::kVersion);
+}
+
+// The window is the device's, but there is no memory in it.
+TEST_F(VfioUserHostTest, AFileThatWasCutIsNotTouchedByASuccessor) {
+  ASSERT_OK(client_->Map(0x10000, memory_, 0, 0x2000));
+  munmap(bytes_, kMemory);
+  ASSERT_EQ(ftruncate(memory_.get(), 0), 0);
+  bytes_ = static_cast<uint8_t*>(
+      mmap(nullptr, kMemory, PROT_READ, MAP_SHARED, memory_.get(), 0));
+  Succeed();
+  Transfer(0x10000, true);
+  EXPECT_EQ(Read(0x00), edu::kVersion);
+  ASSERT_OK(client_->Unmap(0x10000, 0x2000));
+}
+
+TEST_F(VfioUserHostTest, ALevelInterruptsOnceUntilItIsLetThrough) {
+  using namespace vfio_user;
+  const auto event = client_->Listen(kPciIntxIrq, 0);
+  ASSERT_OK(event);
+  Write(0x60, 1);
+  EXPECT_EQ(Taken(*event, kLong), 1u);
+  Write(0x60, 2);
+  EXPECT_EQ(Read(0x24), 3u);
+  EXPECT_EQ(Taken(*event), 0u);
+  // Still asserted when it is let through; then no more.
+  ASSERT_OK(SetIrq(kIrqDataNone | kIrqActionUnmask));
+  EXPECT_EQ(Taken(*event, kLong), 1u);
+  Write(0x64, 3);
+  ASSERT_OK(SetIrq(kIrqDataNone | kIrqActionUnmask));
+  EXPECT_EQ(Taken(*event), 0u);
+  // Masked by the VMM it waits.
+  ASSERT_OK(SetIrq(kIrqDataNone | kIrqActionMask));
+  Write(0x60, 1);
+  EXPECT_EQ(Read(0x24), 1u);
+  EXPECT_EQ(Taken(*event), 0u);
+  ASSERT_OK(SetIrq(kIrqDataNone | kIrqActionUnmask));
+  EXPECT_GE(Taken(*event, kLong), 1u);
+}
+
+TEST_F(VfioUserHostTest, ALevelIsLetThroughByDescriptor) {
+  using namespace vfio_user;
+  const auto event = client_->Listen(kPciIntxIrq, 0);
+  ASSERT_OK(event);
+  const UniqueFd unmask(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  ASSERT_OK(SetIrq(kIrqDataEventFd | kIrqActionUnmask, {unmask.get()}));
+  Write(0x60, 1);
+  EXPECT_EQ(Taken(*event, kLong), 1u);
+  eventfd_write(unmask.get(), 1);
+  EXPECT_EQ(Taken(*event, kLong), 1u);
+  Succeed();
+  EXPECT_EQ(Taken(*event, kLong), 1u);  // It may not have been signalled.
+  eventfd_write(unmask.get(), 1);
+  EXPECT_EQ(Taken(*event, kLong), 1u);
+}
+
+// QEMU stops a machine whose device signals an error.
+TEST_F(VfioUserHostTest, ASuccessorSignalsNothingThatNobodyRaised) {
+  const auto error = client_->Listen(kPciErrorIrq, 0);
+  const auto level = client_->Listen(kPciIntxIrq, 0);
+  const auto message = client_->Listen(kPciMsiIrq, 0);
+  ASSERT_OK(error);
+  ASSERT_OK(level);
+  ASSERT_OK(message);
+  for (int i = 0; i < 3; ++i) {
+    Succeed();
+    EXPECT_EQ(Read(0x00), edu::kVersion);
+  }
+  EXPECT_EQ(Taken(*error) + Taken(*level) + Taken(*message), 0u);
+}
+
+TEST_F(VfioUserHostTest, TheNextClientFindsAResetDevice) {
+  ASSERT_OK(client_->Map(0x10000, memory_, 0, 0x2000));
+  ASSERT_OK(client_->Listen(kPciIntxIrq, 0));
+  Write(0x04, 7);
+  EXPECT_EQ(Read(0x04), ~7u);
+  client_.reset();
+  for (int i = 0; i < 10000 && rig_.keeper().closed().empty(); ++i) usleep(500);
+  EXPECT_EQ(rig_.keeper().closed(), std::vector<uint64_t>{1});
+  EXPECT_EQ(rig_.keeper().session_slots(), 0u);
+  Connect();
+  EXPECT_EQ(Read(0x04), 0u);
+  Write(0x04, 9);
+  Succeed();
+  EXPECT_EQ(Read(0x04), ~9u);
+}
+
+TEST_F(VfioUserHostTest, WhoBreaksTheProtocolIsHungUpOn) {
+  const std::string noise(64, '\xee');
+  ASSERT_EQ(write(client_->socket().get(), noise.data(), noise.size()), 64);
+  for (int i = 0; i < 10000 && rig_.keeper().closed().empty(); ++i) {
+    (void)!write(client_->socket().get(), noise.data(), noise.size());
+    usleep(500);
+  }
+  Connect();
+  EXPECT_EQ(Read(0x00), edu::kVersion);
+}
+
+TEST_F(VfioUserHostTest, AStandbyMapsAheadAndTakesOver) {
+  ASSERT_OK(client_->Map(0x10000, memory_, 0, 0x2000));
+  FillMemory(0, 9);
+  Transfer(0x10000, false);
+  const auto standby = rig_.NewProcess();
+  ASSERT_OK(standby->AttachSegment(rig_.segment()));
+  ASSERT_OK(standby->Build());
+  standby->MapAhead();
+  while (standby->TouchSome()) {
+  }
+  rig_.Die();
+  ASSERT_OK(standby->Promote(100));
+  standby->Quiesce();
+}
+
+}  // namespace
+}  // namespace holdfast
