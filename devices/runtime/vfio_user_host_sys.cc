@@ -1,15 +1,11 @@
 #include "devices/runtime/vfio_user_host_sys.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "base/errno_status.h"
+#include "base/shared_access.h"
 #include "base/status_macros.h"
 #include "devices/runtime/file_range_sys.h"
 #include "devices/vfio_user/message.h"
@@ -25,6 +21,9 @@ using vfio_user::SessionState;
 // Data in one message. A segment of a mebibyte has room for lane and windows;
 // clients cut what is longer.
 constexpr uint32_t kMaxTransfer = 64 << 10;
+
+// Deaths by its own fault. Kills from outside blame nothing.
+constexpr uint64_t kCrashesOfPoison = 2;
 
 template <typename T>
 bool SameBytes(const T& a, const T& b) {
@@ -44,7 +43,7 @@ VfioUserHost::VfioUserHost(const Segment& segment, DescriptorSlots& descriptors,
       keeper_(keeper),
       maps_(windows_, descriptors) {}
 
-VfioUserHost::~VfioUserHost() = default;
+VfioUserHost::~VfioUserHost() { ObserveCrashes(nullptr); }
 
 VfioUserRecord& VfioUserHost::record() const {
   return *reinterpret_cast<VfioUserRecord*>(
@@ -61,6 +60,7 @@ absl::Status VfioUserHost::SetDevice(RegionDevice& device) {
   device_ = &device;
   interrupts_.Describe(device.irqs());
   worker_.emplace(device);
+  ObserveCrashes(this);
   return absl::OkStatus();
 }
 
@@ -151,15 +151,7 @@ void VfioUserHost::Unmasked(uint32_t irq, uint32_t vector) {
 // ---- SessionEnvironment ----
 
 absl::StatusOr<FileId> VfioUserHost::IdentifyFile(store::Slot slot) {
-  const int fd = descriptors_.Get(slot).get();
-  struct stat status = {};
-  // The C library's fstat takes a path, which the steady-state filter does not
-  // let through.
-  if (syscall(SYS_fstat, fd, &status) != 0) return ErrnoStatus("fstat");
-  const int flags = fcntl(fd, F_GETFL);
-  if (flags < 0) return ErrnoStatus("fcntl");
-  return FileId{status.st_dev, status.st_ino,
-                static_cast<uint64_t>(flags & O_ACCMODE)};
+  return holdfast::IdentifyFile(descriptors_.Get(slot));
 }
 
 absl::Status VfioUserHost::CheckFile(store::Slot slot, uint32_t access,
@@ -192,7 +184,6 @@ absl::Status VfioUserHost::ResetDevice() {
 
 absl::Status VfioUserHost::Escrow(store::Slot slot, UniqueFd descriptor) {
   RETURN_IF_ERROR(keeper_.Escrow(slot, descriptor));
-  maps_.Forget(slot);
   descriptors_.Set(slot, std::move(descriptor));
   retain_ = true;
   return absl::OkStatus();
@@ -216,11 +207,13 @@ void VfioUserHost::Apply(const SessionState& state, ConstWindowTable table) {
   }
   in_line_ = true;
   applied_ = state;
+  deciding_ = false;
   // Not while it resumes: descriptors of a message that is yet to be decided
   // may be in escrow.
   if (!retain_ || resuming_) return;
   retain_ = false;
   const vfio_user::SlotBitmap slots = vfio_user::ReferencedSlots(state, table);
+  maps_.Keep(slots);
   keeper_.Retain(slots);
   descriptors_.RetainSession(slots);
 }
@@ -235,6 +228,41 @@ void VfioUserHost::Do(const Afterwards& afterwards) {
       Unmasked(afterwards.irq, vector);
     }
   }
+}
+
+void VfioUserHost::Answered() {
+  worker_->Wake();
+  deciding_ = true;
+}
+
+// The name of the access that is made now, if a message is being decided that
+// stands for accesses.
+uint64_t VfioUserHost::CurrentAccess() const {
+  const uint64_t first =
+      (record().connections + 1) << 40 | (applied_.accesses + 1);
+  const vfio_user::AccessProgress& progress = record().memory.progress;
+  return progress.first == first ? first + progress.done : first;
+}
+
+// Between the instructions of whatever crashed: stores and nothing else.
+void VfioUserHost::OnCrash(int) {
+  if (!deciding_) return;
+  VfioUserRecord& blame = record();
+  const uint64_t access = CurrentAccess();
+  const uint64_t crashes = blame.blamed == access ? blame.crashes : 0;
+  SharedAccess::Store(&blame.crashes, uint64_t{0});
+  SharedAccess::Store(&blame.blamed, access);
+  SharedAccess::Store(&blame.crashes, crashes + 1);
+}
+
+bool VfioUserHost::IsPoison(AccessId access) {
+  if (record().blamed != static_cast<uint64_t>(access) ||
+      record().crashes < kCrashesOfPoison) {
+    return false;
+  }
+  vmm_log_.Error("an access has crashed ", record().crashes,
+                 " processes and is refused");
+  return true;
 }
 
 void VfioUserHost::Take(const vfio_user::Answer&) {}

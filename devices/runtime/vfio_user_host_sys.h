@@ -12,6 +12,7 @@
 #include "devices/bus/dma.h"
 #include "devices/bus/dma_windows.h"
 #include "devices/bus/region_device.h"
+#include "devices/runtime/crash_handler_sys.h"
 #include "devices/runtime/descriptors.h"
 #include "devices/runtime/device_host.h"
 #include "devices/runtime/event_interrupts_sys.h"
@@ -28,7 +29,11 @@ namespace holdfast {
 struct VfioUserRecord {
   vfio_user::SessionMemory memory;
   uint64_t connections;  // That are over.
-  uint8_t zero[56];
+  // The access that crashed the last process that crashed in one, and how many
+  // it has crashed so far.
+  uint64_t blamed;
+  uint64_t crashes;
+  uint8_t zero[40];
 };
 static_assert(sizeof(VfioUserRecord) == sizeof(vfio_user::SessionMemory) + 64);
 
@@ -51,7 +56,8 @@ class VfioUserWatcher {
 // new object over the same ones goes on.
 //
 // Control thread only. References outlive the host.
-class VfioUserHost final : private vfio_user::ServerEnvironment {
+class VfioUserHost final : private vfio_user::ServerEnvironment,
+                           private CrashObserver {
  public:
   // Sizes of the lane of every vfio-user instance.
   static LaneSizes Sizes();
@@ -67,8 +73,9 @@ class VfioUserHost final : private vfio_user::ServerEnvironment {
   // Outlives the host. Before Resume.
   void SetWatcher(VfioUserWatcher& watcher) { watcher_ = &watcher; }
 
-  // The device that is served; once, before all that follows. Errors:
-  // vfio_user::CheckDevice.
+  // The device that is served; once, before all that follows, on the thread
+  // that will serve: when it crashes, the access that it makes is blamed, and
+  // refused when it has crashed two processes. Errors: vfio_user::CheckDevice.
   absl::Status SetDevice(RegionDevice& device);
 
   // As DeviceHost says.
@@ -94,11 +101,16 @@ class VfioUserHost final : private vfio_user::ServerEnvironment {
   absl::Status Escrow(store::Slot slot, UniqueFd descriptor) override;
   void Apply(const SessionState& state, ConstWindowTable table) override;
   void Do(const vfio_user::Afterwards& afterwards) override;
-  void Answered() override { worker_->Wake(); }
+  bool IsPoison(AccessId access) override;
+  void Answered() override;
   void Take(const vfio_user::Answer& answer) override;
   void Refused(const absl::Status& refusal) override;
 
+  // CrashObserver.
+  void OnCrash(int signal) override;
+
   VfioUserRecord& record() const;
+  uint64_t CurrentAccess() const;
   void NewServer();
   void Unmasked(uint32_t irq, uint32_t vector);
   absl::Status Disconnect();
@@ -119,6 +131,7 @@ class VfioUserHost final : private vfio_user::ServerEnvironment {
   bool in_line_ = false;
   SessionState applied_ = {};
   bool resuming_ = false;
+  volatile bool deciding_ = false;  // A message.
   bool retain_ = false;  // Slots may be occupied that nothing refers to.
   // Of what clients do, whatever the connection.
   LogLimiter vmm_log_;

@@ -15,6 +15,9 @@
 
 namespace holdfast {
 
+// What tells the file behind `fd` apart from others.
+absl::StatusOr<vfio_user::FileId> IdentifyFile(BorrowedFd fd);
+
 // The windows of a session as a process has them: granted to the device, and
 // mapped when the client gave a file. A file is mapped once and whole, however
 // many windows lie in it. Control thread only.
@@ -24,7 +27,7 @@ class WindowMaps {
   WindowMaps(DmaWindows& windows, const DescriptorSlots& descriptors)
       : windows_(windows), descriptors_(descriptors) {}
 
-  // Maps the files that a session names; grants nothing.
+  // Maps the files that a session names, and no others; grants nothing.
   void MapAhead(const vfio_user::SessionState& state,
                 vfio_user::ConstWindowTable table);
 
@@ -37,21 +40,23 @@ class WindowMaps {
   // The window is the device's no longer; waits for transfers that use it.
   void Release(const vfio_user::WindowState& window);
 
-  // `slot` holds another file now.
-  void Forget(store::Slot slot) {
-    if (slot < files_.size()) files_[slot].reset();
-  }
+  // Lets go of the files in other slots; the windows in them are gone.
+  void Keep(const vfio_user::SlotBitmap& slots);
 
  private:
-  using File = std::shared_ptr<Mapping>;
+  // A slot may come to hold another file: the mapping is of this one.
+  struct File {
+    vfio_user::FileId id{};
+    std::shared_ptr<Mapping> mapping;
+  };
 
-  absl::StatusOr<File> MapFile(const vfio_user::WindowState& window);
+  absl::StatusOr<std::shared_ptr<Mapping>> MapFile(
+      const vfio_user::WindowState& window);
   absl::Status Grant(const vfio_user::WindowState& window);
 
   DmaWindows& windows_;
   const DescriptorSlots& descriptors_;
   std::array<File, store::kSlotCount> files_;
-  std::array<vfio_user::FileId, store::kSlotCount> mapped_ = {};  // files_.
   uint64_t granted_[vfio_user::kMaxWindows / 64] = {};  // As in SessionState.
   // What was granted, to find it again when its entry is used for another.
   vfio_user::WindowState known_[vfio_user::kMaxWindows] = {};

@@ -52,16 +52,19 @@ class Accesses {
   ~Accesses() { turn_.next.accesses += count_; }
 
   // Cuts [offset, offset + size) where a device wants it cut, and calls
-  // `access(name, offset, position, size)` for each piece. A mistake of the
-  // guest's in one piece is no reason to leave the others out.
+  // `access(device, name, offset, position, size)` for each piece, with no
+  // device for one that is refused. A mistake of the guest's in one piece is no
+  // reason to leave the others out.
   template <typename Access>
   absl::Status Do(uint64_t offset, uint64_t size, Access access) {
     for (uint64_t at = 0; at < size;) {
       const uint64_t piece =
           std::min(size - at, kMaxAccess - (offset + at) % kMaxAccess);
       if (count_++ >= skip_) {
+        const AccessId name = turn_.NameOf(count_);
         const absl::Status status =
-            access(turn_.NameOf(count_), offset + at, at, piece);
+            access(turn_.environment.IsPoison(name) ? nullptr : &turn_.device,
+                   name, offset + at, at, piece);
         if (IsFatal(status)) {
           turn_.fatal = status;
           return status;
@@ -94,11 +97,14 @@ absl::Status Write(Turn& turn, Accesses& accesses, uint32_t region,
                    uint64_t offset, absl::Span<const uint8_t> bytes) {
   RETURN_IF_ERROR(CheckRange(turn, region, offset, bytes.size()));
   if (!turn.device.regions()[region].writable) return absl::OkStatus();
-  return accesses.Do(
-      offset, bytes.size(),
-      [&](AccessId id, uint64_t from, uint64_t at, uint64_t size) {
-        return turn.device.Write(id, region, from, bytes.subspan(at, size));
-      });
+  return accesses.Do(offset, bytes.size(),
+                     [&](RegionDevice* device, AccessId id, uint64_t from,
+                         uint64_t at, uint64_t size) {
+                       return device == nullptr
+                                  ? absl::OkStatus()
+                                  : device->Write(id, region, from,
+                                                  bytes.subspan(at, size));
+                     });
 }
 
 }  // namespace
@@ -169,17 +175,19 @@ absl::Status DecideRegionRead(Turn& turn) {
     return absl::OkStatus();
   }
   Accesses accesses(turn);
-  return accesses.Do(
-      access.offset, access.count,
-      [&](AccessId id, uint64_t from, uint64_t at, uint64_t size) {
-        const absl::Span<uint8_t> piece = data.subspan(at, size);
-        const absl::Status status =
-            turn.device.Read(id, access.region, from, piece);
-        if (!status.ok()) {
-          std::fill(piece.begin(), piece.end(), uint8_t{0xff});
-        }
-        return status;
-      });
+  return accesses.Do(access.offset, access.count,
+                     [&](RegionDevice* device, AccessId id, uint64_t from,
+                         uint64_t at, uint64_t size) {
+                       const absl::Span<uint8_t> piece = data.subspan(at, size);
+                       const absl::Status status =
+                           device == nullptr
+                               ? absl::InvalidArgumentError("poison")
+                               : device->Read(id, access.region, from, piece);
+                       if (!status.ok()) {
+                         std::fill(piece.begin(), piece.end(), uint8_t{0xff});
+                       }
+                       return status;
+                     });
 }
 
 absl::Status DecideRegionWrite(Turn& turn) {

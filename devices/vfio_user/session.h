@@ -70,6 +70,10 @@ class SessionEnvironment {
   // RegionDevice::Reset(), after whatever work was being done.
   virtual absl::Status ResetDevice() = 0;
 
+  // Whether this access has killed who made it, again and again: it is refused
+  // as a mistake of the guest's.
+  virtual bool IsPoison(AccessId) { return false; }
+
   // What follows is called only if the device can be migrated. When a request
   // is refused in the end, applying the old state takes back what was done.
   virtual bool CanMigrate() const { return false; }

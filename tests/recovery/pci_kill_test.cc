@@ -281,6 +281,33 @@ TEST(PciKill, WorkTransfersAndInterruptsGoOn) {
   EXPECT_GT(hammer.turns(), 10u);
 }
 
+// It crashes two processes, and is refused by the third.
+TEST(PciKill, AnAccessThatCrashesIsRefusedInTheEnd) {
+  auto device =
+      ManagedDevice::Start(OptionsOf("tests/recovery/register_torture"));
+  ASSERT_OK(device);
+  const auto client = Connected(**device);
+  ASSERT_OK(client);
+  TortureClient torture(**client);
+  for (int i = 0; i < 20; ++i) ASSERT_OK(torture());
+  const auto recover_twice = [&] {
+    for (int deaths = 0; deaths < 2; ++deaths) {
+      const auto recovery = (*device)->AwaitRecovery();
+      ASSERT_OK(recovery);
+      ASSERT_OK((*device)->AddStandby());
+    }
+  };
+  ASSERT_OK((*client)->PostWrite(0, 0x18, 1, 4));
+  recover_twice();
+  for (int i = 0; i < 20; ++i) ASSERT_OK(torture());
+  absl::StatusOr<uint64_t> ones;
+  std::thread reader([&] { ones = (*client)->Read(0, 0x18, 4); });
+  recover_twice();
+  reader.join();
+  EXPECT_THAT(ones, IsOkAndHolds(0xffffffffu));
+  for (int i = 0; i < 20; ++i) ASSERT_OK(torture());
+}
+
 // One client after the other, each with a device that was reset.
 TEST(PciKill, ServesTheNextClientAfterTheOneBefore) {
   auto device =
