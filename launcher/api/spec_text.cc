@@ -8,10 +8,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "base/status_macros.h"
 #include "launcher/api/translate.h"
 #include "launcher/spec.h"
 
@@ -83,6 +85,18 @@ int LineOf(absl::string_view path, const TextFormat::ParseInfoTree& root) {
   return line;
 }
 
+absl::Status Parse(absl::string_view text, const std::string& file,
+                   v1::LaunchSpec& proto, TextFormat::ParseInfoTree& places) {
+  Collector collector(file);
+  TextFormat::Parser parser;
+  parser.RecordErrorsTo(&collector);
+  parser.WriteLocationsTo(&places);
+  ::google::protobuf::io::ArrayInputStream input(text.data(),
+                                                 static_cast<int>(text.size()));
+  if (parser.Parse(&input, &proto)) return absl::OkStatus();
+  return absl::InvalidArgumentError(collector.Text());
+}
+
 }  // namespace
 
 absl::StatusOr<v1::LaunchSpec> ParseSpecText(absl::string_view text,
@@ -93,16 +107,8 @@ absl::StatusOr<v1::LaunchSpec> ParseSpecText(absl::string_view text,
                      kMaxSpecFile));
   }
   TextFormat::ParseInfoTree places;
-  Collector collector(file);
-  TextFormat::Parser parser;
-  parser.RecordErrorsTo(&collector);
-  parser.WriteLocationsTo(&places);
   v1::LaunchSpec proto;
-  ::google::protobuf::io::ArrayInputStream input(text.data(),
-                                                 static_cast<int>(text.size()));
-  if (!parser.Parse(&input, &proto)) {
-    return absl::InvalidArgumentError(collector.Text());
-  }
+  RETURN_IF_ERROR(Parse(text, file, proto, places));
   const absl::StatusOr<LaunchSpec> spec = FromProto(proto);
   const absl::Status status = spec.ok() ? ValidateSpec(*spec) : spec.status();
   if (status.ok()) return proto;
@@ -111,6 +117,17 @@ absl::StatusOr<v1::LaunchSpec> ParseSpecText(absl::string_view text,
   return absl::InvalidArgumentError(
       line == 0 ? absl::StrCat(file, ": ", message)
                 : absl::StrCat(file, ":", line, ": ", message));
+}
+
+std::string WithPlace(absl::string_view message, absl::string_view text,
+                      const std::string& file) {
+  TextFormat::ParseInfoTree places;
+  v1::LaunchSpec proto;
+  const int line = Parse(text, file, proto, places).ok()
+                       ? LineOf(message.substr(0, message.find(": ")), places)
+                       : 0;
+  return line == 0 ? std::string(message)
+                   : absl::StrCat(file, ":", line, ": ", message);
 }
 
 }  // namespace holdfast::launcher

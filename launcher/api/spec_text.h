@@ -20,6 +20,12 @@ inline constexpr size_t kMaxSpecFile = 1 << 20;
 absl::StatusOr<v1::LaunchSpec> ParseSpecText(absl::string_view text,
                                              const std::string& file);
 
+// An error of the core about the spec in `text`, such as "resources[0]: ...",
+// with the place of the field: "disk0.textproto:4: resources[0]: ...". As it is
+// when it does not begin with a field that stands there.
+std::string WithPlace(absl::string_view message, absl::string_view text,
+                      const std::string& file);
+
 }  // namespace holdfast::launcher
 
 #endif  // HOLDFAST_LAUNCHER_API_SPEC_TEXT_H_

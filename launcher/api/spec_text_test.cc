@@ -96,5 +96,24 @@ TEST(SpecText, AnyBytesGiveAnAnswer) {
   }
 }
 
+TEST(SpecText, ErrorsOfTheCoreGetTheirPlace) {
+  const char text[] =
+      "name: \"d\"\nbinary: \"/b\"\nresources {\n  name: \"a\"\n}\n"
+      "resources {\n  name: \"b\"\n  path: \"/p\"\n}\n";
+  EXPECT_EQ(WithPlace("binary: no such file", text, "f"),
+            "f:2: binary: no such file");
+  EXPECT_EQ(WithPlace("resources[1]: in use", text, "f"),
+            "f:6: resources[1]: in use");
+  EXPECT_EQ(WithPlace("resources[1].path: in use", text, "f"),
+            "f:8: resources[1].path: in use");
+  // Of what stands in no line, or in nobody's.
+  for (const char* message :
+       {"uid: taken", "resources[2]: x", "resources[-1]: x",
+        "instance 'd' exists: stop it", "", ": "}) {
+    EXPECT_EQ(WithPlace(message, text, "f"), message);
+  }
+  EXPECT_EQ(WithPlace("binary: x", "no spec {", "f"), "binary: x");
+}
+
 }  // namespace
 }  // namespace holdfast::launcher

@@ -58,6 +58,11 @@ TEST_F(Cli, LifeOfAnInstance) {
   const Output again = Holdfast("run " + SpecFile("disk0"));
   EXPECT_EQ(again.status, 1);
   EXPECT_THAT(again.text, HasSubstr("instance 'disk0' exists"));
+  const std::string spec = SpecFile("disk1");
+  std::ofstream(spec, std::ios::app) << "resources { name: \"a\"\n"
+                                        "path: \"/etc/passwd\" }\n";
+  EXPECT_THAT(Holdfast("run " + spec).text,
+              HasSubstr("disk1.textproto:6: resources[0]: /etc/passwd is "));
   EXPECT_EQ(Holdfast("stop disk0").status, 0);
   EXPECT_THAT(Holdfast("list").text, Not(HasSubstr("disk0")));
   const Output gone = Holdfast("stop disk0");

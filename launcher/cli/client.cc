@@ -189,7 +189,11 @@ class Client {
     // Made by the call that the api died under?
     if (!again || !absl::IsAlreadyExists(status) ||
         !IsYoungerThan(request.spec().name(), before)) {
-      RETURN_IF_ERROR(status);
+      if (!status.ok()) {
+        return absl::Status(
+            status.code(),
+            launcher::WithPlace(status.message(), text, command_.file));
+      }
     }
     Print(response, absl::StrCat(request.spec().name(), " is started\n"));
     return absl::OkStatus();
