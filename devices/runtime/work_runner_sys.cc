@@ -32,6 +32,8 @@ void WorkRunner::Start() {
 void WorkRunner::Stop() {
   std::unique_lock<std::mutex> lock(mutex_);
   started_ = false;
+  // A thread that was called and comes too late must be called again.
+  wanted_ = 0;
   idle_.wait(lock, [this] { return working_ == 0; });
 }
 

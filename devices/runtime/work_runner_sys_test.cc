@@ -170,5 +170,22 @@ TEST(WorkRunner, AMistakeOfTheGuestIsNoReasonToStopButALostStateIs) {
   EXPECT_EQ(device.pending, 1);
 }
 
+// Whoever was called just before a stop must be called again after it.
+TEST(WorkRunner, GoesOnAfterAnyStop) {
+  Worker device(1);
+  WorkRunner runner(device);
+  for (int i = 1; i <= 2000; ++i) {
+    runner.Start();
+    ++device.pending;
+    runner.Wake();
+    runner.Stop();
+    std::this_thread::sleep_for(std::chrono::microseconds(i % 100));
+    runner.Start();
+    runner.Wake();
+    ASSERT_TRUE(Becomes([&] { return device.done == i; })) << i;
+    runner.Stop();
+  }
+}
+
 }  // namespace
 }  // namespace holdfast
