@@ -20,6 +20,9 @@ from tests.harness import device, processes, scenario
 
 DEFAULT_KILLS = 200
 DEFAULT_PERIOD = 0.4
+# Ours, and what people have today: nobody comes back to such a server.
+VFIO_USER = {"nvme": (device.NvmeDisk, device.RestartedNvme),
+             "virtio-blk": (device.DiskOverVfioUser, device.RestartedDisk)}
 # So many entries has the queue that QEMU gives the guest.
 MOST_DEPTH = 128
 INTERRUPTED = 130
@@ -48,10 +51,11 @@ def parse(argv):
     parser.add_argument("--baseline", action="store_true",
                         help="also run what people have today: "
                         "qemu-storage-daemon and QEMU's reconnect")
-    parser.add_argument("--vfio-user", action="store_true",
-                        help="the disk as a PCI function over vfio-user, "
-                        "behind QEMU 11.1; the baseline is a server that is "
-                        "killed once and started again at once")
+    parser.add_argument("--vfio-user", choices=sorted(VFIO_USER), nargs="?",
+                        const="nvme", metavar="DISK",
+                        help="the disk is a PCI function over vfio-user behind "
+                        "QEMU 11.1: nvme (default) or virtio-blk; the baseline "
+                        "is such a server, killed once and started again")
     parser.add_argument("--qemu", choices=["7.2", "11.1"],
                         help="default 7.2; with --vfio-user 11.1")
     parser.add_argument("--depth", type=_at_least(1, int, MOST_DEPTH),
@@ -100,9 +104,9 @@ class Printer:
             len(str(self._total)), number, self._total, kill.pid, recovery))
 
 
-def run(factory, options, kills, printer, log, strict):
+def run(factory, options, disk, kills, printer, log, strict):
     settings = scenario.Settings(
-        kills=kills, period=options.period, depth=options.depth,
+        kills=kills, disk=disk, period=options.period, depth=options.depth,
         qemu=options.qemu, seed=options.seed)
     with tempfile.TemporaryDirectory(prefix="hfdemo") as directory:
         return scenario.run(factory, settings, directory, strict=strict,
@@ -179,28 +183,32 @@ def main(argv):
         return INTERRUPTED
 
 
-def _baseline(options):
-    """What people have today: its title, how to start it, and how often it is
-    killed: nobody comes back to a vfio-user server, so one kill shows all."""
+def _sides(options):
+    """Of Holdfast and of what people have today: a title, how to start it, how
+    the guest calls the disk, and how often it is killed."""
     if options.vfio_user:
-        return (device.RestartedOverVfioUser.name,
-                device.RestartedOverVfioUser, min(1, options.kills))
-    return ("qemu-storage-daemon, QEMU reconnects",
-            lambda image: device.QsdDevice(image, options.qemu), options.kills)
+        ours, theirs = VFIO_USER[options.vfio_user]
+        # One kill shows all.
+        return ((ours.name, ours, ours.guest_disk, options.kills),
+                (theirs.name, theirs, theirs.guest_disk, min(1, options.kills)))
+    ours, theirs = device.HoldfastDevice, device.QsdDevice
+    return ((ours.name, ours, ours.guest_disk, options.kills),
+            ("qemu-storage-daemon, QEMU reconnects",
+             lambda image: theirs(image, options.qemu), theirs.guest_disk,
+             options.kills))
 
 
 def demonstrate(options):
     printer = Printer(options.json)
     log = open(options.log, "w") if options.log else None
     started = time.monotonic()
-    ours = (device.DiskOverVfioUser if options.vfio_user else
-            device.HoldfastDevice)
-    printer.begin(ours.name, options, options.kills)
-    results = [run(ours, options, options.kills, printer, log, strict=True)]
-    if options.baseline:
-        title, theirs, kills = _baseline(options)
+    results = []
+    for number, (title, factory, disk, kills) in enumerate(_sides(options)):
+        if number and not options.baseline:
+            break
         printer.begin(title, options, kills)
-        results.append(run(theirs, options, kills, printer, log, strict=False))
+        results.append(run(factory, options, disk, kills, printer, log,
+                           strict=not number))
     if options.json:
         print(json.dumps({"holdfast": results[0], "baseline":
                           results[1] if options.baseline else None}))

@@ -33,12 +33,14 @@ class Arguments(unittest.TestCase):
 
     def test_vfio_user_takes_a_qemu_that_speaks_it(self):
         self.assertEqual(demo.parse([]).qemu, "7.2")
-        self.assertEqual(demo.parse(["--vfio-user"]).qemu, "11.1")
+        options = demo.parse(["--vfio-user"])
+        self.assertEqual((options.qemu, options.vfio_user), ("11.1", "nvme"))
 
     def test_mistakes_are_refused(self):
         for wrong in (["--kills", "-3"], ["--kills", "x"], ["--depth", "0"],
                       ["--depth", "1000"], ["--seconds", "0"], ["--bogus"],
-                      ["--vfio-user", "--qemu", "7.2"]):
+                      ["--vfio-user", "--qemu", "7.2"],
+                      ["--vfio-user", "ide"]):
             with self.subTest(wrong), \
                     contextlib.redirect_stderr(io.StringIO()) as words, \
                     self.assertRaises(SystemExit) as refused:

@@ -32,6 +32,8 @@ class Device:
 
     name = ""
     qemu_device = "vhost-user-blk-pci,num-queues=1"
+    # How the guest calls the disk.
+    guest_disk = "vda"
     # Options of QEMU's chardev; "" if QEMU must never see a disconnect.
     chardev_options = ""
     # Seconds that it needs after a kill before another one means anything.
@@ -221,24 +223,46 @@ class ForgetfulDevice(HoldfastDevice):
 class DiskOverVfioUser(OverVfioUser, HoldfastDevice):
     """The same disk as a PCI function, which QEMU 11.1 serves to its guest."""
 
-    name = "Holdfast over vfio-user"
+    name = "Holdfast, virtio-blk"
     policy = "devices/virtio_blk/virtio_blk_pci.policy"
 
     def __init__(self, image, options=()):
         super().__init__(image, ["--protocol=vfio-user", *options])
 
 
-class RestartedOverVfioUser(OverVfioUser, StandaloneDevice):
+class NvmeDisk(OverVfioUser, HoldfastDevice):
+    """An NVMe controller."""
+
+    name = "Holdfast, NVMe"
+    guest_disk = "nvme0n1"
+    program = "devices/pci_nvme/holdfast-pci-nvme"
+    policy = "devices/pci_nvme/pci_nvme.policy"
+
+    def __init__(self, image, options=("--num-queues=2",)):
+        super().__init__(image, options)
+
+
+class _Restarted(OverVfioUser, StandaloneDevice):
     """What people have today: a vfio-user server, started again at once by
     whoever watches it. No VMM comes back to it."""
-
-    name = "vfio-user server, restarted"
-
-    def __init__(self, image):
-        super().__init__(image, ["--protocol=vfio-user"])
 
     def kill(self):
         done = super().kill()
         os.unlink(self.socket)
         self.start()
         return done
+
+
+class RestartedDisk(_Restarted):
+
+    name = "virtio-blk, restarted"
+
+    def __init__(self, image):
+        super().__init__(image, ["--protocol=vfio-user"])
+
+
+class RestartedNvme(_Restarted):
+
+    name = "NVMe server, restarted"
+    guest_disk = NvmeDisk.guest_disk
+    program = NvmeDisk.program

@@ -10,22 +10,14 @@ from tests.harness import device, scenario
 KILLS = int(os.environ.get("HOLDFAST_KILLS", "25"))
 
 
-class NvmeDisk(device.OverVfioUser, device.HoldfastDevice):
-    program = "devices/pci_nvme/holdfast-pci-nvme"
-    policy = "devices/pci_nvme/pci_nvme.policy"
-
-    def __init__(self, image):
-        super().__init__(image, ["--num-queues=2"])
-
-
 class KilledNvme(unittest.TestCase):
 
     def run_on(self, **settings):
         with tempfile.TemporaryDirectory() as directory:
             outcome = scenario.run(
-                NvmeDisk,
-                scenario.Settings(period=0.3, qemu="11.1", disk="nvme0n1",
-                                  **settings),
+                device.NvmeDisk,
+                scenario.Settings(period=0.3, qemu="11.1",
+                                  disk=device.NvmeDisk.guest_disk, **settings),
                 directory)
         print(outcome.as_dict())
         return outcome
