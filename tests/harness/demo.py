@@ -104,9 +104,9 @@ class Printer:
             len(str(self._total)), number, self._total, kill.pid, recovery))
 
 
-def run(factory, options, disk, kills, printer, log, strict):
+def run(factory, options, kills, printer, log, strict):
     settings = scenario.Settings(
-        kills=kills, disk=disk, period=options.period, depth=options.depth,
+        kills=kills, period=options.period, depth=options.depth,
         qemu=options.qemu, seed=options.seed)
     with tempfile.TemporaryDirectory(prefix="hfdemo") as directory:
         return scenario.run(factory, settings, directory, strict=strict,
@@ -184,18 +184,17 @@ def main(argv):
 
 
 def _sides(options):
-    """Of Holdfast and of what people have today: a title, how to start it, how
-    the guest calls the disk, and how often it is killed."""
+    """Of Holdfast and of what people have today: a title, how to start it,
+    and how often it is killed."""
     if options.vfio_user:
         ours, theirs = VFIO_USER[options.vfio_user]
         # One kill shows all.
-        return ((ours.name, ours, ours.guest_disk, options.kills),
-                (theirs.name, theirs, theirs.guest_disk, min(1, options.kills)))
+        return ((ours.name, ours, options.kills),
+                (theirs.name, theirs, min(1, options.kills)))
     ours, theirs = device.HoldfastDevice, device.QsdDevice
-    return ((ours.name, ours, ours.guest_disk, options.kills),
+    return ((ours.name, ours, options.kills),
             ("qemu-storage-daemon, QEMU reconnects",
-             lambda image: theirs(image, options.qemu), theirs.guest_disk,
-             options.kills))
+             lambda image: theirs(image, options.qemu), options.kills))
 
 
 def demonstrate(options):
@@ -203,11 +202,11 @@ def demonstrate(options):
     log = open(options.log, "w") if options.log else None
     started = time.monotonic()
     results = []
-    for number, (title, factory, disk, kills) in enumerate(_sides(options)):
+    for number, (title, factory, kills) in enumerate(_sides(options)):
         if number and not options.baseline:
             break
         printer.begin(title, options, kills)
-        results.append(run(factory, options, disk, kills, printer, log,
+        results.append(run(factory, options, kills, printer, log,
                            strict=not number))
     if options.json:
         print(json.dumps({"holdfast": results[0], "baseline":

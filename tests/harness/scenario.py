@@ -25,13 +25,12 @@ class Settings:
       ext4: whether the disk also has a mounted file system.
       stop_at_damage: end the run as soon as the guest reports damage.
       cpus: of the guest; as many queues of the disk it can use.
-      disk: how the guest calls it.
       qemu: version. kernel: version. seed: of the times of the kills.
     """
 
     def __init__(self, kills=20, period=0.5, control=3.0, depth=32,
                  max_kib=256, lost=30, ext4=True, stop_at_damage=True,
-                 cpus=1, qemu="7.2", kernel="6.1", seed=1, disk="vda"):
+                 cpus=1, qemu="7.2", kernel="6.1", seed=1):
         self.kills = kills
         self.period = period
         self.control = control
@@ -44,7 +43,6 @@ class Settings:
         self.qemu = qemu
         self.kernel = kernel
         self.seed = seed
-        self.disk = disk
 
     def schedule(self):
         """The pauses before each kill, in seconds: equal seeds, equal kills."""
@@ -52,12 +50,12 @@ class Settings:
         return [self.period * source.uniform(0.5, 1.5)
                 for _ in range(self.kills)]
 
-    def command_line(self):
+    def command_line(self, guest_disk):
         # The host ends the load; the guest's own limit only bounds it.
         return "depth=%d max_kib=%d seconds=%d lost_s=%d disk=%s" % (
             self.depth, self.max_kib,
             self.control + 1.5 * self.period * self.kills + 600, self.lost,
-            self.disk)
+            guest_disk)
 
 
 class Outcome:
@@ -138,7 +136,7 @@ def run(device_factory, settings, directory, strict=True, log=None,
         outcome.accel = accel
         with vm.Vm(kernel, guest, qemu=qemu, accel=accel, shared_memory=True,
                    cpus=settings.cpus, arguments=device.qemu_arguments(), log=log,
-                   append=settings.command_line()) as machine:
+                   append=settings.command_line(device.guest_disk)) as machine:
             machine.wait_boot()
             _load_and_kill(machine, device, settings, outcome, on_kill)
             _finish(machine, outcome, strict)

@@ -16,8 +16,7 @@ class KilledNvme(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             outcome = scenario.run(
                 device.NvmeDisk,
-                scenario.Settings(period=0.3, qemu="11.1",
-                                  disk=device.NvmeDisk.guest_disk, **settings),
+                scenario.Settings(period=0.3, qemu="11.1", **settings),
                 directory)
         print(outcome.as_dict())
         return outcome
