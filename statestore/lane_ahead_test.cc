@@ -236,29 +236,34 @@ TEST_F(LaneAheadTest, APeerThatWaitsForRoomGetsItAfterAPause) {
   EXPECT_EQ(poll(&room, 1, 0), 1);
 }
 
+// Before it reads the reply, that is: executed bytes must not fill its buffer
+// while the lane waits. (Requests that are not executed may: a peer that sends
+// without reading whatever comes back has nobody to wait for.)
 TEST_F(LaneAheadTest, AReplyThatMustWaitLetsThePeerSend) {
-  const int small = 4096;
-  setsockopt(server_.get(), SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
-  setsockopt(client_.get(), SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+  const int smallest = 1;
+  setsockopt(client_.get(), SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest));
+  setsockopt(server_.get(), SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest));
   auto lane = Attach();
   ASSERT_OK(lane);
-  // Sends all requests before it reads the first reply; blocks in between.
-  constexpr uint32_t kRequests = 12;
-  std::vector<uint8_t> expected;
-  std::vector<std::vector<uint8_t>> messages;
-  for (uint32_t id = 1; id <= kRequests; ++id) {
-    messages.push_back(Message(id, 24, id == 1 ? 20000 : 600));
-    const auto reply = Expected(messages.back());
-    expected.insert(expected.end(), reply.begin(), reply.end());
-  }
+  pollfd room{client_.get(), POLLOUT, 0};
+  for (uint32_t id = 1; id <= 3; ++id) Exchange(*lane, Message(id));
+  EXPECT_EQ(poll(&room, 1, 0), 0);
+  const auto large = Message(4, 24, 20000), last = Message(5);
+  std::vector<uint8_t> expected = Expected(large);
+  const auto last_reply = Expected(last);
+  expected.insert(expected.end(), last_reply.begin(), last_reply.end());
+  Send(large);
+
   std::vector<uint8_t> replies(expected.size());
   std::thread peer([&] {
-    for (const auto& message : messages) Send(message);
+    constexpr int kForeverMs = 10000;
+    EXPECT_EQ(poll(&room, 1, kForeverMs), 1) << "the lane keeps the room";
+    Send(last);
     recv(client_.get(), replies.data(), replies.size(), MSG_WAITALL);
   });
   ToyHandler handler = NewHandler();
   pollfd readable{server_.get(), POLLIN, 0};
-  while (lane->sequence() < kRequests) {
+  while (lane->sequence() < 5) {
     poll(&readable, 1, -1);
     ASSERT_THAT(lane->Run(server_, handler, kLevel), IsOkAndHolds(kIdle));
   }
