@@ -72,7 +72,9 @@ void Core::CheckApi() {
   if (HasEnded(api_pidfd_)) {
     return LoseApi(TakeExitCause(api_pidfd_).value_or(""));
   }
-  if (api_deadline_ > Now()) return;
+  // By the time up to which it was listened to: a core that was held up itself
+  // has beats of a healthy api still to read.
+  if (api_deadline_ > heard_) return;
   ReportOwn("api-hung", api_pid_, "",
             absl::StrCat("silent for ", absl::FormatDuration(kBeatPatience)));
   // Its death is noticed as any other.

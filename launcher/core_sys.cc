@@ -204,6 +204,7 @@ void Core::Wait() {
   if (!forever) {
     timeout = absl::ToTimespec(std::max(next - Now(), absl::ZeroDuration()));
   }
+  heard_ = Now();
   if (ppoll(fds.data(), fds.size(), forever ? nullptr : &timeout, nullptr) <=
       0) {
     return;

@@ -162,6 +162,7 @@ class Core final : public InstanceHost {
   UniqueFd api_pidfd_;  // Not valid: none runs.
   ControlServer::ClientId api_watch_ = 0;
   Uptime api_deadline_;  // It hangs unless it says kBeat before.
+  Uptime heard_;         // What clients said before this has been read.
   RestartPolicy api_policy_;
   std::optional<Uptime> api_restart_;
 

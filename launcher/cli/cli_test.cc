@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "base/testing/matchers.h"
@@ -21,6 +22,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "launcher/cli/testing/cli_fixture.h"
+#include "launcher/core_protocol.h"
 #include "launcher/testing/launcher_process.h"
 
 namespace holdfast::launcher {
@@ -232,6 +234,20 @@ TEST_F(Cli, HungApiIsReplaced) {
   const Output status = Holdfast("status");
   EXPECT_THAT(status.text, AllOf(HasSubstr("PROCESS"), HasSubstr("hung"),
                                  HasSubstr("no instances")));
+}
+
+TEST_F(Cli, ApiIsNotBlamedForACoreThatWasHeldUp) {
+  const LaunchEvent api = AwaitApi();
+  const auto core = launcher_.AwaitEvent("core-started");
+  ASSERT_OK(core);
+  ASSERT_EQ(kill(core->pid, SIGSTOP), 0);
+  absl::SleepFor(kBeatPatience + absl::Seconds(1));
+  ASSERT_EQ(kill(core->pid, SIGCONT), 0);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(Holdfast("status").status, 0);
+  }
+  EXPECT_THAT(Holdfast("events").text, Not(HasSubstr("api-hung")));
+  EXPECT_EQ(kill(api.pid, 0), 0);
 }
 
 TEST_F(Cli, NothingIsLeftAfterTheEnd) {
