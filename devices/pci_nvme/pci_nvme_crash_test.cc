@@ -35,6 +35,7 @@ void Survives(Script before, Script script) {
     script(driver);
   };
   plan.options = NvmeGuest();
+  plan.depth = 2;
   ExpectSurvives(NvmeClass(), plan);
 }
 

@@ -51,6 +51,9 @@ struct CrashReport {
   std::string error;  // A child died by itself, or ptrace is not allowed.
 };
 
+// How the instants of a kill are found; each has the other's limits above.
+enum class Stepping { kTracer, kTraps };
+
 // Cuts `operation`, started on `image`, after every store. On what is left runs
 // `recovery` to its end, then `check`, which returns what is wrong or "". With
 // `depth` 2 the recovery of every crash state is itself cut after every store
@@ -59,7 +62,7 @@ struct CrashReport {
 CrashReport ExploreCrashes(
     absl::Span<const uint8_t> image, Operation operation, Operation recovery,
     absl::FunctionRef<std::string(absl::Span<uint8_t> recovered)> check,
-    int depth = 1);
+    int depth = 1, Stepping stepping = Stepping::kTracer);
 
 }  // namespace holdfast::testing
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -46,18 +47,44 @@ std::string WhyItEnded(int status) {
   return absl::StrCat("the child stopped with status ", status);
 }
 
+// Images are large and many, so only this is kept of them. No two of a
+// million have the same but by a chance of 2^-88.
+using Digest = std::pair<uint64_t, uint64_t>;
+
+Digest DigestOf(absl::Span<const uint8_t> image) {
+  uint64_t a = 0xcbf29ce484222325;
+  uint64_t b = 0x9e3779b97f4a7c15;
+  size_t i = 0;
+  for (; i + sizeof(uint64_t) <= image.size(); i += sizeof(uint64_t)) {
+    uint64_t word;
+    std::memcpy(&word, image.data() + i, sizeof(word));
+    a = (a ^ word) * 0x100000001b3;
+    a ^= a >> 29;
+    b = (b + word) * 0xbf58476d1ce4e5b9;
+    b ^= b >> 31;
+  }
+  for (; i < image.size(); ++i) {
+    a = (a ^ image[i]) * 0x100000001b3;
+    b = (b + image[i]) * 0xbf58476d1ce4e5b9;
+  }
+  return {a, b};
+}
+
 class Explorer {
  public:
   Explorer(Operation recovery,
-           absl::FunctionRef<std::string(absl::Span<uint8_t>)> check)
-      : recovery_(recovery), check_(check) {}
+           absl::FunctionRef<std::string(absl::Span<uint8_t>)> check,
+           Stepping stepping)
+      : recovery_(recovery),
+        check_(check),
+        step_(stepping == Stepping::kTracer ? StepThrough : TrapThrough) {}
 
   void Cut(absl::Span<const uint8_t> image, Operation operation, int depth) {
     const StepResult result =
-        StepThrough(image, operation, [&](absl::Span<const uint8_t> left) {
+        step_(image, operation, [&](absl::Span<const uint8_t> left) {
           // Recovery is a function of the memory: once from each image, cut as
           // deep as ever asked for, is enough.
-          int& explored = explored_[std::string(left.begin(), left.end())];
+          int& explored = explored_[DigestOf(left)];
           if (explored >= depth) return;
           if (explored == 0) {
             ++report_.crash_states;
@@ -84,8 +111,9 @@ class Explorer {
 
   Operation recovery_;
   absl::FunctionRef<std::string(absl::Span<uint8_t>)> check_;
+  StepResult (*const step_)(absl::Span<const uint8_t>, Operation, ImageVisitor);
   CrashReport report_;
-  std::map<std::string, int> explored_;  // Depth by content.
+  std::map<Digest, int> explored_;  // Depth by content.
 };
 
 }  // namespace
@@ -129,8 +157,9 @@ StepResult StepThrough(absl::Span<const uint8_t> image, Operation operation,
 
 CrashReport ExploreCrashes(
     absl::Span<const uint8_t> image, Operation operation, Operation recovery,
-    absl::FunctionRef<std::string(absl::Span<uint8_t>)> check, int depth) {
-  Explorer explorer(recovery, check);
+    absl::FunctionRef<std::string(absl::Span<uint8_t>)> check, int depth,
+    Stepping stepping) {
+  Explorer explorer(recovery, check, stepping);
   explorer.Cut(image, operation, depth);
   return explorer.report();
 }

@@ -166,5 +166,26 @@ TEST(ExploreCrashes, FindsARecoveryThatMustNotDieOnlyAtDepthTwo) {
             0u);
 }
 
+// Whichever way the instants are found, they are the same ones.
+TEST(ExploreCrashes, SeesTheSameByTrapsAsByATracer) {
+  const std::vector<uint8_t> image(4096);
+  for (const bool arm_first : {true, false}) {
+    const auto write = [arm_first](absl::Span<uint8_t> memory) {
+      WriteBoth(memory, 7, arm_first);
+    };
+    for (const int depth : {1, 2, 3}) {
+      const CrashReport traced =
+          ExploreCrashes(image, write, RecoverBoth, CheckBoth, depth);
+      const CrashReport trapped = ExploreCrashes(
+          image, write, RecoverBoth, CheckBoth, depth, Stepping::kTraps);
+      EXPECT_EQ(trapped.error, "");
+      EXPECT_EQ(trapped.crash_states, traced.crash_states);
+      EXPECT_EQ(trapped.recoveries, traced.recoveries);
+      EXPECT_EQ(trapped.violations, traced.violations);
+      EXPECT_EQ(trapped.violations == 0, arm_first);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace holdfast::testing

@@ -86,7 +86,7 @@ StepResult TrapThrough(absl::Span<const uint8_t> image, Operation operation,
   StepResult result;
   const size_t size = image.size() * (kMaxImages + 1) + sizeof(Log);
   void* const address = mmap(nullptr, size, PROT_READ | PROT_WRITE,
-                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+                             MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) {
     result.error = "no memory";
     return result;
@@ -104,8 +104,9 @@ StepResult TrapThrough(absl::Span<const uint8_t> image, Operation operation,
   }
   result.instructions = log_of_child->instructions;
   result.images = log_of_child->images;
+  // `visit` may trap through another operation.
   for (uint64_t i = 0; i < result.images; ++i) {
-    visit({ImageAt(i), memory_size});
+    visit({mapping.data() + (1 + i) * image.size(), image.size()});
   }
   return result;
 }

@@ -125,7 +125,7 @@ CrashReport ExplorePciCrashes(const PciClass& device,
         if (wrong.empty() && want.ram != got.ram) wrong = "RAM differs";
         return wrong;
       },
-      plan.depth);
+      plan.depth, Stepping::kTraps);
 }
 
 void ExpectSurvives(const PciClass& device, const PciCrashPlan& plan) {
