@@ -29,8 +29,9 @@ struct RingLayout {
   }
 };
 
-// How a queue's interrupts reach the driver now.
-struct InterruptRoute {
+// How a queue's interrupts reach the driver now. Aligned to its size, so that
+// every compiler reads and writes it at once.
+struct alignas(uint32_t) InterruptRoute {
   enum class Kind : uint8_t {
     kNone,      // Not at all: the driver polls.
     kMessage,   // Signal `vector` of the MSI-X kind.
