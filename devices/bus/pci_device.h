@@ -155,6 +155,11 @@ class PciContext {
   // forgets it: find out from your own state what may not have been signalled.
   virtual bool SignalMsix(uint32_t vector) = 0;
 
+  // Has OnWork called for one of `works`, a bit each, that nobody does yet; or
+  // for all. No transaction: cheap, and forgotten with the process.
+  virtual void CallIn(uint64_t works) = 0;
+  virtual void CallAll(uint64_t works) = 0;
+
   // A transaction outside a register access. An error of `change` gives it up.
   // CANCELLED, inside OnWork: the guest has reset the function meanwhile; end
   // the work. Others: RegionDevice.

@@ -353,19 +353,24 @@ absl::Status PciFunction::BeginWork(Working* working) {
     const uint64_t running = state_.Get(txn, pci::kWorkRunning);
     // What a predecessor had begun comes first.
     const uint64_t left = running & ~active;
-    const uint64_t from = left != 0 ? left : ordered & ~active;
+    const uint64_t fresh = left != 0 ? left : ordered & ~active;
+    const uint64_t from = fresh != 0 ? fresh : called_.load() & ~active;
     if (from == 0) return absl::OkStatus();
     working->work = static_cast<uint32_t>(__builtin_ctzll(from));
     working->began_at = state_.Get(txn, pci::kResets);
     bit = uint64_t{1} << working->work;
-    if (left == 0) {
+    called_.fetch_and(~bit);
+    if (left == 0 && fresh != 0) {
       state_.Set(txn, pci::kWorkOrdered, ordered & ~bit);
       state_.Set(txn, pci::kWorkRunning, running | bit);
     }
     active_.fetch_or(bit);
     return absl::OkStatus();
   });
-  if (!begun.ok()) active_.fetch_and(~bit);
+  if (!begun.ok()) {
+    active_.fetch_and(~bit);
+    called_.store(0);
+  }
   return begun;
 }
 
@@ -373,6 +378,7 @@ absl::Status PciFunction::RunWork() {
   Working working = {this, kNoWork, 0};
   RETURN_IF_ERROR(BeginWork(&working));
   if (working.work == kNoWork) return absl::OkStatus();
+  if (caller_ != nullptr && work_pending()) caller_->CallThread();
   const Working* const outer = std::exchange(working_, &working);
   const absl::Status done = Blame(device_->OnWork(working.work, *this));
   const absl::Status ended = Update([&working](PciTxn& txn) {
@@ -395,6 +401,21 @@ absl::Status PciFunction::Update(
     PciTxn pci_txn(state_, txn);
     return change(pci_txn);
   });
+}
+
+void PciFunction::CallIn(uint64_t works) {
+  uint64_t called = called_.load();
+  for (;;) {
+    const uint64_t idle = works & ~(called | active_.load());
+    if (idle == 0) return;
+    if (called_.compare_exchange_weak(called, called | (idle & -idle))) break;
+  }
+  if (caller_ != nullptr) caller_->CallThread();
+}
+
+void PciFunction::CallAll(uint64_t works) {
+  called_.fetch_or(works);
+  if (caller_ != nullptr) caller_->CallThread();
 }
 
 Dma& PciFunction::dma() { return *dma_; }

@@ -81,8 +81,9 @@ class PciFunction final : public RegionDevice, private PciContext {
   uint32_t work_threads() const override {
     return state_.spec().work_threads();
   }
+  void SetWorkCaller(WorkCaller* caller) override { caller_ = caller; }
   bool work_pending() const override {
-    return (work_.load() & ~active_.load()) != 0;
+    return ((work_.load() | called_.load()) & ~active_.load()) != 0;
   }
   absl::Status RunWork() override;
 
@@ -110,6 +111,8 @@ class PciFunction final : public RegionDevice, private PciContext {
   absl::Span<uint8_t> BarMemory(uint32_t bar) const override;
   absl::Span<uint8_t> Area(absl::string_view name) const override;
   bool SignalMsix(uint32_t vector) override;
+  void CallIn(uint64_t works) override;
+  void CallAll(uint64_t works) override;
   absl::Status Update(absl::FunctionRef<absl::Status(PciTxn&)> change) override;
   const Schema& schema() const override { return schema_; }
 
@@ -149,6 +152,9 @@ class PciFunction final : public RegionDevice, private PciContext {
   // A bit for each work that a thread of this process does. Changes under
   // mutex_.
   std::atomic<uint64_t> active_{0};
+  // A bit for each work that the device wants done without having ordered it.
+  std::atomic<uint64_t> called_{0};
+  WorkCaller* caller_ = nullptr;
 
   // Which vectors reach the guest without more ado, as PciSignals. Where this
   // function masks them itself, a thread that signals holds the mutex shared,

@@ -18,6 +18,7 @@ using ::holdfast::testing::PciClassOf;
 using ::holdfast::testing::PciGuest;
 using ::holdfast::testing::StatusIs;
 using ::testing::_;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr Reg32 kStart{"start", 0x00, kWriteOnly};  // Work.
@@ -126,6 +127,65 @@ TEST_F(PciWorkTest, WhatIsOrderedWhileItRunsIsPendingAfterwards) {
   EXPECT_TRUE(guest_.function().work_pending());
   EXPECT_OK(guest_.function().RunWork());
   EXPECT_EQ(guest_.Read32(0, kEnded.offset()), 2u);
+}
+
+class CountingCaller final : public WorkCaller {
+ public:
+  void CallThread() override { ++calls; }
+  int calls = 0;
+};
+
+TEST_F(PciWorkTest, CallsInOneThatIsIdle) {
+  CountingCaller caller;
+  guest_.function().SetWorkCaller(&caller);
+  std::vector<uint32_t> done;
+  Worker::during_work = [&](uint32_t work, PciContext& context) {
+    done.push_back(work);
+    if (work != 1) return;
+    context.CallIn(0x600);
+    EXPECT_TRUE(guest_.function().work_pending()) << "9";
+    context.CallIn(0x600);
+    context.CallIn(0x600);  // There is no third.
+    context.CallIn(0);
+  };
+  Order(1);
+  EXPECT_OK(guest_.function().RunWork());
+  EXPECT_EQ(caller.calls, 2);
+  while (guest_.function().work_pending()) {
+    EXPECT_OK(guest_.function().RunWork());
+  }
+  EXPECT_THAT(done, ElementsAre(1, 9, 10));
+  EXPECT_EQ(caller.calls, 3) << "9 has called in who does 10";
+}
+
+TEST_F(PciWorkTest, WhoWasCalledInIsForgottenWithTheProcess) {
+  Worker::during_work = [&](uint32_t, PciContext& context) {
+    context.CallAll(0x600);
+  };
+  Order(1);
+  EXPECT_OK(guest_.function().RunWork());
+  EXPECT_TRUE(guest_.function().work_pending());
+  guest_.Restart();
+  EXPECT_FALSE(guest_.function().work_pending());
+  EXPECT_EQ(guest_.Read32(0, kEnded.offset()), 1u);
+}
+
+// What is ordered meanwhile is not lost with the call.
+TEST_F(PciWorkTest, WorkIsCalledInAndOrdered) {
+  Worker::during_work = [&](uint32_t work, PciContext& context) {
+    if (work == 1) context.CallAll(uint64_t{1} << 9);
+    if (work == 9) Order(9);
+    Worker::during_work = nullptr;
+  };
+  const auto first = Worker::during_work;
+  Order(1);
+  EXPECT_OK(guest_.function().RunWork());
+  Worker::during_work = first;
+  EXPECT_OK(guest_.function().RunWork());
+  EXPECT_TRUE(guest_.function().work_pending()) << "9, again";
+  EXPECT_OK(guest_.function().RunWork());
+  EXPECT_FALSE(guest_.function().work_pending());
+  EXPECT_EQ(guest_.Read32(0, kEnded.offset()), 3u);
 }
 
 // ---- Areas ----

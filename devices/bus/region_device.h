@@ -64,6 +64,15 @@ inline constexpr uint32_t kPciErrorIrq = 3;
 inline constexpr uint32_t kPciRequestIrq = 4;
 inline constexpr uint32_t kPciIrqCount = 5;
 
+// Whom a device asks for another thread.
+class WorkCaller {
+ public:
+  virtual ~WorkCaller() = default;
+  // There is work that no thread has begun, and perhaps nobody else who says
+  // so: have RunWork called. Must not block. From any thread.
+  virtual void CallThread() = 0;
+};
+
 // A device as whoever carries the VMM's accesses sees it, whatever its bus and
 // whatever the protocol: regions, interrupts, a reset. It gets an IrqSink and a
 // Dma (dma.h) when it is made.
@@ -116,6 +125,8 @@ class RegionDevice {
 
   // On how many threads RunWork may be called at a time. Constant.
   virtual uint32_t work_threads() const { return 1; }
+  // Once, before the first access: whom to call while work is done.
+  virtual void SetWorkCaller(WorkCaller* caller) { (void)caller; }
   // Whether accesses or work have ordered work (a transfer) that no thread has
   // begun. Ask again after each RunWork: what was ordered while it ran, for a
   // thread that was busy, is pending now. A thread that is still awake when

@@ -259,6 +259,8 @@ absl::StatusOr<PciNvme::Outcome> PciNvme::SetFeatures(const Command& command,
   }
   if (feature == Feature::kWriteCache) {
     // What was completed so far is durable before the promise is made.
+    // No command is between its write and its completion then.
+    Gate::Alone alone(gate_);
     if ((value & 1) == 0) {
       const Status flushed = disk_->Flush();
       if (flushed != Status::kSuccess) return Outcome{flushed};

@@ -1,5 +1,6 @@
 #include "devices/pci_nvme/pci_nvme.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -17,6 +18,7 @@ constexpr PciId kId = {0x1b36, 0x00fe, /*revision=*/1,
                        /*class_code=*/0x010802};
 constexpr uint64_t kDefaultQueues = 4;
 constexpr uint64_t kDefaultQueueSize = 1024;
+constexpr uint64_t kDefaultWorkers = 4;
 // The admin queue has room for its event requests beside what it executes.
 constexpr size_t kAdminInFlight = 16;
 constexpr size_t kInFlight = 32;
@@ -26,41 +28,49 @@ constexpr size_t kModelSize = 40;
 std::string SqArea(uint32_t queue) { return absl::StrCat("sq", queue); }
 std::string CqArea(uint32_t queue) { return absl::StrCat("cq", queue); }
 
-absl::StatusOr<uint64_t> IoQueues(const DeviceOptions& options) {
-  return options.Number("num-queues", kDefaultQueues, 1, kMaxQueues - 1);
-}
-
-absl::StatusOr<uint64_t> MaxQueueSize(const DeviceOptions& options) {
-  return options.Number("queue-size", kDefaultQueueSize, 2, kMaxQueueSize);
-}
-
 }  // namespace
+
+absl::StatusOr<PciNvme::Shape> PciNvme::ShapeOf(const DeviceOptions& options) {
+  ASSIGN_OR_RETURN(
+      const uint64_t queues,
+      options.Number("num-queues", kDefaultQueues, 1, kMaxQueues - 1));
+  ASSIGN_OR_RETURN(
+      const uint64_t size,
+      options.Number("queue-size", kDefaultQueueSize, 2, kMaxQueueSize));
+  ASSIGN_OR_RETURN(const uint64_t workers,
+                   options.Number("workers", kDefaultWorkers, 1, kMaxHelpers));
+  Shape shape;
+  shape.io_queues = static_cast<uint16_t>(queues);
+  shape.max_queue_size = static_cast<uint32_t>(size);
+  shape.helpers = static_cast<uint32_t>(
+      std::min<uint64_t>(queues * (workers - 1), kMaxHelpers));
+  return shape;
+}
 
 std::vector<OptionSpec> PciNvme::Options() {
   return {{"read-only", "", "refuse writes; needs no write access"},
           {"serial", "TEXT", "serial number, at most 20 bytes; one a disk"},
           {"model", "TEXT", "model, at most 40 bytes"},
           {"num-queues", "N", "I/O queues, 1 to 31 (default 4)"},
-          {"queue-size", "N", "most entries of a queue (default 1024)"}};
+          {"queue-size", "N", "most entries of a queue (default 1024)"},
+          {"workers", "N", "threads that do I/O, per queue (default 4)"}};
 }
 
 absl::StatusOr<PciSpec> PciNvme::Spec(const DeviceOptions& options) {
-  ASSIGN_OR_RETURN(const uint64_t io_queues, IoQueues(options));
-  ASSIGN_OR_RETURN(const uint64_t queue_size, MaxQueueSize(options));
+  ASSIGN_OR_RETURN(const Shape shape, ShapeOf(options));
   RETURN_IF_ERROR(options.Switch("read-only", false).status());
   if (options.Text("serial", "").size() > kSerialSize ||
       options.Text("model", "").size() > kModelSize) {
     return absl::InvalidArgumentError(
         "--serial: at most 20 bytes; --model: at most 40");
   }
-  const auto queues = static_cast<uint32_t>(io_queues + 1);
+  const uint32_t queues = shape.io_queues + 1u;
   PciSpec spec(kId);
   spec.Bar(0,
-           RegisterFile{kCapabilities.Reset(
-                            CapabilitiesOf(static_cast<uint32_t>(queue_size))),
-                        kVersion, kMaskSet, kMaskClear, kConfiguration, kStatus,
-                        kAdminQueues, kAdminSq, kAdminCq,
-                        kDoorbells.Array(2 * queues)}
+           RegisterFile{
+               kCapabilities.Reset(CapabilitiesOf(shape.max_queue_size)),
+               kVersion, kMaskSet, kMaskClear, kConfiguration, kStatus,
+               kAdminQueues, kAdminSq, kAdminCq, kDoorbells.Array(2 * queues)}
                .Size(kBarSize),
            kBar64)
       .Intx()
@@ -68,7 +78,7 @@ absl::StatusOr<PciSpec> PciNvme::Spec(const DeviceOptions& options) {
       .PowerManagement()
       .Express()
       .Resource("image", "raw image file or block device")
-      .WorkThreads(queues)
+      .WorkThreads(queues + shape.helpers)
       .State<State>();
   for (uint32_t i = 0; i < queues; ++i) {
     spec.Area(SqArea(i),
@@ -95,8 +105,7 @@ absl::StatusOr<std::unique_ptr<PciDevice>> PciNvme::MakeOver(
     uint64_t size) {
   const DeviceOptions& options = context.options();
   ASSIGN_OR_RETURN(const bool read_only, options.Switch("read-only", false));
-  ASSIGN_OR_RETURN(const uint64_t queues, IoQueues(options));
-  ASSIGN_OR_RETURN(const uint64_t queue_size, MaxQueueSize(options));
+  ASSIGN_OR_RETURN(const Shape shape, ShapeOf(options));
   auto disk =
       std::make_unique<Disk>(std::move(engine), size, Disk::Options{read_only});
   Identity identity;
@@ -106,21 +115,22 @@ absl::StatusOr<std::unique_ptr<PciDevice>> PciNvme::MakeOver(
   identity.blocks = disk->blocks();
   identity.block_shift = disk->block_shift();
   identity.read_only = read_only;
-  return std::unique_ptr<PciDevice>(new PciNvme(
-      context, std::move(disk), std::move(identity),
-      static_cast<uint16_t>(queues), static_cast<uint32_t>(queue_size)));
+  return std::unique_ptr<PciDevice>(
+      new PciNvme(context, std::move(disk), std::move(identity), shape));
 }
 
 PciNvme::PciNvme(PciContext& context, std::unique_ptr<Disk> disk,
-                 Identity identity, uint16_t io_queues, uint32_t max_queue_size)
+                 Identity identity, const Shape& shape)
     : context_(context),
       state_(context.State<State>()),
       disk_(std::move(disk)),
       identity_(std::move(identity)),
-      io_queues_(io_queues),
-      max_queue_size_(max_queue_size) {
-  for (uint32_t i = 0; i <= io_queues; ++i) {
-    scratch_.push_back(i == 0 ? nullptr : std::make_unique<Scratch>());
+      io_queues_(shape.io_queues),
+      max_queue_size_(shape.max_queue_size),
+      helper_works_(shape.helper_works()) {
+  for (uint32_t i = 0; i < kFirstHelper + shape.helpers; ++i) {
+    const bool used = (i >= 1 && i <= io_queues_) || i >= kFirstHelper;
+    scratch_.push_back(used ? std::make_unique<Scratch>() : nullptr);
   }
   parked_.reserve(kAsyncEventLimit);
 }
@@ -137,6 +147,12 @@ void PciNvme::FindAreas() {
   });
 }
 
+// Commands that a helper had begun are in a queue that may have no order left.
+void PciNvme::OnTakeOver() {
+  attached_.store(false);
+  context_.CallAll((uint64_t{1} << (io_queues_ + 1)) - 1);
+}
+
 void PciNvme::OnReset(PciTxn& txn) {
   Forget(txn);
   // What this process knows of queues is of the life that ended.
@@ -146,8 +162,12 @@ void PciNvme::OnReset(PciTxn& txn) {
 absl::Status PciNvme::OnWork(uint32_t work, PciContext& context) {
   FindAreas();
   RETURN_IF_ERROR(EnsureAttached(context));
-  return work == 0 ? ServeAdmin(context)
-                   : ServeIo(static_cast<uint16_t>(work), context);
+  if (work == 0) return ServeAdmin(context);
+  if (work >= scratch_.size() || scratch_[work] == nullptr) {
+    return absl::OkStatus();
+  }
+  if (work >= kFirstHelper) return Help(*scratch_[work], context);
+  return ServeIo(static_cast<uint16_t>(work), *scratch_[work], context);
 }
 
 absl::Status PciNvme::OnWrite(const RegWrite& write, PciTxn& txn) {

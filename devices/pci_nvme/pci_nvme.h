@@ -26,8 +26,10 @@ namespace holdfast::nvme {
 // or a block device, as the drivers of Linux, Windows and UEFI want it.
 //
 // Work 0 is the controller itself: enabling, shutdown, the admin queue. Work n
-// is I/O queue n. What each of them has taken from the guest and not completed
-// is in an area of the segment; see submission_queue.h and completion_queue.h.
+// is I/O queue n. From kFirstHelper on there are helpers, which serve any I/O
+// queue whose commands take long. What a queue has taken from the guest and not
+// completed is in an area of the segment; see submission_queue.h and
+// completion_queue.h.
 class PciNvme final : public PciDevice {
  public:
   static std::vector<OptionSpec> Options();
@@ -39,12 +41,17 @@ class PciNvme final : public PciDevice {
       PciContext& context, std::unique_ptr<block::BlockEngine> engine,
       uint64_t size);
 
-  void OnTakeOver() override { attached_.store(false); }
+  void OnTakeOver() override;
   absl::Status OnWrite(const RegWrite& write, PciTxn& txn) override;
   absl::Status OnWork(uint32_t work, PciContext& context) override;
   void OnReset(PciTxn& txn) override;
 
  private:
+  static constexpr uint32_t kFirstHelper = kMaxQueues;
+  static constexpr uint32_t kMaxHelpers = 64 - kFirstHelper;
+  // A command that takes longer is worth a thread of its own: two wake-ups cost
+  // about as much. Nanoseconds.
+  static constexpr uint64_t kWorthAHelper = 20'000;
   static constexpr size_t kFeatures = 12;
   using Lives = std::array<uint32_t, kMaxQueues>;
   using FeatureValues = std::array<uint32_t, kFeatures>;
@@ -71,7 +78,11 @@ class PciNvme final : public PciDevice {
   struct Submission {
     absl::Span<uint8_t> area;
     bool live = false;
+    std::mutex mutex;  // Of `queue`; before that of a completion queue.
     SubmissionQueue queue;
+    // How long a command takes, in nanoseconds: rises at once, falls slowly.
+    std::atomic<uint64_t> service_time{2 * kWorthAHelper};
+    std::atomic<bool> wants_help{false};
   };
   struct CompletionSide {
     absl::Span<uint8_t> area;
@@ -81,6 +92,18 @@ class PciNvme final : public PciDevice {
     uint32_t reserved = 0;  // Room that commands in flight have been promised.
   };
 
+  // How much there is of everything.
+  struct Shape {
+    uint16_t io_queues = 0;
+    uint32_t max_queue_size = 0;
+    uint32_t helpers = 0;
+    // The works that are helpers, a bit each.
+    uint64_t helper_works() const {
+      return ((uint64_t{1} << helpers) - 1) << kFirstHelper;
+    }
+  };
+  static absl::StatusOr<Shape> ShapeOf(const DeviceOptions& options);
+
   struct Outcome {
     Status status = Status::kSuccess;
     uint32_t result = 0;
@@ -88,7 +111,7 @@ class PciNvme final : public PciDevice {
   };
 
   PciNvme(PciContext& context, std::unique_ptr<Disk> disk, Identity identity,
-          uint16_t io_queues, uint32_t max_queue_size);
+          const Shape& shape);
 
   // ---- Registers: pci_nvme.cc ----
   void OnConfiguration(const RegWrite& write, PciTxn& txn);
@@ -117,13 +140,17 @@ class PciNvme final : public PciDevice {
   void DropQueues();
   bool Reserve(CompletionSide& cq);
   void Unreserve(CompletionSide& cq);
-  // The next command of a queue, fetched; none: nothing is to be done.
+  // The next command of a queue, fetched, and whether there are more of them;
+  // none: nothing is to be done.
   absl::Status Next(Submission& sq, PciContext& context, bool* found,
-                    size_t* slot);
+                    size_t* slot, bool* more = nullptr);
   absl::Status Complete(uint16_t sq_id, size_t slot, Status status,
                         uint32_t result, PciContext& context);
   absl::Status Interrupt(const CompletionConfig& config, PciContext& context);
-  absl::Status ServeIo(uint16_t queue, PciContext& context);
+  absl::Status ServeIo(uint16_t queue, Scratch& scratch, PciContext& context);
+  absl::Status ServeIoCommand(uint16_t queue, size_t slot, Scratch& scratch,
+                              PciContext& context);
+  absl::Status Help(Scratch& scratch, PciContext& context);
   // The queues are beyond reach: the guest has to reset the controller.
   absl::Status Fail(PciContext& context);
 
@@ -165,6 +192,7 @@ class PciNvme final : public PciDevice {
   const Identity identity_;
   const uint16_t io_queues_;
   const uint32_t max_queue_size_;
+  const uint64_t helper_works_;
 
   std::once_flag areas_found_;
   Gate gate_;

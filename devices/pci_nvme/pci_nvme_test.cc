@@ -442,7 +442,7 @@ TEST(PciNvme, RefusesOptionsThatCannotBe) {
         << values.begin()->first;
   }
   EXPECT_TRUE(PciNvme::Spec(DeviceOptions(Values{{"num-queues", "31"}})).ok());
-  EXPECT_EQ(PciNvme::Options().size(), 5u);
+  EXPECT_EQ(PciNvme::Options().size(), 6u);
 }
 
 }  // namespace

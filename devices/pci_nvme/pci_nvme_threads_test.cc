@@ -2,10 +2,12 @@
 // threads as a host has, each of which does whatever work there is.
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -55,6 +57,54 @@ class LockedEngine final : public block::BlockEngine {
  private:
   std::mutex mutex_;
   std::vector<uint8_t> bytes_ = std::vector<uint8_t>(0x4000);
+};
+
+// Holds who reads until so many are inside at once, or the block is let go.
+class MeetingEngine final : public block::BlockEngine {
+ public:
+  explicit MeetingEngine(int wanted) : wanted_(wanted) {}
+  uint32_t BlockSize() const override { return 512; }
+  absl::StatusOr<uint64_t> Size() const override { return 0x4000; }
+  absl::Status Read(uint64_t offset, absl::Span<const Buffer>) override {
+    std::unique_lock<std::mutex> lock(mutex_);
+    most_ = std::max(most_, ++inside_);
+    if (inside_ >= wanted_) open_ = true;
+    changed_.notify_all();
+    changed_.wait(lock,
+                  [&] { return open_ || let_go_.count(offset / 512) != 0; });
+    --inside_;
+    return absl::OkStatus();
+  }
+  absl::Status Write(uint64_t, absl::Span<const Buffer>) override {
+    return absl::OkStatus();
+  }
+  absl::Status Flush() override { return absl::OkStatus(); }
+  absl::Status Discard(uint64_t, uint64_t) override { return absl::OkStatus(); }
+  absl::Status WriteZeroes(uint64_t, uint64_t, bool) override {
+    return absl::OkStatus();
+  }
+  void AwaitInside(int count) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [&] { return inside_ == count; });
+  }
+  void LetGo(uint64_t block) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    let_go_.insert(block);
+    changed_.notify_all();
+  }
+  int most() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return most_;
+  }
+
+ private:
+  const int wanted_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::set<uint64_t> let_go_;
+  int inside_ = 0;
+  int most_ = 0;
+  bool open_ = false;
 };
 
 // The threads of a host.
@@ -178,6 +228,107 @@ TEST_F(ThreadsTest, QueuesComeAndGoBesideABusyOne) {
     }
     for (int i = 0; i < 8; ++i) EXPECT_EQ(Take(1), Status::kSuccess);
   }
+}
+
+// ---- One queue, several commands at once ----
+
+struct OneQueue {
+  OneQueue(int wanted, const char* workers)
+      : nvme(NvmeClass({{"num-queues", "1"}, {"workers", workers}},
+                       [this, wanted](PciContext&) {
+                         auto made = std::make_unique<MeetingEngine>(wanted);
+                         engine = made.get();
+                         return made;
+                       })),
+        guest(nvme, NvmeGuest()) {
+    NvmeDriver driver(guest);
+    driver.Enable();
+    driver.CreateQueue(1);
+    rings = driver.rings();
+  }
+  // Reads, of which one doorbell tells; the work is left to others.
+  void Submit(int count) {
+    NvmeDriver driver(guest, rings);
+    for (int i = 0; i < count; ++i) {
+      driver.Submit(1, NvmeDriver::Io(IoOpcode::kRead, i, 1));
+    }
+    rings = driver.rings();
+    const uint8_t tail[4] = {static_cast<uint8_t>(rings[1].tail)};
+    EXPECT_TRUE(guest.function()
+                    .Write(AccessId::kNone, 0, kDoorbells.offset() + 8, tail)
+                    .ok());
+  }
+  void AwaitCompletions(int count) {
+    const uint32_t* const last = reinterpret_cast<const uint32_t*>(
+        guest.ram().data() + NvmeDriver::CqBase(1) +
+        (count - 1) * sizeof(Completion) + 12);
+    while ((SharedAccess::LoadAcquire(last) >> 16 & 1) == 0) {
+      std::this_thread::yield();
+    }
+  }
+  // The ids of what has been completed.
+  std::multiset<uint16_t> Completed(PciGuest& in) {
+    NvmeDriver driver(in, rings);
+    std::multiset<uint16_t> cids;
+    while (const auto completion = driver.Poll(1)) {
+      cids.insert(completion->cid);
+    }
+    return cids;
+  }
+
+  MeetingEngine* engine = nullptr;
+  holdfast::testing::PciClass nvme;
+  PciGuest guest;
+  NvmeDriver::Rings rings;
+};
+
+TEST(NvmeDepth, CommandsOfOneQueueAreExecutedBesideOneAnother) {
+  OneQueue queue(/*wanted=*/4, "4");
+  queue.Submit(6);
+  {
+    Workers workers(queue.guest.function());
+    queue.AwaitCompletions(6);
+  }
+  EXPECT_EQ(queue.Completed(queue.guest),
+            (std::multiset<uint16_t>{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(queue.engine->most(), 4);
+}
+
+TEST(NvmeDepth, OneWorkerExecutesOneAtATime) {
+  OneQueue queue(/*wanted=*/1, "1");
+  queue.Submit(6);
+  {
+    Workers workers(queue.guest.function());
+    queue.AwaitCompletions(6);
+  }
+  EXPECT_EQ(queue.Completed(queue.guest).size(), 6u);
+  EXPECT_EQ(queue.engine->most(), 1);
+}
+
+// Who was ordered to serve the queue has done so; who helped dies with a
+// command in its hands. No doorbell is rung again.
+TEST(NvmeDepth, WhatAHelperLeavesIsFoundWithoutAnOrder) {
+  OneQueue queue(/*wanted=*/100, "4");
+  PciFunction& function = queue.guest.function();
+  queue.Submit(2);
+  std::thread leader([&] { EXPECT_TRUE(function.RunWork().ok()); });
+  queue.engine->AwaitInside(1);
+  ASSERT_TRUE(function.work_pending()) << "it calls for help";
+  std::thread helper([&] { EXPECT_TRUE(function.RunWork().ok()); });
+  queue.engine->AwaitInside(2);
+  queue.engine->LetGo(0);
+  leader.join();
+  EXPECT_EQ(queue.Completed(queue.guest), (std::multiset<uint16_t>{1}));
+  const absl::Span<uint8_t> memory = queue.guest.memory();
+  const std::vector<uint8_t> left(memory.begin(), memory.end());
+  queue.engine->LetGo(1);
+  helper.join();
+  std::copy(left.begin(), left.end(), memory.begin());
+
+  OneQueue next(/*wanted=*/1, "4");
+  PciGuest successor(next.nvme, NvmeGuest(), PciGuest::Detached());
+  successor.Attach(memory);
+  EXPECT_EQ(queue.Completed(successor), (std::multiset<uint16_t>{1, 2}));
 }
 
 // A reset in the middle of all: the old life ends, a new one works.

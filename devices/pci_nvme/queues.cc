@@ -1,6 +1,7 @@
 // Queues: taking them over, fetching, completing, interrupts. The orders that
 // make a completion come once are in submission_queue.h and completion_queue.h.
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "base/log.h"
@@ -10,6 +11,12 @@
 
 namespace holdfast::nvme {
 namespace {
+
+uint64_t Now() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
 
 // The guest looks at the last four bytes, which hold the phase, first.
 absl::Status WriteCompletion(Dma& dma, uint64_t address,
@@ -126,10 +133,12 @@ void PciNvme::Unreserve(CompletionSide& cq) {
 }
 
 absl::Status PciNvme::Next(Submission& sq, PciContext& context, bool* found,
-                           size_t* slot) {
+                           size_t* slot, bool* more) {
+  std::lock_guard<std::mutex> lock(sq.mutex);
   *found = true;
   if (const std::optional<size_t> left = sq.queue.TakeLeft()) {
     *slot = *left;
+    if (more != nullptr) *more = sq.queue.HasMore();
     return absl::OkStatus();
   }
   *found = false;
@@ -146,6 +155,7 @@ absl::Status PciNvme::Next(Submission& sq, PciContext& context, bool* found,
       {reinterpret_cast<uint8_t*>(&command), sizeof(command)}));
   *slot = sq.queue.Fetch(command);
   *found = true;
+  if (more != nullptr) *more = sq.queue.HasMore();
   return absl::OkStatus();
 }
 
@@ -153,6 +163,7 @@ absl::Status PciNvme::Complete(uint16_t sq_id, size_t slot, Status status,
                                uint32_t result, PciContext& context) {
   SubmissionQueue& sq = sqs_[sq_id].queue;
   CompletionSide& cq = cqs_[sq.config().cq];
+  std::lock_guard<std::mutex> sq_lock(sqs_[sq_id].mutex);
   Completion completion = {};
   completion.result = result;
   completion.sq_head = sq.head();
@@ -190,27 +201,53 @@ absl::Status PciNvme::Interrupt(const CompletionConfig& config,
   });
 }
 
-absl::Status PciNvme::ServeIo(uint16_t queue, PciContext& context) {
+absl::Status PciNvme::ServeIo(uint16_t queue, Scratch& scratch,
+                              PciContext& context) {
   Gate::Shared shared(gate_);
   Submission& sq = sqs_[queue];
-  if (!sq.live) return absl::OkStatus();
-  sq.queue.Unstall();
-  for (;;) {
-    // Others may have deleted it, and even made it anew.
-    if (shared.Yield() && !sq.live) return absl::OkStatus();
+  if (sq.live) {
+    std::lock_guard<std::mutex> lock(sq.mutex);
+    sq.queue.Unstall();
+  }
+  // Others may delete it between two commands, and even make it anew.
+  while (sq.live) {
     bool found = false;
+    bool more = false;
     size_t slot = 0;
-    absl::Status status = Next(sq, context, &found, &slot);
+    absl::Status status = Next(sq, context, &found, &slot, &more);
     if (status.ok() && !found) return absl::OkStatus();
-    if (status.ok()) {
-      const Status executed =
-          disk_->Execute(sq.queue.command(slot), write_through_.load(),
-                         context.dma(), *scratch_[queue]);
-      status = Complete(queue, slot, executed, 0, context);
+    if (more &&
+        sq.service_time.load(std::memory_order_relaxed) > kWorthAHelper) {
+      sq.wants_help.store(true);
+      context.CallIn(helper_works_);
     }
+    if (status.ok()) status = ServeIoCommand(queue, slot, scratch, context);
     // The queues themselves are out of reach, unless the work was cut off.
     if (!status.ok()) return Fail(context);
+    shared.Yield();
   }
+  return absl::OkStatus();
+}
+
+absl::Status PciNvme::ServeIoCommand(uint16_t queue, size_t slot,
+                                     Scratch& scratch, PciContext& context) {
+  Submission& sq = sqs_[queue];
+  const uint64_t begin = Now();
+  const Status executed = disk_->Execute(
+      sq.queue.command(slot), write_through_.load(), context.dma(), scratch);
+  const uint64_t took = Now() - begin;
+  const uint64_t before = sq.service_time.load(std::memory_order_relaxed);
+  sq.service_time.store(std::max(took, before - before / 16),
+                        std::memory_order_relaxed);
+  return Complete(queue, slot, executed, 0, context);
+}
+
+absl::Status PciNvme::Help(Scratch& scratch, PciContext& context) {
+  for (uint16_t i = 1; i <= io_queues_; ++i) {
+    if (!sqs_[i].wants_help.exchange(false)) continue;
+    RETURN_IF_ERROR(ServeIo(i, scratch, context));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace holdfast::nvme

@@ -151,6 +151,8 @@ class BasicSubmissionQueue {
     const uint32_t tail = Access::LoadAcquire(&header()->tail);
     return tail < config_.size && tail != head();
   }
+  // Whether TakeLeft or Fetch has more to give.
+  bool HasMore() const { return next_left_ < left_ || HasNew(); }
   bool HasRoom() const { return free_ != 0; }
   size_t in_flight() const { return slots_ - __builtin_popcountll(free_); }
 

@@ -13,6 +13,7 @@ WorkRunner::WorkRunner(RegionDevice& device) : device_(device) {
   // not know: they must be over before the filter comes.
   std::unique_lock<std::mutex> lock(mutex_);
   idle_.wait(lock, [&] { return up_ == count; });
+  device.SetWorkCaller(this);
 }
 
 WorkRunner::~WorkRunner() {

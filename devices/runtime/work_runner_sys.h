@@ -15,10 +15,10 @@ namespace holdfast {
 // Does the work that a device's accesses have ordered, on as many threads of
 // its own as the device asks for. They are there when the constructor returns,
 // and rest until Start. Control thread only.
-class WorkRunner {
+class WorkRunner final : private WorkCaller {
  public:
   explicit WorkRunner(RegionDevice& device);
-  ~WorkRunner();
+  ~WorkRunner() override;
 
   // From now on Wake begins work.
   void Start();
@@ -37,6 +37,7 @@ class WorkRunner {
  private:
   void Run();
   void WakeThread();
+  void CallThread() override { WakeThread(); }
 
   RegionDevice& device_;
   LogLimiter log_;  // Of what the guest orders.

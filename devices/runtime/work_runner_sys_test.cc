@@ -21,6 +21,7 @@ class Worker final : public RegionDevice {
 
   std::atomic<int> pending{0};
   std::atomic<int> done{0};
+  WorkCaller* caller = nullptr;
   std::function<absl::Status()> work = [] { return absl::OkStatus(); };
 
   bool is_pci() const override { return false; }
@@ -39,6 +40,7 @@ class Worker final : public RegionDevice {
   void OnUnmask(uint32_t, uint32_t) override {}
   absl::Status Resume() override { return absl::OkStatus(); }
   uint32_t work_threads() const override { return threads_; }
+  void SetWorkCaller(WorkCaller* called) override { caller = called; }
   bool work_pending() const override { return pending > 0; }
   absl::Status RunWork() override {
     --pending;
@@ -127,6 +129,29 @@ TEST(WorkRunner, DoesOneThingAtATimeUnlessAskedForMore) {
     EXPECT_TRUE(Becomes([&] { return device.done == 6; }));
     EXPECT_EQ(gate.threads(), threads);
   }
+}
+
+// Nobody outside knows of what a piece of work adds.
+TEST(WorkRunner, WorkCallsInAnotherThread) {
+  Gate gate;
+  Worker device(3);
+  std::atomic<int> begun{0};
+  device.work = [&] {
+    if (++begun < 3) {
+      ++device.pending;
+      device.caller->CallThread();
+    }
+    gate.Pass();
+    return absl::OkStatus();
+  };
+  WorkRunner runner(device);
+  runner.Start();
+  ++device.pending;
+  runner.Wake();
+  EXPECT_TRUE(Becomes([&] { return gate.inside() == 3; }));
+  gate.Open();
+  EXPECT_TRUE(Becomes([&] { return device.done == 3; }));
+  EXPECT_EQ(gate.threads(), 3u);
 }
 
 TEST(WorkRunner, StopWaitsForWhatIsDoneAndBeginsNoMore) {

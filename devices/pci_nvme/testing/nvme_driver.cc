@@ -37,7 +37,7 @@ absl::Status RamEngine::WriteZeroes(uint64_t offset, uint64_t size, bool) {
 }
 
 PciClass NvmeClass(std::map<std::string, std::string> options,
-                   MakeEngine engine) {
+                   MakeEngine engine, uint64_t size) {
   DeviceOptions parsed(std::move(options));
   if (engine == nullptr) {
     engine = [](PciContext& context) {
@@ -45,9 +45,8 @@ PciClass NvmeClass(std::map<std::string, std::string> options,
     };
   }
   return {*PciNvme::Spec(parsed),
-          [engine](PciContext& context) {
-            return PciNvme::MakeOver(context, engine(context),
-                                     RamEngine::kSize);
+          [engine, size](PciContext& context) {
+            return PciNvme::MakeOver(context, engine(context), size);
           },
           parsed};
 }

@@ -45,7 +45,7 @@ using MakeEngine =
     std::function<std::unique_ptr<block::BlockEngine>(PciContext&)>;
 holdfast::testing::PciClass NvmeClass(
     std::map<std::string, std::string> options = {{"num-queues", "2"}},
-    MakeEngine engine = nullptr);
+    MakeEngine engine = nullptr, uint64_t size = RamEngine::kSize);
 holdfast::testing::PciGuest::Options NvmeGuest();
 
 // A driver: queues in the guest's memory, commands, completions. Its own state
