@@ -14,7 +14,6 @@ namespace holdfast::nvme {
 namespace {
 
 constexpr uint32_t kSave = 1u << 31;  // Of Set Features, cdw10.
-constexpr uint32_t kAllNamespaces = 0xffffffff;
 
 // Bytes of a log page; 0: there is none of this name.
 size_t LogPageSize(uint8_t page) {
@@ -161,7 +160,8 @@ absl::StatusOr<PciNvme::Outcome> PciNvme::GetLogPage(const Command& command,
   const size_t whole = LogPageSize(page);
   if (whole == 0) return Outcome{Status::kInvalidLogPage};
   if (offset % 4 != 0 || offset > whole) return Outcome{Status::kInvalidField};
-  if (command.nsid > kNamespaceCount && command.nsid != kAllNamespaces) {
+  if (command.nsid > identity_.namespaces.size() &&
+      command.nsid != kAllNamespaces) {
     return Outcome{Status::kInvalidNamespace};
   }
   std::array<uint8_t, 4096> bytes = {};
@@ -262,7 +262,7 @@ absl::StatusOr<PciNvme::Outcome> PciNvme::SetFeatures(const Command& command,
     // No command is between its write and its completion then.
     Gate::Alone alone(gate_);
     if ((value & 1) == 0) {
-      const Status flushed = disk_->Flush();
+      const Status flushed = FlushAll();
       if (flushed != Status::kSuccess) return Outcome{flushed};
     }
     write_through_.store((value & 1) == 0);
@@ -334,7 +334,8 @@ absl::StatusOr<PciNvme::Outcome> PciNvme::CreateSq(const Command& command,
   if (status != Status::kSuccess) return Outcome{status};
   Gate::Alone alone(gate_);
   ASSIGN_OR_RETURN(const uint32_t life, NextLife(context));
-  sqs_[id].queue.Format(life, {command.prp1, (command.cdw10 >> 16) + 1, cq});
+  sqs_[id].queue.Format(life, {command.prp1, (command.cdw10 >> 16) + 1, cq,
+                               identity_.fingerprint()});
   ASSIGN_OR_RETURN(const Outcome outcome,
                    Begin(state_.sq_lives, id, life, counter, context));
   sqs_[id].live = sqs_[id].queue.Attach(life);

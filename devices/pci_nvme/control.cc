@@ -74,7 +74,7 @@ absl::Status PciNvme::Enable(PciContext& context) {
   bool supported = false;
   RETURN_IF_ERROR(context.Update([&](PciTxn& txn) {
     const uint32_t sizes = txn.Get(kAdminQueues);
-    sq = {txn.Get(kAdminSq), (sizes & 0xfff) + 1, 0};
+    sq = {txn.Get(kAdminSq), (sizes & 0xfff) + 1, 0, identity_.fingerprint()};
     cq = {txn.Get(kAdminCq), (sizes >> 16 & 0xfff) + 1, 0, true};
     supported = IsSupported(txn.Get(kConfiguration));
     return absl::OkStatus();
@@ -112,7 +112,7 @@ absl::Status PciNvme::Disable(PciContext& context) {
 absl::Status PciNvme::ShutDown(PciContext& context) {
   {
     Gate::Alone alone(gate_);
-    disk_->Flush();
+    FlushAll();
   }
   return context.Update([](PciTxn& txn) {
     const uint32_t status = txn.Get(kStatus);

@@ -7,7 +7,6 @@
 namespace holdfast::nvme {
 namespace {
 
-constexpr uint32_t kNamespace = 1;
 constexpr uint32_t kAllNamespaces = 0xffffffff;
 constexpr uint32_t kForceUnitAccess = 1u << 30;  // Of cdw12.
 constexpr uint32_t kMayDeallocate = 1u << 25;    // Of cdw12.
@@ -40,7 +39,7 @@ Status Disk::Execute(const Command& command, bool write_through, Dma& dma,
   // Neither fused operations nor scatter gather lists.
   if ((command.flags & 0xc3) != 0) return Status::kInvalidField;
   const auto opcode = static_cast<IoOpcode>(command.opcode);
-  if (command.nsid != kNamespace &&
+  if (command.nsid != options_.nsid &&
       (opcode != IoOpcode::kFlush || command.nsid != kAllNamespaces)) {
     return Status::kInvalidNamespace;
   }

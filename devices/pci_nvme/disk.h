@@ -44,6 +44,7 @@ class Disk {
  public:
   struct Options {
     bool read_only = false;
+    uint32_t nsid = 1;
   };
 
   // `size`: bytes; what is no whole block is left out.

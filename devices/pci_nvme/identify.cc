@@ -39,7 +39,7 @@ void DescribeController(const Identity& identity, IdentifyPage* page) {
   data.critical_temperature = 373;
   data.sq_entry_sizes = 0x66;
   data.cq_entry_sizes = 0x44;
-  data.namespaces = kNamespaceCount;
+  data.namespaces = static_cast<uint32_t>(identity.namespaces.size());
   data.io_commands = 0x0d;  // Compare, dataset management, write zeroes.
   data.write_cache = 0x07;  // Volatile; a flush may name all namespaces.
   const std::string name =
@@ -53,8 +53,9 @@ void DescribeController(const Identity& identity, IdentifyPage* page) {
 }
 
 // From the serial number, so that it names the same disk in every life.
-std::array<uint8_t, 8> Eui64Of(const Identity& identity) {
-  const std::string salted = absl::StrCat("holdfast ", identity.serial);
+std::array<uint8_t, 8> Eui64Of(const Identity& identity, uint32_t nsid) {
+  std::string salted = absl::StrCat("holdfast ", identity.serial);
+  if (nsid != 1) absl::StrAppend(&salted, " ", nsid);
   const auto crc = [](const std::string& text) {
     return Crc32c({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
   };
@@ -65,19 +66,29 @@ std::array<uint8_t, 8> Eui64Of(const Identity& identity) {
   return eui;
 }
 
-void DescribeNamespace(const Identity& identity, IdentifyPage* page) {
+void DescribeNamespace(const Identity& identity, uint32_t nsid,
+                       IdentifyPage* page) {
+  const NamespaceIdentity& described = identity.namespaces[nsid - 1];
   NamespaceData data = {};
-  data.size = data.capacity = data.used = identity.blocks;
+  data.size = data.capacity = data.used = described.blocks;
   data.attributes = identity.read_only ? 1 : 0;
-  const std::array<uint8_t, 8> eui = Eui64Of(identity);
+  const std::array<uint8_t, 8> eui = Eui64Of(identity, nsid);
   std::copy(eui.begin(), eui.end(), data.eui64);
-  data.lba_formats[0] = identity.block_shift << 16;
+  data.lba_formats[0] = described.block_shift << 16;
+  std::memcpy(page->data(), &data, sizeof(data));
+}
+
+// Of all: what they have in common, which is no size and no name.
+void DescribeCommon(const Identity& identity, IdentifyPage* page) {
+  NamespaceData data = {};
+  data.attributes = identity.read_only ? 1 : 0;
+  data.lba_formats[0] = identity.namespaces[0].block_shift << 16;
   std::memcpy(page->data(), &data, sizeof(data));
 }
 
 // Section 5.15.2.4: type, length, two reserved bytes, the identifier.
-void DescribeIds(const Identity& identity, IdentifyPage* page) {
-  const std::array<uint8_t, 8> eui = Eui64Of(identity);
+void DescribeIds(const Identity& identity, uint32_t nsid, IdentifyPage* page) {
+  const std::array<uint8_t, 8> eui = Eui64Of(identity, nsid);
   (*page)[0] = 1;
   (*page)[1] = static_cast<uint8_t>(eui.size());
   std::copy(eui.begin(), eui.end(), page->begin() + 4);
@@ -85,30 +96,38 @@ void DescribeIds(const Identity& identity, IdentifyPage* page) {
 
 }  // namespace
 
+uint32_t Identity::fingerprint() const {
+  std::string text = absl::StrCat(serial, "/", model, "/", read_only);
+  for (const NamespaceIdentity& space : namespaces) {
+    absl::StrAppend(&text, "/", space.block_shift);
+  }
+  const uint32_t crc =
+      Crc32c({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+  return crc == 0 ? 1 : crc;
+}
+
 Status Identify(const Identity& identity, uint8_t cns, uint32_t nsid,
                 IdentifyPage* page) {
   page->fill(0);
-  const bool exists = nsid >= 1 && nsid <= kNamespaceCount;
+  const size_t count = identity.namespaces.size();
+  const bool exists = nsid >= 1 && nsid <= count;
   switch (static_cast<Cns>(cns)) {
     case Cns::kController:
       DescribeController(identity, page);
       return Status::kSuccess;
     case Cns::kNamespace:
-      // Of all: what they have in common, which is no size.
-      if (nsid == 0xffffffff) {
-        Identity common = identity;
-        common.blocks = 0;
-        DescribeNamespace(common, page);
+      if (nsid == kAllNamespaces && count != 0) {
+        DescribeCommon(identity, page);
         return Status::kSuccess;
       }
       if (!exists) return Status::kInvalidNamespace;
-      DescribeNamespace(identity, page);
+      DescribeNamespace(identity, nsid, page);
       return Status::kSuccess;
     case Cns::kActiveNamespaces: {
       // Those above `nsid`.
       if (nsid >= 0xfffffffe) return Status::kInvalidNamespace;
       size_t at = 0;
-      for (uint32_t id = nsid + 1; id <= kNamespaceCount; ++id) {
+      for (uint32_t id = nsid + 1; id <= count; ++id) {
         std::memcpy(page->data() + at, &id, sizeof(id));
         at += sizeof(id);
       }
@@ -116,7 +135,7 @@ Status Identify(const Identity& identity, uint8_t cns, uint32_t nsid,
     }
     case Cns::kDescriptors:
       if (!exists) return Status::kInvalidNamespace;
-      DescribeIds(identity, page);
+      DescribeIds(identity, nsid, page);
       return Status::kSuccess;
   }
   return Status::kInvalidField;

@@ -4,25 +4,34 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "devices/pci_nvme/protocol.h"
 
 namespace holdfast::nvme {
 
-// What the controller says of itself and of its namespace. Constant.
+struct NamespaceIdentity {
+  uint64_t blocks = 0;
+  uint32_t block_shift = 9;
+};
+
+// What the controller says of itself and of its namespaces. Constant.
 struct Identity {
   uint16_t vendor = 0;
   uint16_t subsystem_vendor = 0;
   std::string serial;  // At most 20 bytes; filled up with spaces.
   std::string model;   // At most 40 bytes.
-  uint64_t blocks = 0;
-  uint32_t block_shift = 9;
+  std::vector<NamespaceIdentity> namespaces;  // From number 1 on.
   bool read_only = false;
+
+  // What a guest must find again in the next process, as a number that is not
+  // 0. Sizes are not in it: images may grow.
+  uint32_t fingerprint() const;
 };
 
 using IdentifyPage = std::array<uint8_t, kIdentifySize>;
 
-inline constexpr uint32_t kNamespaceCount = 1;
+inline constexpr uint32_t kAllNamespaces = 0xffffffff;
 inline constexpr uint8_t kAsyncEventLimit = 4;
 inline constexpr uint8_t kErrorLogEntries = 4;
 

@@ -1,6 +1,7 @@
 #include "devices/pci_nvme/identify.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
 
@@ -18,8 +19,7 @@ Identity Disk() {
   identity.vendor = 0x1234;
   identity.serial = "S123";
   identity.model = "A model";
-  identity.blocks = 2048;
-  identity.block_shift = 12;
+  identity.namespaces = {{2048, 12}};
   return identity;
 }
 
@@ -74,6 +74,36 @@ TEST_F(IdentifyTest, DescribesTheNamespace) {
   EXPECT_EQ(data.lba_formats[0], 12u << 16);
   EXPECT_EQ(data.formats, 0);
   EXPECT_EQ(data.attributes, 1);
+}
+
+TEST_F(IdentifyTest, DescribesEachNamespaceByItsNumber) {
+  identity_.namespaces = {{2048, 12}, {77, 9}, {1, 9}};
+  ASSERT_EQ(Ask(Cns::kNamespace, 1), Status::kSuccess);
+  const auto first = As<NamespaceData>();
+  ASSERT_EQ(Ask(Cns::kNamespace, 2), Status::kSuccess);
+  const auto second = As<NamespaceData>();
+  EXPECT_EQ(second.size, 77u);
+  EXPECT_EQ(second.lba_formats[0], 9u << 16);
+  EXPECT_NE(std::memcmp(first.eui64, second.eui64, 8), 0) << "one name each";
+  EXPECT_EQ(Ask(Cns::kNamespace, 4), Status::kInvalidNamespace);
+  EXPECT_EQ(Ask(Cns::kDescriptors, 3), Status::kSuccess);
+  EXPECT_EQ(Ask(Cns::kDescriptors, 4), Status::kInvalidNamespace);
+  ASSERT_EQ(Ask(Cns::kController), Status::kSuccess);
+  EXPECT_EQ(As<ControllerData>().namespaces, 3u);
+  ASSERT_EQ(Ask(Cns::kActiveNamespaces, 1), Status::kSuccess);
+  const auto list = As<std::array<uint32_t, 3>>();
+  EXPECT_EQ(list, (std::array<uint32_t, 3>{2, 3, 0}));
+}
+
+TEST_F(IdentifyTest, AFingerprintIsOfAllButSizes) {
+  const uint32_t before = identity_.fingerprint();
+  EXPECT_NE(before, 0u);
+  identity_.namespaces[0].blocks = 4096;
+  EXPECT_EQ(identity_.fingerprint(), before);
+  identity_.namespaces.push_back({2048, 12});
+  EXPECT_NE(identity_.fingerprint(), before);
+  identity_.namespaces = {{2048, 9}};
+  EXPECT_NE(identity_.fingerprint(), before);
 }
 
 TEST_F(IdentifyTest, WhatAllNamespacesHaveInCommonIsNoSize) {

@@ -25,6 +25,11 @@ constexpr size_t kInFlight = 32;
 constexpr size_t kSerialSize = 20;
 constexpr size_t kModelSize = 40;
 
+// "image", "image2", "image3"...
+std::string ImageName(uint32_t nsid) {
+  return nsid == 1 ? "image" : absl::StrCat("image", nsid);
+}
+
 std::string SqArea(uint32_t queue) { return absl::StrCat("sq", queue); }
 std::string CqArea(uint32_t queue) { return absl::StrCat("cq", queue); }
 
@@ -77,9 +82,13 @@ absl::StatusOr<PciSpec> PciNvme::Spec(const DeviceOptions& options) {
       .Msix(queues)
       .PowerManagement()
       .Express()
-      .Resource("image", "raw image file or block device")
       .WorkThreads(queues + shape.helpers)
       .State<State>();
+  for (uint32_t nsid = 1; nsid <= kMaxNamespaces; ++nsid) {
+    spec.Resource(ImageName(nsid),
+                  nsid == 1 ? "raw image file or block device"
+                            : absl::StrCat("the same, of namespace ", nsid));
+  }
   for (uint32_t i = 0; i < queues; ++i) {
     spec.Area(SqArea(i),
               SubmissionQueue::AreaSize(i == 0 ? kAdminInFlight : kInFlight));
@@ -89,41 +98,59 @@ absl::StatusOr<PciSpec> PciNvme::Spec(const DeviceOptions& options) {
 }
 
 absl::StatusOr<std::unique_ptr<PciDevice>> PciNvme::Make(PciContext& context) {
-  const BorrowedFd image = context.Resource("image");
-  if (!image.valid()) {
+  std::vector<Backing> backings;
+  bool ended = false;
+  for (uint32_t nsid = 1; nsid <= kMaxNamespaces; ++nsid) {
+    const std::string name = ImageName(nsid);
+    const BorrowedFd image = context.Resource(name);
+    if (!image.valid()) {
+      ended = true;
+      continue;
+    }
+    if (ended) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "there is an image '", name, "', but not the one before it"));
+    }
+    ASSIGN_OR_RETURN(auto file, block::OpenImageFile(image));
+    auto engine = std::make_unique<block::FileEngine>(std::move(file));
+    ASSIGN_OR_RETURN(const uint64_t size, engine->Size());
+    backings.push_back({std::move(engine), size});
+  }
+  if (backings.empty()) {
     return absl::InvalidArgumentError(
         "no image: give --image=PATH, or a resource named 'image' in the spec");
   }
-  ASSIGN_OR_RETURN(auto file, block::OpenImageFile(image));
-  auto engine = std::make_unique<block::FileEngine>(std::move(file));
-  ASSIGN_OR_RETURN(const uint64_t size, engine->Size());
-  return MakeOver(context, std::move(engine), size);
+  return MakeOver(context, std::move(backings));
 }
 
 absl::StatusOr<std::unique_ptr<PciDevice>> PciNvme::MakeOver(
-    PciContext& context, std::unique_ptr<block::BlockEngine> engine,
-    uint64_t size) {
+    PciContext& context, std::vector<Backing> backings) {
   const DeviceOptions& options = context.options();
   ASSIGN_OR_RETURN(const bool read_only, options.Switch("read-only", false));
   ASSIGN_OR_RETURN(const Shape shape, ShapeOf(options));
-  auto disk =
-      std::make_unique<Disk>(std::move(engine), size, Disk::Options{read_only});
+  std::vector<std::unique_ptr<Disk>> disks;
   Identity identity;
   identity.vendor = identity.subsystem_vendor = kId.vendor;
   identity.serial = options.Text("serial", "holdfast");
   identity.model = options.Text("model", "Holdfast NVMe");
-  identity.blocks = disk->blocks();
-  identity.block_shift = disk->block_shift();
+  for (Backing& backing : backings) {
+    const auto nsid = static_cast<uint32_t>(disks.size() + 1);
+    disks.push_back(std::make_unique<Disk>(std::move(backing.engine),
+                                           backing.size,
+                                           Disk::Options{read_only, nsid}));
+    identity.namespaces.push_back(
+        {disks.back()->blocks(), disks.back()->block_shift()});
+  }
   identity.read_only = read_only;
   return std::unique_ptr<PciDevice>(
-      new PciNvme(context, std::move(disk), std::move(identity), shape));
+      new PciNvme(context, std::move(disks), std::move(identity), shape));
 }
 
-PciNvme::PciNvme(PciContext& context, std::unique_ptr<Disk> disk,
+PciNvme::PciNvme(PciContext& context, std::vector<std::unique_ptr<Disk>> disks,
                  Identity identity, const Shape& shape)
     : context_(context),
       state_(context.State<State>()),
-      disk_(std::move(disk)),
+      disks_(std::move(disks)),
       identity_(std::move(identity)),
       io_queues_(shape.io_queues),
       max_queue_size_(shape.max_queue_size),

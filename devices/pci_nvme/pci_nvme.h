@@ -22,8 +22,8 @@
 
 namespace holdfast::nvme {
 
-// An NVMe controller (NVM Express 1.4) with one namespace over a raw image file
-// or a block device, as the drivers of Linux, Windows and UEFI want it.
+// An NVMe controller (NVM Express 1.4) with namespaces over raw image files or
+// block devices, as the drivers of Linux, Windows and UEFI want it.
 //
 // Work 0 is the controller itself: enabling, shutdown, the admin queue. Work n
 // is I/O queue n. From kFirstHelper on there are helpers, which serve any I/O
@@ -36,10 +36,15 @@ class PciNvme final : public PciDevice {
   static absl::StatusOr<PciSpec> Spec(const DeviceOptions& options);
   static absl::StatusOr<std::unique_ptr<PciDevice>> Make(PciContext& context);
 
-  // For tests: over any engine. `size` is the disk's in bytes.
+  // Namespaces are numbered from 1 to at most this.
+  static constexpr uint32_t kMaxNamespaces = 8;
+  struct Backing {
+    std::unique_ptr<block::BlockEngine> engine;
+    uint64_t size;  // Of the disk, in bytes.
+  };
+  // For tests: over any engines, one a namespace.
   static absl::StatusOr<std::unique_ptr<PciDevice>> MakeOver(
-      PciContext& context, std::unique_ptr<block::BlockEngine> engine,
-      uint64_t size);
+      PciContext& context, std::vector<Backing> backings);
 
   void OnTakeOver() override;
   absl::Status OnWrite(const RegWrite& write, PciTxn& txn) override;
@@ -110,8 +115,8 @@ class PciNvme final : public PciDevice {
     bool parked = false;  // Answered later.
   };
 
-  PciNvme(PciContext& context, std::unique_ptr<Disk> disk, Identity identity,
-          const Shape& shape);
+  PciNvme(PciContext& context, std::vector<std::unique_ptr<Disk>> disks,
+          Identity identity, const Shape& shape);
 
   // ---- Registers: pci_nvme.cc ----
   void OnConfiguration(const RegWrite& write, PciTxn& txn);
@@ -150,6 +155,9 @@ class PciNvme final : public PciDevice {
   absl::Status ServeIo(uint16_t queue, Scratch& scratch, PciContext& context);
   absl::Status ServeIoCommand(uint16_t queue, size_t slot, Scratch& scratch,
                               PciContext& context);
+  Status ExecuteIo(const Command& command, Scratch& scratch,
+                   PciContext& context);
+  Status FlushAll();
   absl::Status Help(Scratch& scratch, PciContext& context);
   // The queues are beyond reach: the guest has to reset the controller.
   absl::Status Fail(PciContext& context);
@@ -188,7 +196,7 @@ class PciNvme final : public PciDevice {
 
   PciContext& context_;
   const State state_;
-  const std::unique_ptr<Disk> disk_;
+  const std::vector<std::unique_ptr<Disk>> disks_;
   const Identity identity_;
   const uint16_t io_queues_;
   const uint32_t max_queue_size_;

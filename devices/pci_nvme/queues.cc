@@ -93,6 +93,15 @@ absl::Status PciNvme::AttachQueues(const Lives& sq, const Lives& cq,
       return Fail(context);
     }
   }
+  // Its driver has asked once, and believes the answer until it resets.
+  if (sqs_[0].live && sqs_[0].queue.config().identity != 0 &&
+      sqs_[0].queue.config().identity != identity_.fingerprint()) {
+    LogError(
+        "NVMe: this is not the controller that the guest knows: other "
+        "namespaces, serial number or model; it has to reset it");
+    DropQueues();
+    return Fail(context);
+  }
   Dma& dma = context.dma();
   for (uint16_t i = 0; i <= io_queues_; ++i) {
     if (!cqs_[i].live) continue;
@@ -233,13 +242,39 @@ absl::Status PciNvme::ServeIoCommand(uint16_t queue, size_t slot,
                                      Scratch& scratch, PciContext& context) {
   Submission& sq = sqs_[queue];
   const uint64_t begin = Now();
-  const Status executed = disk_->Execute(
-      sq.queue.command(slot), write_through_.load(), context.dma(), scratch);
+  const Status executed = ExecuteIo(sq.queue.command(slot), scratch, context);
   const uint64_t took = Now() - begin;
   const uint64_t before = sq.service_time.load(std::memory_order_relaxed);
   sq.service_time.store(std::max(took, before - before / 16),
                         std::memory_order_relaxed);
   return Complete(queue, slot, executed, 0, context);
+}
+
+Status PciNvme::ExecuteIo(const Command& command, Scratch& scratch,
+                          PciContext& context) {
+  const bool all = command.nsid == kAllNamespaces;
+  if (!all && (command.nsid == 0 || command.nsid > disks_.size())) {
+    return Status::kInvalidNamespace;
+  }
+  // Only a flush is for all; to others each of them says that there is no such
+  // namespace.
+  const size_t first = all ? 0 : command.nsid - 1;
+  const size_t end = all ? disks_.size() : command.nsid;
+  Status status = Status::kSuccess;
+  for (size_t i = first; i < end && status == Status::kSuccess; ++i) {
+    status = disks_[i]->Execute(command, write_through_.load(), context.dma(),
+                                scratch);
+  }
+  return status;
+}
+
+Status PciNvme::FlushAll() {
+  Status status = Status::kSuccess;
+  for (const auto& disk : disks_) {
+    const Status flushed = disk->Flush();
+    if (status == Status::kSuccess) status = flushed;
+  }
+  return status;
 }
 
 absl::Status PciNvme::Help(Scratch& scratch, PciContext& context) {

@@ -25,6 +25,7 @@ struct SubmissionConfig {
   uint64_t base = 0;  // Where the guest has it.
   uint32_t size = 0;  // Entries, from 2 on.
   uint16_t cq = 0;
+  uint32_t identity = 0;  // What the controller was when the guest made it.
 };
 
 // The first bytes of an area, on two cache lines.
@@ -35,7 +36,8 @@ struct SubmissionHeader {
   uint16_t cq;
   uint16_t reserved0;
   uint32_t stalled;  // Whether it waits for room in its completion queue.
-  uint8_t reserved1[40];
+  uint32_t identity;
+  uint8_t reserved1[36];
   uint32_t tail;  // As the doorbell said.
   uint8_t reserved2[60];
 };
@@ -86,6 +88,7 @@ class BasicSubmissionQueue {
     Access::Store(&header()->size, config.size);
     Access::Store(&header()->base, config.base);
     Access::Store(&header()->cq, config.cq);
+    Access::Store(&header()->identity, config.identity);
     Access::Store(&header()->stalled, uint32_t{0});
     Access::Store(&header()->tail, uint32_t{0});
     for (size_t i = 0; i < slots_; ++i) {
@@ -101,6 +104,7 @@ class BasicSubmissionQueue {
     config_.size = Access::Load(&header()->size);
     config_.base = Access::Load(&header()->base);
     config_.cq = Access::Load(&header()->cq);
+    config_.identity = Access::Load(&header()->identity);
     if (config_.size < 2 || config_.size > kMaxQueueSize ||
         config_.cq >= kMaxQueues) {
       return false;

@@ -16,7 +16,7 @@ using ::holdfast::testing::PciGuest;
 absl::Status RamEngine::Read(uint64_t offset, absl::Span<const Buffer> to) {
   for (const Buffer& buffer : to) {
     RETURN_IF_ERROR(
-        dma_.Read(GuestAddress{kBase + offset}, {buffer.data, buffer.size}));
+        dma_.Read(GuestAddress{base_ + offset}, {buffer.data, buffer.size}));
     offset += buffer.size;
   }
   return absl::OkStatus();
@@ -25,7 +25,7 @@ absl::Status RamEngine::Read(uint64_t offset, absl::Span<const Buffer> to) {
 absl::Status RamEngine::Write(uint64_t offset, absl::Span<const Buffer> from) {
   for (const Buffer& buffer : from) {
     RETURN_IF_ERROR(
-        dma_.Write(GuestAddress{kBase + offset}, {buffer.data, buffer.size}));
+        dma_.Write(GuestAddress{base_ + offset}, {buffer.data, buffer.size}));
     offset += buffer.size;
   }
   return absl::OkStatus();
@@ -33,7 +33,7 @@ absl::Status RamEngine::Write(uint64_t offset, absl::Span<const Buffer> from) {
 
 absl::Status RamEngine::WriteZeroes(uint64_t offset, uint64_t size, bool) {
   static constexpr uint8_t kZeroes[kSize] = {};
-  return dma_.Write(GuestAddress{kBase + offset}, {kZeroes, size});
+  return dma_.Write(GuestAddress{base_ + offset}, {kZeroes, size});
 }
 
 PciClass NvmeClass(std::map<std::string, std::string> options,
@@ -46,9 +46,26 @@ PciClass NvmeClass(std::map<std::string, std::string> options,
   }
   return {*PciNvme::Spec(parsed),
           [engine, size](PciContext& context) {
-            return PciNvme::MakeOver(context, engine(context), size);
+            std::vector<PciNvme::Backing> backings;
+            backings.push_back({engine(context), size});
+            return PciNvme::MakeOver(context, std::move(backings));
           },
           parsed};
+}
+
+PciClass NvmeOfParts(std::vector<uint64_t> sizes) {
+  PciClass result = NvmeClass();
+  result.make = [sizes](PciContext& context) {
+    std::vector<PciNvme::Backing> backings;
+    uint64_t base = RamEngine::kBase;
+    for (const uint64_t size : sizes) {
+      backings.push_back(
+          {std::make_unique<RamEngine>(context.dma(), base), size});
+      base += size;
+    }
+    return PciNvme::MakeOver(context, std::move(backings));
+  };
+  return result;
 }
 
 PciGuest::Options NvmeGuest() {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/types/span.h"
 #include "devices/block/block_engine.h"
@@ -24,7 +25,8 @@ class RamEngine final : public block::BlockEngine {
   static constexpr uint64_t kBase = 0xc000;  // In the guest's memory.
   static constexpr uint64_t kSize = 0x4000;  // Bytes.
 
-  explicit RamEngine(Dma& dma) : dma_(dma) {}
+  explicit RamEngine(Dma& dma, uint64_t base = kBase)
+      : dma_(dma), base_(base) {}
 
   uint32_t BlockSize() const override { return 512; }
   absl::StatusOr<uint64_t> Size() const override { return kSize; }
@@ -38,6 +40,7 @@ class RamEngine final : public block::BlockEngine {
 
  private:
   Dma& dma_;
+  const uint64_t base_;
 };
 
 // A controller over a RamEngine, or over what `engine` makes.
@@ -46,6 +49,8 @@ using MakeEngine =
 holdfast::testing::PciClass NvmeClass(
     std::map<std::string, std::string> options = {{"num-queues", "2"}},
     MakeEngine engine = nullptr, uint64_t size = RamEngine::kSize);
+// A controller with a namespace over each of these parts of a RamEngine.
+holdfast::testing::PciClass NvmeOfParts(std::vector<uint64_t> sizes);
 holdfast::testing::PciGuest::Options NvmeGuest();
 
 // A driver: queues in the guest's memory, commands, completions. Its own state
