@@ -85,7 +85,9 @@ class PciNvme final : public PciDevice {
     bool live = false;
     std::mutex mutex;  // Of `queue`; before that of a completion queue.
     SubmissionQueue queue;
-    // How long a command takes, in nanoseconds: rises at once, falls slowly.
+    // How long commands take, in nanoseconds: rises with the second one that is
+    // slow, falls slowly.
+    std::atomic<uint64_t> last_took{0};
     std::atomic<uint64_t> service_time{2 * kWorthAHelper};
     std::atomic<bool> wants_help{false};
   };

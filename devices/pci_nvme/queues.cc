@@ -244,8 +244,10 @@ absl::Status PciNvme::ServeIoCommand(uint16_t queue, size_t slot,
   const uint64_t begin = Now();
   const Status executed = ExecuteIo(sq.queue.command(slot), scratch, context);
   const uint64_t took = Now() - begin;
+  // One that is slow alone was interrupted, or met a lock.
+  const uint64_t last = sq.last_took.exchange(took, std::memory_order_relaxed);
   const uint64_t before = sq.service_time.load(std::memory_order_relaxed);
-  sq.service_time.store(std::max(took, before - before / 16),
+  sq.service_time.store(std::max(std::min(took, last), before - before / 16),
                         std::memory_order_relaxed);
   return Complete(queue, slot, executed, 0, context);
 }
