@@ -1,7 +1,10 @@
 // The proof of exactly-once.md, section 2, by experiment: servers of a lane are
 // killed 120,000 times, and a client that believes nothing sees nothing. Then
 // the same with one rule of the lane broken at a time, which it must see.
-// HOLDFAST_KILLS=<n> scales the whole suite to n kills.
+// HOLDFAST_KILLS=<n> scales the whole suite to n kills, HOLDFAST_LONG=1 to a
+// million.
+
+#include <cstdio>
 
 #include "gtest/gtest.h"
 #include "statestore/testing/lane_kill_sys.h"
@@ -42,9 +45,27 @@ KillOptions Split(KillOptions options) {
   return options;
 }
 
+// What all tests of this process have done, told at the end.
+class Total : public ::testing::Environment {
+ public:
+  static KillReport& Sum() {
+    static KillReport sum;
+    return sum;
+  }
+  void TearDown() override {
+    std::printf("%llu kills, %llu requests in all\n",
+                static_cast<unsigned long long>(Sum().kills),
+                static_cast<unsigned long long>(Sum().requests));
+    PrintStates(Sum());
+  }
+};
+const ::testing::Environment* const kTotal =
+    ::testing::AddGlobalTestEnvironment(new Total);
+
 KillReport ExpectExactlyOnce(const KillOptions& options) {
   const KillReport report = RunKills(options);
   PrintReport(options, report);
+  Total::Sum().Add(report);
   EXPECT_EQ(report.violation, "");
   EXPECT_EQ(report.kills, options.kills);
   return report;

@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
 #include "base/shm_sys.h"
 #include "base/unix_socket_sys.h"
@@ -341,6 +342,14 @@ KillReport Killer::Run() {
 
 }  // namespace
 
+void KillReport::Add(const KillReport& other) {
+  kills += other.kills;
+  requests += other.requests;
+  steps += other.steps;
+  seconds += other.seconds;
+  for (size_t i = 0; i < states.size(); ++i) states[i] += other.states[i];
+}
+
 uint64_t KillReport::StatesSeen() const {
   return std::count_if(states.begin(), states.end(),
                        [](uint64_t n) { return n != 0; });
@@ -348,6 +357,16 @@ uint64_t KillReport::StatesSeen() const {
 
 KillReport RunKills(const KillOptions& options) {
   return Killer(options).Run();
+}
+
+void PrintStates(const KillReport& report) {
+  std::printf("    found:");
+  for (size_t i = 0; i < report.states.size(); ++i) {
+    std::printf(" %s %llu%s", kStateNames[i],
+                static_cast<unsigned long long>(report.states[i]),
+                i + 1 == report.states.size() ? "\n" : ",");
+  }
+  std::fflush(stdout);
 }
 
 void PrintReport(const KillOptions& options, const KillReport& report) {
@@ -360,20 +379,22 @@ void PrintReport(const KillOptions& options, const KillReport& report) {
   if (report.steps != 0) {
     std::printf("  %llu steps", static_cast<unsigned long long>(report.steps));
   }
-  std::printf("\n    found:");
-  for (size_t i = 0; i < report.states.size(); ++i) {
-    std::printf(" %s %llu%s", kStateNames[i],
-                static_cast<unsigned long long>(report.states[i]),
-                i + 1 == report.states.size() ? "\n" : ",");
-  }
-  std::fflush(stdout);
+  std::printf("\n");
+  PrintStates(report);
 }
 
 uint64_t ScaledKills(uint64_t kills) {
   const char* wanted = std::getenv("HOLDFAST_KILLS");
-  if (wanted == nullptr) return kills;
-  const uint64_t total = std::strtoull(wanted, nullptr, 10);
-  return std::max<uint64_t>(kills * total / kSuiteKills, 10);
+  const char* mode = std::getenv("HOLDFAST_LONG");
+  uint64_t total = kSuiteKills;
+  if (wanted != nullptr) {
+    total = std::strtoull(wanted, nullptr, 10);
+  } else if (mode != nullptr && absl::string_view(mode) == "1") {
+    total = kLongKills;
+  }
+  return total == kSuiteKills
+             ? kills
+             : std::max<uint64_t>(kills * total / kSuiteKills, 10);
 }
 
 }  // namespace holdfast::testing

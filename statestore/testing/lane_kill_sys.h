@@ -61,6 +61,8 @@ struct KillReport {
   double seconds = 0;
 
   uint64_t StatesSeen() const;
+  // All but the violation.
+  void Add(const KillReport& other);
 };
 
 // Forks one victim after the other, kills it, waits until it is gone, starts
@@ -70,9 +72,13 @@ KillReport RunKills(const KillOptions& options);
 // One line, and the states that successors found.
 void PrintReport(const KillOptions& options, const KillReport& report);
 
-// `kills` of a run of the whole suite, scaled by HOLDFAST_KILLS: the number of
-// kills that the whole suite should make, by default `kSuiteKills`.
+void PrintStates(const KillReport& report);
+
+// `kills` of a run of the whole suite, scaled to as many as the whole suite
+// should make: HOLDFAST_KILLS, or with HOLDFAST_LONG=1 `kLongKills`, by default
+// `kSuiteKills`.
 inline constexpr uint64_t kSuiteKills = 110000;
+inline constexpr uint64_t kLongKills = 1000000;
 uint64_t ScaledKills(uint64_t kills);
 
 }  // namespace holdfast::testing
