@@ -32,6 +32,13 @@ if [ -b "/dev/${part}2" ]; then
 fi
 # shellcheck disable=SC2012
 echo "BLK-QUEUES $(ls "/sys/block/$disk/mq" | wc -l)"
+{
+  grep -E 'nvme|virtio' /proc/interrupts
+  cat /sys/bus/pci/devices/*/msi_irqs/* 2>/dev/null
+} | sed 's/^/BLK-IRQ /'
+# What went wrong while the driver found the disk.
+dmesg -r | grep -iE '^<[0-4]>.*(nvme|virtio|I/O error|vd[a-z]|blk_|BAR )' |
+  sed 's/^/DMESG-NEW /'
 before=$(dmesg | wc -l)
 
 blkverify --device "$raw" --depth "$depth" --seconds "$seconds" \

@@ -78,7 +78,7 @@ class KillRun:
     """What a client saw while its device was killed.
 
     Attributes:
-      kills: holdfastd.Kill objects. result: of the client, or None.
+      kills: killer.Kill objects. result: of the client, or None.
       gaps: seconds from each kill to the next completion; without the kills
         whose pause was too short to be listed.
       problems: in words, empty if nothing was wrong.

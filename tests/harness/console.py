@@ -117,6 +117,7 @@ class Verdict:
       lost: how many requests never completed.
       kernel: new lines of the kernel's log that may have to do with the disk.
       queues: that the guest uses of its disk, or None.
+      interrupts: its lines of /proc/interrupts.
       exit_status: of the guest's script, or None if it did not come that far.
     """
 
@@ -137,6 +138,7 @@ class Verdict:
             t.startswith("DMESG-CHECKED ") for t in texts)
         queues = [t for t in texts if t.startswith("BLK-QUEUES ")]
         self.queues = int(queues[0].split()[1]) if queues else None
+        self.interrupts = [t for t in texts if t.startswith("BLK-IRQ ")]
         self.exit_status = None
         for text in texts:
             match = re.match(r"VMTEST-EXIT (\d+)$", text)

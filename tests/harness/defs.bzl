@@ -17,19 +17,21 @@ def python_test(name, src, data = [], **kwargs):
         **kwargs
     )
 
-def guest_test(name, src, data = [], **kwargs):
+def guest_test(name, src, data = [], tags = [], **kwargs):
     """A python_test that boots a guest: alone on the machine, outside the sandbox.
 
     Args:
       name: ends in _test.
       src: the unittest file.
       data: the device's binaries.
+      tags: beside those of every guest; "long": it has a long variant.
       **kwargs: of sh_test.
     """
     python_test(
         name = name,
         src = src,
         size = "large",
+        timeout = "eternal",  # A busy machine kills slowly.
         data = data + [
             "//tests/guest",
             "//tests/harness",
@@ -38,6 +40,6 @@ def guest_test(name, src, data = [], **kwargs):
             "exclusive",
             "no-sandbox",
             "vm",
-        ],
+        ] + tags,
         **kwargs
     )

@@ -11,14 +11,14 @@ import signal
 import tempfile
 import time
 
-from tests.harness import holdfastd, parts, processes
+from tests.harness import holdfastd, killer, parts, processes
 
 START_SECONDS = 30
 
 
 def kill_process(process):
     """SIGKILL to a child of ours, reaped; returns the Kill."""
-    done = holdfastd.Kill(time.monotonic(), process.pid)
+    done = killer.Kill(time.monotonic(), process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
     return done
@@ -32,6 +32,8 @@ class Device:
 
     name = ""
     qemu_device = "vhost-user-blk-pci,num-queues=1"
+    # Which QEMU serves it to a guest when a test has no wish.
+    qemu_version = "7.2"
     # How the guest calls the disk.
     guest_disk = "vda"
     # Options of QEMU's chardev; "" if QEMU must never see a disconnect.
@@ -94,10 +96,16 @@ class Device:
 class OverVfioUser:
     """For a Device that is a PCI function: how QEMU 11.1 is told of it."""
 
+    qemu_version = "11.1"
+    # How long QEMU waits for an answer; None: as it comes, 5 s.
+    message_timeout_s = None
+
     def qemu_arguments(self):
-        return ["-device", json.dumps({
-            "driver": "vfio-user-pci",
-            "socket": {"type": "unix", "path": self.socket}})]
+        options = {"driver": "vfio-user-pci",
+                   "socket": {"type": "unix", "path": self.socket}}
+        if self.message_timeout_s:
+            options["x-msg-timeout"] = self.message_timeout_s * 1000
+        return ["-device", json.dumps(options)]
 
 
 class QsdDevice(Device):
@@ -208,6 +216,11 @@ class HoldfastDevice(Device):
         """Waits until the end of the VMM before was noticed."""
         processes.wait_for(lambda: not self.status()["connected"],
                            START_SECONDS, "an instance without a VMM")
+
+    @property
+    def killer(self):
+        """For kills in a row: see killer.Killer."""
+        return self.daemon.killer(self.instance)
 
     def kill(self):
         return self.daemon.kill_active(self.instance)

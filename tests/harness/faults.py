@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from tests.harness import device, holdfastd, parts, processes
+from tests.harness import device, killer, parts, processes
 
 VICTIMS = ("active", "standby", "store", "api", "core", "parent")
 WHOLE_SECONDS = 30
@@ -155,7 +155,7 @@ class Faults:
             recovery = self._daemon.status(self._instance)["last_recovery_us"]
             if after["active"] != before["standby"]:
                 raise AssertionError("another one than the standby took over")
-        return holdfastd.Kill(when, before[victim], recovery, victim)
+        return killer.Kill(when, before[victim], recovery, victim)
 
     def wait_whole(self, gone=()):
         """Waits until every process is there, none of `gone` ({role: pid}).

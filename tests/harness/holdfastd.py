@@ -7,32 +7,13 @@ import signal
 import subprocess
 import time
 
-from tests.harness import parts, processes
+from tests.harness import killer, parts, processes
 
 START_SECONDS = 30
-_EVENTS_IN_ANSWER = 128
 
 
 class Unavailable(RuntimeError):
     """The core was not there to answer: it may be a moment later."""
-
-
-class Kill:
-    """One kill of a process.
-
-    Attributes:
-      time: of the SIGKILL, time.monotonic().
-      pid: of the killed process.
-      recovery_us: from the death, seen by the supervisor, until it had promoted
-        the standby; None if there is no supervisor, or nothing was promoted.
-      victim: which process it was.
-    """
-
-    def __init__(self, when, pid, recovery_us=None, victim="active"):
-        self.time = when
-        self.pid = pid
-        self.recovery_us = recovery_us
-        self.victim = victim
 
 
 class Holdfastd:
@@ -54,7 +35,7 @@ class Holdfastd:
         self._daemon = None
         self._control = None
         self._heir = None
-        self._last_event = 0
+        self._killers = {}
 
     def log(self):
         """What holdfastd and its children have printed."""
@@ -91,6 +72,8 @@ class Holdfastd:
 
     def stop(self):
         """Ends everything; returns holdfastd's exit status."""
+        for each in self._killers.values():
+            each.stop()
         if self._control:
             processes.kill(self._control)
             self._control.stdin.close()
@@ -175,33 +158,17 @@ class Holdfastd:
             return status["active_pid"] and status["standby_ready"] and status
         return processes.wait_for(whole, timeout, "a whole instance")
 
+    def killer(self, name):
+        """The killer.Killer of the active children of an instance."""
+        if name not in self._killers:
+            self._killers[name] = killer.Killer(
+                os.path.join(self.directory, "core.sock"), name, self._log)
+        return self._killers[name]
+
     def kill_active(self, name):
         """kill -9 of the active child, from outside, as anybody would."""
-        status = self.wait_whole(name)
-        self._skip_events()
-        when = time.monotonic()
-        os.kill(status["active_pid"], signal.SIGKILL)
-        event = self._await_event("promoted", name)
-        return Kill(when, status["active_pid"], event["microseconds"])
-
-    def _await_event(self, kind, name):
-        """The next event of this type; those before it are passed over."""
-        while True:
-            answer = self.ask_again("events", str(self._last_event))
-            for event in answer["events"]:
-                self._last_event = event["sequence"]
-                if event["type"] == kind and event["instance"] == name:
-                    return event
-            self._last_event = max(self._last_event, answer["last"])
-
-    def _skip_events(self):
-        """Everything up to here is old: the first promotion among it."""
-        answer = self.ask_again("events", "0")
-        while answer["last"] > self._last_event:
-            self._last_event = answer["last"]
-            if len(answer["events"]) < _EVENTS_IN_ANSWER:
-                break
-            answer = self.ask_again("events", str(self._last_event))
+        self.killer(name).start(1)
+        return self.killer(name).wait()[0]
 
 
 def _real(path):

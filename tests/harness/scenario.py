@@ -10,6 +10,8 @@ from tests.harness import console, disk, initramfs, parts, stalls, vm
 # A load that has come to its end reads back everything, unmounts and powers
 # off; on a busy machine under TCG this takes a while.
 FINISH_SECONDS = 180
+# Between two kills while a guest boots, which it must come to an end of.
+BOOT_PAUSE = (0, 0.1)
 
 
 class Settings:
@@ -26,11 +28,16 @@ class Settings:
       stop_at_damage: end the run as soon as the guest reports damage.
       cpus: of the guest; as many queues of the disk it can use.
       qemu: version. kernel: version. seed: of the times of the kills.
+      pause: (least, most) seconds from a standby's being ready to the next
+        kill, instead of `period`: as fast as it goes. The device has a killer.
+      boot_kills: so many of the kills begin with QEMU, with BOOT_PAUSE.
+      append: to the command line of the guest's kernel.
     """
 
     def __init__(self, kills=20, period=0.5, control=3.0, depth=32,
                  max_kib=256, lost=30, ext4=True, stop_at_damage=True,
-                 cpus=1, qemu="7.2", kernel="6.1", seed=1):
+                 cpus=1, qemu="7.2", kernel="6.1", seed=1, pause=None,
+                 boot_kills=0, append=""):
         self.kills = kills
         self.period = period
         self.control = control
@@ -43,6 +50,9 @@ class Settings:
         self.qemu = qemu
         self.kernel = kernel
         self.seed = seed
+        self.pause = pause
+        self.boot_kills = boot_kills
+        self.append = append
 
     def schedule(self):
         """The pauses before each kill, in seconds: equal seeds, equal kills."""
@@ -52,10 +62,10 @@ class Settings:
 
     def command_line(self, guest_disk):
         # The host ends the load; the guest's own limit only bounds it.
-        return "depth=%d max_kib=%d seconds=%d lost_s=%d disk=%s" % (
+        return "depth=%d max_kib=%d seconds=%d lost_s=%d disk=%s %s" % (
             self.depth, self.max_kib,
             self.control + 1.5 * self.period * self.kills + 600, self.lost,
-            guest_disk)
+            guest_disk, self.append)
 
 
 class Outcome:
@@ -66,6 +76,7 @@ class Outcome:
         self.device = device.name
         self.accel = ""
         self.kills = []
+        self.boot_kills = 0
         self.damaged_after = None
         self.problems = []
         self.gaps = []
@@ -99,6 +110,7 @@ class Outcome:
             "depth": self.settings.depth,
             "clean": self.clean,
             "kills": len(self.kills),
+            "boot_kills": self.boot_kills,
             "qemu_silent": self.qemu_silent,
             "fsck_clean": self.fsck_clean,
             "damaged_after_kill": self.damaged_after,
@@ -137,6 +149,8 @@ def run(device_factory, settings, directory, strict=True, log=None,
         with vm.Vm(kernel, guest, qemu=qemu, accel=accel, shared_memory=True,
                    cpus=settings.cpus, arguments=device.qemu_arguments(), log=log,
                    append=settings.command_line(device.guest_disk)) as machine:
+            if settings.boot_kills:
+                device.killer.start(settings.boot_kills, *BOOT_PAUSE)
             machine.wait_boot()
             _load_and_kill(machine, device, settings, outcome, on_kill)
             _finish(machine, outcome, strict)
@@ -157,6 +171,10 @@ def _load_and_kill(machine, device, settings, outcome, on_kill):
         outcome.problems.append("the guest did not start its load")
         return
     first = len(machine.console.lines())
+    if settings.pause:
+        _kill_in_a_row(machine, device.killer, settings, outcome, started[0])
+        outcome.load_average = vm.load_average()
+        return
     time.sleep(settings.control)
     for number, pause in enumerate(settings.schedule(), 1):
         time.sleep(pause + device.settle)
@@ -172,6 +190,21 @@ def _load_and_kill(machine, device, settings, outcome, on_kill):
         on_kill(number, kill)
     time.sleep(settings.period)
     outcome.load_average = vm.load_average()
+
+
+def _kill_in_a_row(machine, killer, settings, outcome, loaded):
+    """loaded: when the load began."""
+    first = len(machine.console.lines())
+    outcome.kills = killer.wait()
+    outcome.boot_kills = sum(kill.time < loaded for kill in outcome.kills)
+    killer.start(settings.kills - settings.boot_kills, *settings.pause)
+    while not killer.done(0.2):
+        if not machine.alive():
+            outcome.problems.append("QEMU died")
+            return
+        if machine.console.wait(DAMAGE, 0, first):
+            return
+    outcome.kills = outcome.kills + killer.wait()
 
 
 def _finish(machine, outcome, strict):
