@@ -1,24 +1,35 @@
 """An NVMe disk over vfio-user, on an unmodified QEMU and a stock guest with its
 own driver: killed again and again, and nobody notices anything."""
 
-import os
 import tempfile
 import unittest
 
-from tests.harness import device, scenario
+from tests.harness import device, effort, killer, scenario
 
-KILLS = int(os.environ.get("HOLDFAST_KILLS", "25"))
+KILLS = effort.kills(suite=2000, long=10000)
+# Of them, from QEMU's start on, while the guest's driver finds the disk.
+BOOT_KILLS = min(KILLS, 60)
+MSI_KILLS = effort.kills(suite=200, long=2000)
+# Seconds that a disk process lives when another one is ready, at most.
+PAUSE = (0, 0.004)
+
+
+class MsiNvme(device.NvmeDisk):
+
+    name = "Holdfast, NVMe with MSI"
+    program = "tests/recovery/nvme_msi"
 
 
 class KilledNvme(unittest.TestCase):
 
-    def run_on(self, **settings):
+    def run_on(self, factory=device.NvmeDisk, **settings):
         with tempfile.TemporaryDirectory() as directory:
             outcome = scenario.run(
-                device.NvmeDisk,
-                scenario.Settings(period=0.3, qemu="11.1", **settings),
+                factory,
+                scenario.Settings(control=1, qemu="11.1", **settings),
                 directory)
         print(outcome.as_dict())
+        print(killer.describe(outcome.kills[outcome.boot_kills:]))
         return outcome
 
     def check(self, outcome, kills):
@@ -29,9 +40,19 @@ class KilledNvme(unittest.TestCase):
         self.assertTrue(outcome.fsck_clean)
 
     def test_two_queues(self):
-        outcome = self.run_on(kills=KILLS, cpus=2)
+        outcome = self.run_on(kills=KILLS, boot_kills=BOOT_KILLS, pause=PAUSE,
+                              cpus=2)
         self.check(outcome, KILLS)
+        self.assertGreater(outcome.boot_kills, 0)
         self.assertEqual(outcome.verdict.queues, 2)
+        self.assertRegex("\n".join(outcome.verdict.interrupts),
+                         "(?m)^BLK-IRQ msix$")
+
+    def test_message_interrupts_of_the_older_kind(self):
+        outcome = self.run_on(MsiNvme, kills=MSI_KILLS, pause=PAUSE)
+        self.check(outcome, MSI_KILLS)
+        self.assertRegex("\n".join(outcome.verdict.interrupts),
+                         "(?m)^BLK-IRQ msi$")
 
     def test_is_clean_without_kills(self):
         self.check(self.run_on(kills=0), 0)
