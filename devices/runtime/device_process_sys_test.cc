@@ -1,11 +1,14 @@
 #include "devices/runtime/device_process_sys.h"
 
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstring>
+#include <iostream>
 #include <memory>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -46,16 +49,26 @@ TEST_F(DeviceProcessTest, FormatsANewSegmentAndFindsItAgain) {
   EXPECT_EQ(std::memcmp(memory.data(), formatted.data(), formatted.size()), 0);
 }
 
-// Active and standby start together.
+// Active and standby start together. Processes, since the lock that keeps them
+// apart does not do so for threads of one.
 TEST_F(DeviceProcessTest, ManyMayAttachAtOnce) {
-  std::vector<std::unique_ptr<DeviceProcess>> processes;
-  for (int i = 0; i < 8; ++i) processes.push_back(rig_.NewProcess());
-  std::vector<std::thread> threads;
-  for (auto& process : processes) {
-    threads.emplace_back(
-        [&] { EXPECT_OK(process->AttachSegment(rig_.segment())); });
+  const std::unique_ptr<DeviceProcess> process = rig_.NewProcess();
+  std::vector<pid_t> children;
+  for (int i = 0; i < 8; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      const absl::Status status = process->AttachSegment(rig_.segment());
+      if (!status.ok()) std::cerr << status << std::endl;
+      _exit(status.ok() ? 0 : 1);
+    }
+    children.push_back(child);
   }
-  for (std::thread& thread : threads) thread.join();
+  for (const pid_t child : children) {
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
 }
 
 TEST_F(DeviceProcessTest, SaysHowLargeASegmentMustBe) {
