@@ -12,6 +12,13 @@
 
 namespace holdfast {
 
+// Told of descriptors while they are still open.
+class ClosingObserver {
+ public:
+  virtual ~ClosingObserver() = default;
+  virtual void BeforeClose(BorrowedFd fd) = 0;
+};
+
 // The descriptors of an instance as one process has them, by slot. Owns them.
 // Used by the control thread alone.
 class DescriptorSlots {
@@ -19,7 +26,9 @@ class DescriptorSlots {
   // Replaces what `slot` holds; an invalid descriptor empties it. Slots out of
   // range are ignored: they come from a peer.
   void Set(store::Slot slot, UniqueFd fd) {
-    if (slot < fds_.size()) fds_[slot] = std::move(fd);
+    if (slot >= fds_.size()) return;
+    Close(slot);
+    fds_[slot] = std::move(fd);
   }
   BorrowedFd Get(store::Slot slot) const {
     return BorrowedFd(slot < fds_.size() ? fds_[slot].get() : -1);
@@ -34,13 +43,22 @@ class DescriptorSlots {
   void RetainSession(absl::Span<const uint64_t> bitmap) {
     for (store::Slot slot = store::kSlotFirstSession;
          slot < store::kSlotEndSession; ++slot) {
-      if ((bitmap[slot / 64] >> (slot % 64) & 1) == 0) fds_[slot].Reset();
+      if ((bitmap[slot / 64] >> (slot % 64) & 1) == 0) Close(slot);
     }
   }
+  // Of all that is closed here. Outlives this object.
+  void SetObserver(ClosingObserver& observer) { observer_ = &observer; }
 
  private:
+  void Close(store::Slot slot) {
+    if (!fds_[slot].valid()) return;
+    if (observer_ != nullptr) observer_->BeforeClose(fds_[slot]);
+    fds_[slot].Reset();
+  }
+
   std::array<UniqueFd, store::kSlotCount> fds_;
   uint64_t connection_ = 0;
+  ClosingObserver* observer_ = nullptr;
 };
 
 // Keeps descriptors outside the process, so that they outlive it. Implemented

@@ -73,11 +73,15 @@ class DeviceHost {
   // more, after Quiesce, with others.
   virtual absl::Status Resume(Lane& lane, StateBank& state) = 0;
 
+  // How the VMM's socket is waited for: kLevel, or kEdge, which is for many
+  // messages and needs two system calls more.
+  virtual Lane::Waiting waiting() const { return Lane::Waiting::kLevel; }
+
   enum class Served { kIdle, kDisconnected };
-  // Handles what the VMM has sent. kDisconnected: the connection is over, by
-  // the VMM's end or by its mistake; its session is forgotten and the keeper
-  // has been told.
-  virtual absl::StatusOr<Served> Serve() = 0;
+  // Handles what the VMM has sent; `waiting` as for Lane::Run. kDisconnected:
+  // the connection is over, by the VMM's end or by its mistake; its session is
+  // forgotten and the keeper has been told.
+  virtual absl::StatusOr<Served> Serve(Lane::Waiting waiting) = 0;
 
   // Becomes readable when there is something to do that the VMM's socket does
   // not show: then call OnEvent. May be another one after each call.

@@ -18,6 +18,7 @@
 #include "devices/runtime/crash_handler_sys.h"
 #include "devices/runtime/device_main.h"
 #include "devices/runtime/device_process_sys.h"
+#include "devices/runtime/poller_sys.h"
 #include "devices/runtime/prefault.h"
 #include "devices/runtime/standalone_sys.h"
 #include "devices/runtime/store_keeper_sys.h"
@@ -31,7 +32,7 @@ constexpr int kExitUsage = 2;
 // Between two slices of a standby's preparations: it must be rested when it is
 // promoted, or the scheduler lets others go first, and it must not keep the
 // processor from the guest.
-constexpr timespec kTouchPause = {0, 1'000'000};
+constexpr int kTouchPauseMs = 1;
 
 // The steady state may not ask the kernel for memory: keep what is freed, take
 // from one arena, and have some in stock.
@@ -49,13 +50,6 @@ void StockMemory() {
   PrefaultStack();
 }
 
-// Waits until one of the loop's descriptors is readable, at most for `limit`
-// (null: for ever).
-void Wait(std::vector<pollfd>& fds, const timespec* limit) {
-  for (pollfd& fd : fds) fd.revents = 0;
-  (void)!ppoll(fds.data(), fds.size(), limit, nullptr);
-}
-
 // ---- A child of the launcher ----
 
 class Managed {
@@ -65,6 +59,8 @@ class Managed {
         keeper_(UniqueFd(kHandoffStoreFd), UniqueFd(kHandoffControlFd),
                 process.descriptors()) {
     process_.SetKeeper(keeper_);
+    process_.descriptors().SetObserver(poller_);
+    keeper_.SetObserver(poller_);
   }
 
   absl::Status Start() {
@@ -80,40 +76,43 @@ class Managed {
     RETURN_IF_ERROR(AwaitFirstForwards());
     RETURN_IF_ERROR(process_.Build());
     process_.MapAhead();
+    RETURN_IF_ERROR(poller_.Open(process_.waiting()));
     RETURN_IF_ERROR(sandbox::Tighten(BorrowedFd(kHandoffFilterFd)));
     return keeper_.channel().Ready();
   }
 
   // Until the launcher says stop.
   absl::Status Run() {
-    std::vector<pollfd> fds(5);
     for (;;) {
       ASSIGN_OR_RETURN(const bool stop, Turn());
       if (stop) return absl::OkStatus();
-      has_event_ = false;
       // What came while Turn waited for an acknowledgement makes no descriptor
       // readable any more.
-      if (handled_ || keeper_.HasControl() || keeper_.channel().queued()) {
-        continue;
-      }
-      const bool gone = keeper_.channel().gone();
-      fds[0] = {gone ? -1 : keeper_.channel().fd().get(), POLLIN, 0};
-      fds[1] = {keeper_.control().get(), POLLIN, 0};
-      fds[2] = {process_.event().get(), POLLIN, 0};
-      fds[4] = {process_.other_event().get(), POLLIN, 0};
-      const bool listen = process_.active() && !process_.stalled();
-      fds[3] = {listen ? Connection().get() : -1, POLLIN, 0};
-      // A standby that has nothing else to do gets its page tables ready.
-      const bool touch = !process_.active() && process_.TouchSome();
-      const bool stalled = process_.active() && process_.stalled();
-      Wait(fds, touch     ? &kTouchPause
-                : stalled ? &DeviceProcess::kStallPause
-                          : nullptr);
-      has_event_ = ((fds[2].revents | fds[4].revents) & POLLIN) != 0;
+      look_ = handled_ || keeper_.HasControl() || keeper_.channel().queued();
+      if (!look_) RETURN_IF_ERROR(Await());
     }
   }
 
  private:
+  using Source = Poller::Source;
+
+  absl::Status Await() {
+    const bool active = process_.active();
+    const bool gone = keeper_.channel().gone();
+    RETURN_IF_ERROR(poller_.Watch(
+        Source::kStore, gone ? BorrowedFd(-1) : keeper_.channel().fd()));
+    RETURN_IF_ERROR(poller_.Watch(Source::kControl, keeper_.control()));
+    RETURN_IF_ERROR(poller_.Watch(Source::kEvent, process_.event()));
+    RETURN_IF_ERROR(poller_.Watch(Source::kOtherEvent, process_.other_event()));
+    const bool listen = active && !process_.stalled();
+    RETURN_IF_ERROR(
+        poller_.Watch(Source::kVmm, listen ? Connection() : BorrowedFd(-1)));
+    // A standby that has nothing else to do gets its page tables ready.
+    const bool touch = !active && process_.TouchSome();
+    silent_ = !poller_.Wait(touch ? kTouchPauseMs : process_.pause_ms());
+    return absl::OkStatus();
+  }
+
   BorrowedFd Connection() {
     return process_.descriptors().Get(store::kSlotConnection);
   }
@@ -139,8 +138,16 @@ class Managed {
   // Handles everything that is there. True: the launcher said stop.
   absl::StatusOr<bool> Turn() {
     handled_ = false;
-    RETURN_IF_ERROR(HandleEvents());
-    switch (keeper_.ReceiveControl()) {
+    // A VMM that waits for an answer is not to wait for calls that find
+    // nothing.
+    if (look_ || poller_.ready(Source::kStore)) {
+      RETURN_IF_ERROR(HandleEvents());
+    }
+    StoreKeeper::Control said = StoreKeeper::Control::kNone;
+    if (look_ || poller_.ready(Source::kControl)) {
+      said = keeper_.ReceiveControl();
+    }
+    switch (said) {
       case StoreKeeper::Control::kStop:
         process_.Quiesce();
         return true;
@@ -156,8 +163,12 @@ class Managed {
       case StoreKeeper::Control::kNone:
         break;
     }
-    if (has_event_) process_.OnEvent();
-    if (process_.active()) RETURN_IF_ERROR(process_.Serve());
+    const bool has_event =
+        poller_.ready(Source::kEvent) || poller_.ready(Source::kOtherEvent);
+    if (!look_ && has_event) process_.OnEvent();
+    if (!process_.active()) return false;
+    RETURN_IF_ERROR(process_.Serve(!look_ && silent_ ? Lane::Waiting::kAny
+                                                     : poller_.waiting()));
     return false;
   }
 
@@ -211,9 +222,11 @@ class Managed {
 
   DeviceProcess& process_;
   StoreKeeper keeper_;
+  Poller poller_;
   bool forwarded_ = false;
-  bool handled_ = false;    // The last Turn handled an event of the store.
-  bool has_event_ = false;  // The last Wait saw the event.
+  bool handled_ = false;  // The last Turn handled an event of the store.
+  bool look_ = true;      // The next Turn looks whatever poller_ says.
+  bool silent_ = false;   // The last Await ended with nothing.
 };
 
 std::vector<std::string> NamesOf(const std::vector<ResourceSpec>& resources) {

@@ -13,6 +13,8 @@
 namespace holdfast {
 namespace {
 
+constexpr int kStallPauseMs = 1;
+
 // Holds a lock on the segment while it is formatted, so that an active child
 // and a standby that start together do not format together. A lock of the
 // process: it ends with it.
@@ -142,14 +144,28 @@ absl::Status DeviceProcess::Promote(uint64_t epoch) {
   ASSIGN_OR_RETURN(lane_, Lane::Attach(segment_->section(SectionType::kLane),
                                        host_->lane_sizes(), epoch));
   RETURN_IF_ERROR(host_->Resume(*lane_, *state_));
-  return Serve();
+  return Serve(waiting());
 }
 
-absl::Status DeviceProcess::Serve() {
+absl::Status DeviceProcess::Serve(Lane::Waiting waiting) {
   const uint64_t before = lane_->sequence();
-  ASSIGN_OR_RETURN(const DeviceHost::Served served, host_->Serve());
-  stalled_ = served == DeviceHost::Served::kIdle && lane_->sequence() == before;
+  ASSIGN_OR_RETURN(const DeviceHost::Served served, host_->Serve(waiting));
+  stalled_ = host_->waiting() == Lane::Waiting::kLevel &&
+             served == DeviceHost::Served::kIdle && lane_->sequence() == before;
   return absl::OkStatus();
+}
+
+int DeviceProcess::pause_ms() const {
+  if (stalled_) return kStallPauseMs;
+  return active() && lane_->unread() != 0 ? Lane::kSettlePauseMs : -1;
+}
+
+void DeviceProcess::Quiesce() {
+  host_->Quiesce();
+  // Or the VMM would not find the end of the stream when the last process that
+  // has the socket is gone.
+  const BorrowedFd socket = descriptors_.Get(store::kSlotConnection);
+  if (active() && socket.valid()) (void)lane_->Settle(socket);
 }
 
 }  // namespace holdfast

@@ -1,8 +1,6 @@
 #ifndef HOLDFAST_DEVICES_RUNTIME_DEVICE_PROCESS_SYS_H_
 #define HOLDFAST_DEVICES_RUNTIME_DEVICE_PROCESS_SYS_H_
 
-#include <time.h>
-
 #include <map>
 #include <memory>
 #include <optional>
@@ -66,19 +64,24 @@ class DeviceProcess final {
   absl::Status Promote(uint64_t epoch);
   bool active() const { return lane_.has_value(); }
 
-  // Handles what the VMM sent, if anything.
-  absl::Status Serve();
-  // Whether Serve would only find what it has seen: part of a message. Then
-  // the socket is to be looked at again after kStallPause, not at once.
+  // Handles what the VMM sent, if anything. `waiting` is how the caller learns
+  // of more: Lane::Run.
+  absl::Status Serve(Lane::Waiting waiting);
+  // How the VMM's socket is to be waited for.
+  Lane::Waiting waiting() const { return host_->waiting(); }
+  // Whether the socket shows only what Serve has seen: part of a message. Then
+  // it is not to be waited for by level, but looked at after a pause.
   bool stalled() const { return stalled_; }
-  static constexpr timespec kStallPause = {0, 1'000'000};
+  // How long to wait, for Poller::Wait. When nothing has come, Serve(kAny).
+  int pause_ms() const;
 
   // See DeviceHost.
   BorrowedFd event() const { return host_->event(); }
   BorrowedFd other_event() const { return host_->other_event(); }
   void OnEvent() { host_->OnEvent(); }
   void ResourceChanged() { host_->ResourceChanged(); }
-  void Quiesce() { host_->Quiesce(); }
+  // Ends what is being done, for the process will end.
+  void Quiesce();
 
  private:
   absl::StatusOr<SegmentSpec> MakeSegmentSpec() const;

@@ -37,7 +37,10 @@ class PlatformHost final : public DeviceHost {
   void MapAhead() override { host_->MapAhead(); }
   bool TouchSome() override { return host_->TouchSome(); }
   absl::Status Resume(Lane& lane, StateBank& state) override;
-  absl::StatusOr<Served> Serve() override { return host_->Serve(); }
+  Lane::Waiting waiting() const override { return Lane::Waiting::kEdge; }
+  absl::StatusOr<Served> Serve(Lane::Waiting waiting) override {
+    return host_->Serve(waiting);
+  }
   BorrowedFd event() const override { return host_->event(); }
   void OnEvent() override { host_->OnEvent(); }
   void ResourceChanged() override {}

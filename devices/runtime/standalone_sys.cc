@@ -1,10 +1,8 @@
 #include "devices/runtime/standalone_sys.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/socket.h>
 
-#include <array>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +13,7 @@
 #include "base/shm_sys.h"
 #include "base/status_macros.h"
 #include "base/unix_socket_sys.h"
+#include "devices/runtime/poller_sys.h"
 #include "devices/runtime/store_keeper_sys.h"
 
 namespace holdfast {
@@ -76,28 +75,33 @@ absl::Status ServeConnections(UniqueFd socket, DeviceProcess& process) {
   if (!listening) {
     process.descriptors().SetConnection(std::move(socket), ++connections);
   }
+  using Source = Poller::Source;
+  Poller poller;
+  RETURN_IF_ERROR(poller.Open(process.waiting()));
+  process.descriptors().SetObserver(poller);
   RETURN_IF_ERROR(process.Promote(/*epoch=*/1));
   for (;;) {
     const BorrowedFd connection =
         process.descriptors().Get(store::kSlotConnection);
     if (!connection.valid() && !listening) return absl::OkStatus();
-    const bool stalled = connection.valid() && process.stalled();
-    const int awaited = !connection.valid() ? socket.get()
-                        : stalled           ? -1
-                                            : connection.get();
-    std::array<pollfd, 3> fds = {{{awaited, POLLIN, 0},
-                                  {process.event().get(), POLLIN, 0},
-                                  {process.other_event().get(), POLLIN, 0}}};
-    (void)!ppoll(fds.data(), fds.size(),
-                 stalled ? &DeviceProcess::kStallPause : nullptr, nullptr);
-    if (((fds[1].revents | fds[2].revents) & POLLIN) != 0) process.OnEvent();
-    if (!connection.valid() && (fds[0].revents & POLLIN) != 0) {
+    RETURN_IF_ERROR(poller.Watch(
+        Source::kVmm, process.stalled() ? BorrowedFd(-1) : connection));
+    RETURN_IF_ERROR(poller.Watch(Source::kControl,
+                                 connection.valid() ? BorrowedFd(-1) : socket));
+    RETURN_IF_ERROR(poller.Watch(Source::kEvent, process.event()));
+    RETURN_IF_ERROR(poller.Watch(Source::kOtherEvent, process.other_event()));
+    const bool woken = poller.Wait(process.pause_ms());
+    if (poller.ready(Source::kEvent) || poller.ready(Source::kOtherEvent)) {
+      process.OnEvent();
+    }
+    if (poller.ready(Source::kControl)) {
       UniqueFd accepted(accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (accepted.valid()) {
         process.descriptors().SetConnection(std::move(accepted), ++connections);
       }
     }
-    RETURN_IF_ERROR(process.Serve());
+    RETURN_IF_ERROR(
+        process.Serve(woken ? poller.waiting() : Lane::Waiting::kAny));
   }
 }
 

@@ -30,6 +30,7 @@ StoreKeeper::Control StoreKeeper::ReceiveControl() {
   if (received.size < 0 && errno == EAGAIN) return Control::kNone;
   if (received.size <= 0) {
     // Launcher and store are both gone: there is nobody left to ask.
+    if (observer_ != nullptr) observer_->BeforeClose(control_);
     control_.Reset();
     return Control::kLauncherGone;
   }
@@ -62,6 +63,7 @@ absl::Status StoreKeeper::Reattach() {
         slot, fd,
         slot == store::kSlotConnection ? descriptors_.connection() : 0};
   }
+  if (observer_ != nullptr) observer_->BeforeClose(channel_.fd());
   const absl::Status status = channel_.Reattach(
       std::move(next_store_), absl::MakeConstSpan(deposits).first(count));
   return channel_.gone() ? absl::OkStatus() : status;

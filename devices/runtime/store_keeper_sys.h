@@ -17,6 +17,9 @@ class StoreKeeper final : public DescriptorKeeper {
   // `descriptors` is what this process holds: what a new store is given.
   StoreKeeper(UniqueFd store, UniqueFd control, DescriptorSlots& descriptors);
 
+  // Of channel() and control(). Outlives this object.
+  void SetObserver(ClosingObserver& observer) { observer_ = &observer; }
+
   store::ChildChannel& channel() { return channel_; }
   BorrowedFd control() const { return control_; }
 
@@ -52,6 +55,7 @@ class StoreKeeper final : public DescriptorKeeper {
   UniqueFd control_;
   UniqueFd next_store_;
   DescriptorSlots& descriptors_;
+  ClosingObserver* observer_ = nullptr;
   // Heard while it waited for a store.
   bool stop_seen_ = false;
   bool change_seen_ = false;

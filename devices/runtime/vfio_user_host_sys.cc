@@ -94,7 +94,7 @@ absl::Status VfioUserHost::Resume(Lane& lane) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<DeviceHost::Served> VfioUserHost::Serve() {
+absl::StatusOr<DeviceHost::Served> VfioUserHost::Serve(Lane::Waiting waiting) {
   const BorrowedFd socket = descriptors_.Get(store::kSlotConnection);
   if (!socket.valid()) {
     // What was ordered before the client left would have been cut off.
@@ -102,7 +102,7 @@ absl::StatusOr<DeviceHost::Served> VfioUserHost::Serve() {
     return DeviceHost::Served::kIdle;
   }
   const absl::StatusOr<Lane::Progress> progress =
-      lane_->Run(socket, *server_, Lane::Waiting::kLevel);
+      lane_->Run(socket, *server_, waiting);
   if (progress.ok() && *progress == Lane::Progress::kIdle) {
     worker_->Wake();
     return DeviceHost::Served::kIdle;

@@ -83,7 +83,7 @@ class VfioUserHost final : private vfio_user::ServerEnvironment,
   bool TouchSome() { return false; }
   // The device has its state.
   absl::Status Resume(Lane& lane);
-  absl::StatusOr<DeviceHost::Served> Serve();
+  absl::StatusOr<DeviceHost::Served> Serve(Lane::Waiting waiting);
   BorrowedFd event() const { return interrupts_.unmask_event(); }
   void OnEvent();
   void Quiesce();

@@ -1,8 +1,10 @@
 #include "devices/runtime/vfio_user_host_sys.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -107,6 +109,12 @@ class VfioUserHostTest : public ::testing::Test {
     return read(event.get(), &count, sizeof(count)) < 0 ? 0 : count;
   }
   static constexpr int kLong = 20000;
+  // Bytes that the client has sent and the device has not taken out.
+  int Left() {
+    int left = -1;
+    EXPECT_EQ(ioctl(client_->socket().get(), SIOCOUTQ, &left), 0);
+    return left;
+  }
 
   ProcessRig rig_;
   UniqueFd memory_;
@@ -120,6 +128,37 @@ TEST_F(VfioUserHostTest, RegistersOutliveTheProcess) {
   Succeed();
   EXPECT_EQ(Read(0x04), ~0x12345678u);
   EXPECT_EQ(Read(0x00), edu::kVersion);
+}
+
+// The device looks at requests and lets them lie. A client that waits for room
+// would wait for ever.
+TEST_F(VfioUserHostTest, ASocketThatIsSilentIsEmptied) {
+  for (int i = 0; i < 100; ++i) {
+    Write(0x04, i);
+    EXPECT_EQ(Read(0x04), ~static_cast<uint32_t>(i));
+    if (i % 10 != 0) continue;
+    while (Left() != 0) usleep(1000);
+  }
+}
+
+// Or the client would get ECONNRESET instead of the end of the stream.
+TEST_F(VfioUserHostTest, AProcessThatEndsEmptiesTheSocket) {
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(Read(0x00), edu::kVersion);
+    rig_.Die();
+    EXPECT_EQ(Left(), 0);
+    ASSERT_OK(rig_.Run());
+  }
+}
+
+TEST_F(VfioUserHostTest, ARequestIsServedThatCameWhileNobodyServed) {
+  rig_.Die();
+  Write(0x04, 7);
+  ASSERT_OK(rig_.Run());
+  while (Left() != 0) usleep(1000);
+  rig_.Die();
+  ASSERT_OK(rig_.Run());
+  EXPECT_EQ(Read(0x04), ~7u);
 }
 
 TEST_F(VfioUserHostTest, WindowsOutliveTheProcess) {

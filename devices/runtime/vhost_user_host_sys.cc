@@ -91,11 +91,12 @@ absl::Status VhostUserHost::Resume(Lane& lane, StateBank& state) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<VhostUserHost::Served> VhostUserHost::Serve(Lane& lane) {
+absl::StatusOr<VhostUserHost::Served> VhostUserHost::Serve(
+    Lane& lane, Lane::Waiting waiting) {
   const BorrowedFd socket = descriptors_.Get(store::kSlotConnection);
   if (!socket.valid()) return Served::kIdle;
   const absl::StatusOr<Lane::Progress> progress =
-      lane.Run(socket, *this, Lane::Waiting::kLevel);
+      lane.Run(socket, *this, waiting);
   if (progress.ok() && *progress == Lane::Progress::kIdle) {
     return Served::kIdle;
   }

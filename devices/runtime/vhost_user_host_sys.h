@@ -57,7 +57,7 @@ class VhostUserHost final : public LaneHandler,
 
   // As DeviceHost says.
   using Served = DeviceHost::Served;
-  absl::StatusOr<Served> Serve(Lane& lane);
+  absl::StatusOr<Served> Serve(Lane& lane, Lane::Waiting waiting);
 
   // VirtioClass::in_flight.
   void SetInFlight(InFlight in_flight) { in_flight_ = in_flight; }

@@ -132,8 +132,8 @@ absl::Status VirtioHost::Resume(Lane& lane, StateBank& state) {
   return host_->Resume(lane, state);
 }
 
-absl::StatusOr<DeviceHost::Served> VirtioHost::Serve() {
-  return host_->Serve(*lane_);
+absl::StatusOr<DeviceHost::Served> VirtioHost::Serve(Lane::Waiting waiting) {
+  return host_->Serve(*lane_, waiting);
 }
 
 void VirtioHost::NotifyConfigChange() {

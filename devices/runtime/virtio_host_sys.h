@@ -38,7 +38,7 @@ class VirtioHost final : public DeviceHost, private VirtioContext {
   void MapAhead() override;
   bool TouchSome() override { return host_->TouchSome(); }
   absl::Status Resume(Lane& lane, StateBank& state) override;
-  absl::StatusOr<Served> Serve() override;
+  absl::StatusOr<Served> Serve(Lane::Waiting waiting) override;
   // The device wants a change of its configuration told.
   BorrowedFd event() const override { return config_event_; }
   void OnEvent() override;

@@ -42,7 +42,10 @@ class VirtioPciHost final : public DeviceHost,
   void MapAhead() override { host_->MapAhead(); }
   bool TouchSome() override { return host_->TouchSome(); }
   absl::Status Resume(Lane& lane, StateBank& state) override;
-  absl::StatusOr<Served> Serve() override { return host_->Serve(); }
+  Lane::Waiting waiting() const override { return Lane::Waiting::kEdge; }
+  absl::StatusOr<Served> Serve(Lane::Waiting waiting) override {
+    return host_->Serve(waiting);
+  }
   // Queues want interrupts through registers, or the device wants a change of
   // its configuration told.
   BorrowedFd event() const override { return event_; }

@@ -1,7 +1,6 @@
 #include "devices/runtime/testing/process_rig_sys.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -154,6 +153,9 @@ absl::Status ProcessRig::Run() {
   RETURN_IF_ERROR(process_->AttachSegment(segment_));
   RETURN_IF_ERROR(process_->Build());
   process_->MapAhead();
+  poller_.emplace();
+  RETURN_IF_ERROR(poller_->Open(process_->waiting()));
+  process_->descriptors().SetObserver(*poller_);
   RETURN_IF_ERROR(process_->Promote(++epoch_));
   end_ = false;
   thread_ = std::thread([this] { Loop(); });
@@ -170,13 +172,17 @@ void ProcessRig::Die() {
 }
 
 void ProcessRig::Loop() {
+  using Source = Poller::Source;
+  DescriptorSlots& descriptors = process_->descriptors();
   while (!end_) {
-    DescriptorSlots& descriptors = process_->descriptors();
-    pollfd fds[] = {{wake_.get(), POLLIN, 0},
-                    {process_->event().get(), POLLIN, 0},
-                    {descriptors.Get(store::kSlotConnection).get(), POLLIN, 0}};
-    poll(fds, 3, process_->stalled() ? 1 : -1);
-    if ((fds[0].revents & POLLIN) != 0) {
+    EXPECT_OK(poller_->Watch(Source::kControl, wake_));
+    EXPECT_OK(poller_->Watch(Source::kEvent, process_->event()));
+    EXPECT_OK(poller_->Watch(Source::kVmm,
+                             process_->stalled()
+                                 ? BorrowedFd(-1)
+                                 : descriptors.Get(store::kSlotConnection)));
+    const bool woken = poller_->Wait(process_->pause_ms());
+    if (poller_->ready(Source::kControl)) {
       eventfd_t count;
       eventfd_read(wake_.get(), &count);
       std::lock_guard<std::mutex> lock(mutex_);
@@ -186,8 +192,9 @@ void ProcessRig::Loop() {
     }
     // A process that dies here has not come to it.
     if (end_) return;
-    if ((fds[1].revents & POLLIN) != 0) process_->OnEvent();
-    EXPECT_OK(process_->Serve());
+    if (poller_->ready(Source::kEvent)) process_->OnEvent();
+    EXPECT_OK(
+        process_->Serve(woken ? poller_->waiting() : Lane::Waiting::kAny));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "devices/runtime/descriptors.h"
 #include "devices/runtime/device_host.h"
 #include "devices/runtime/device_process_sys.h"
+#include "devices/runtime/poller_sys.h"
 #include "devices/vhost_user/testing/front_end.h"
 
 namespace holdfast::testing {
@@ -100,6 +102,7 @@ class ProcessRig {
   UniqueFd wake_;
   FakeKeeper keeper_;
   std::map<std::string, CommandLine> lines_;
+  std::optional<Poller> poller_;  // Outlives the process.
   std::unique_ptr<DeviceProcess> process_;
   VirtioContext* context_ = nullptr;
   std::thread thread_;

@@ -1,0 +1,66 @@
+#ifndef HOLDFAST_DEVICES_RUNTIME_POLLER_SYS_H_
+#define HOLDFAST_DEVICES_RUNTIME_POLLER_SYS_H_
+
+#include <array>
+#include <cstddef>
+
+#include "absl/status/status.h"
+#include "base/unique_fd.h"
+#include "devices/runtime/descriptors.h"
+#include "statestore/lane.h"
+
+namespace holdfast {
+
+// What a control thread waits for. All of it by level, with ppoll(2); or the
+// VMM's connection by edge, so that a lane may leave executed bytes in it, with
+// epoll(7). Control thread only.
+//
+// An epoll set remembers open files, not numbers, and others hold ours open,
+// too: whatever is watched and closed must be told to BeforeClose.
+class Poller final : public ClosingObserver {
+ public:
+  enum class Source { kStore, kControl, kEvent, kOtherEvent, kVmm };
+
+  // First, with kLevel or kEdge. Before the sandbox is tightened.
+  absl::Status Open(Lane::Waiting how);
+
+  // From now on `fd`, instead of what it was; invalid: nothing. Costs nothing
+  // if it is the same. What cannot be waited for (a VMM gives what it likes) is
+  // never ready. Errors: the kernel has no memory for another.
+  absl::Status Watch(Source source, BorrowedFd fd);
+  void BeforeClose(BorrowedFd fd) override;
+
+  // Waits until something is ready, at most for `timeout_ms` (-1: for ever).
+  // False: nothing is.
+  bool Wait(int timeout_ms);
+
+  // What the last Wait has found.
+  bool ready(Source source) const { return at(source).ready; }
+  // How the lane is to be served after what Wait has found.
+  Lane::Waiting waiting() const {
+    return hung_up_ ? Lane::Waiting::kAny : how_;
+  }
+
+ private:
+  struct Watched {
+    int fd = -1;
+    bool ready = false;
+  };
+  static constexpr size_t kSources = 5;
+
+  const Watched& at(Source source) const {
+    return watched_[static_cast<size_t>(source)];
+  }
+  void Forget(size_t source);
+  void Unwatch(BorrowedFd fd);
+  bool WaitByLevel(int timeout_ms);
+
+  Lane::Waiting how_ = Lane::Waiting::kLevel;
+  UniqueFd epoll_;  // Invalid by level.
+  std::array<Watched, kSources> watched_;
+  bool hung_up_ = false;  // The VMM that is watched.
+};
+
+}  // namespace holdfast
+
+#endif  // HOLDFAST_DEVICES_RUNTIME_POLLER_SYS_H_
