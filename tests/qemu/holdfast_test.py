@@ -4,9 +4,11 @@ disk process is killed again and again, and neither of them notices anything."""
 import tempfile
 import unittest
 
-from tests.harness import device, scenario
+from tests.harness import device, effort, killer, scenario
 
-KILLS = 25
+KILLS = effort.kills(suite=200, long=2000)
+# Seconds that a disk process lives when another one is ready, at most.
+PAUSE = (0, 0.004)
 
 
 class TwoQueues(device.HoldfastDevice):
@@ -22,9 +24,10 @@ class KilledDisk(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             outcome = scenario.run(
                 factory,
-                scenario.Settings(kills=KILLS, period=0.3, **settings),
+                scenario.Settings(kills=KILLS, pause=PAUSE, **settings),
                 directory)
         print(outcome.as_dict())
+        print(killer.describe(outcome.kills))
         return outcome
 
     def check(self, outcome):
