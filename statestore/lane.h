@@ -20,7 +20,8 @@
 //     the predecessor will execute another instruction.
 //  4. One thread at a time uses a lane and its socket. It must do no I/O that
 //     could block.
-// Not for datagrams, and not for a stream on which this side also asks.
+// Not for datagrams. This side may send requests of its own on the stream while
+// the lane is idle, whole ones: see devices/vfio_user/ask_journal.h.
 
 #include <cstddef>
 #include <cstdint>

@@ -265,7 +265,7 @@ bool VfioUserHost::IsPoison(AccessId access) {
   return true;
 }
 
-void VfioUserHost::Take(const vfio_user::Answer&) {}
+bool VfioUserHost::Take(const vfio_user::Answer&) { return false; }
 
 void VfioUserHost::Refused(const absl::Status& refusal) {
   refusal_log_.Warning("refused ", refusal.message());

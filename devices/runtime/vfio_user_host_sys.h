@@ -103,7 +103,7 @@ class VfioUserHost final : private vfio_user::ServerEnvironment,
   void Do(const vfio_user::Afterwards& afterwards) override;
   bool IsPoison(AccessId access) override;
   void Answered() override;
-  void Take(const vfio_user::Answer& answer) override;
+  bool Take(const vfio_user::Answer& answer) override;
   void Refused(const absl::Status& refusal) override;
 
   // CrashObserver.

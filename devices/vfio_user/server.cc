@@ -3,6 +3,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 
 namespace holdfast::vfio_user {
@@ -51,7 +52,10 @@ absl::StatusOr<LaneHandler::Outcome> Server::Execute(
                           environment_, reply));
   std::memcpy(new_bank.data(), &decision.next, sizeof(decision.next));
   which_ = decision.afterwards.which;
-  if (decision.answered) environment_.Take(decision.answer);
+  if (decision.answered && !environment_.Take(decision.answer)) {
+    environment_.Refused(absl::NotFoundError(absl::StrCat(
+        CommandName(request.command), ": an answer that nobody waits for")));
+  }
   if (!decision.refusal.ok()) environment_.Refused(decision.refusal);
   return Outcome{decision.reply_size, decision.next.reply_region != 0};
 }

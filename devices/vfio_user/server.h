@@ -33,8 +33,10 @@ class ServerEnvironment : public SessionEnvironment {
   // As in Afterwards; the state is applied.
   virtual void Do(const Afterwards& afterwards) = 0;
 
-  // An answer to a request of ours. Its data are gone when this returns.
-  virtual void Take(const Answer& answer) = 0;
+  // An answer to a request of ours, perhaps again when a predecessor died while
+  // it took it. Its data are gone when this returns. False: nobody waits for
+  // it.
+  virtual bool Take(const Answer& answer) = 0;
 
   // A client was told no, or would have been.
   virtual void Refused(const absl::Status& refusal) = 0;

@@ -115,48 +115,15 @@ void Remember(const Afterwards& afterwards, SessionState& next) {
   next.after_count = static_cast<uint8_t>(afterwards.count);
 }
 
-// Ends the wait of one of our requests. Others' answers are dropped: whoever
-// asked has died, and to answer an answer could go on for ever.
-void TakeAnswer(const Request& request, Decision& decision) {
-  for (AskState& ask : decision.next.asks) {
-    if (ask.command == 0 || ask.id != request.id ||
-        Command{ask.command} != request.command) {
-      continue;
-    }
-    Answer& answer = decision.answer;
-    answer.id = ask.id;
-    answer.command = request.command;
-    answer.error =
-        request.malformed.ok() ? request.error : ErrorNumber(request.malformed);
-    answer.data = request.data;
-    if (answer.error == 0 && request.command == Command::kDmaRead &&
-        answer.data.size() != ask.count) {
-      answer.error = ErrorNumber(absl::InternalError("another size"));
-    }
-    if (answer.error != 0) answer.data = {};
-    decision.answered = true;
-    ask = AskState{};
-    return;
-  }
-  decision.refusal = absl::NotFoundError(absl::StrCat(
-      CommandName(request.command), ": an answer that nobody waits for"));
-}
-
-absl::StatusOr<AskState*> NewAsk(SessionState& next, Command command,
-                                 uint64_t address, uint64_t count) {
-  if (count == 0 || count > next.max_transfer) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(CommandName(command), ": ", count, " bytes, at most ",
-                     next.max_transfer, " are taken at once"));
-  }
-  for (AskState& ask : next.asks) {
-    if (ask.command != 0) continue;
-    ask = {address, static_cast<uint32_t>(count), next.next_ask++,
-           static_cast<uint16_t>(command)};
-    return &ask;
-  }
-  return absl::ResourceExhaustedError(
-      absl::StrCat(CommandName(command), ": ", kMaxAsks, " requests wait"));
+// An answer is never answered: that could go on for ever.
+Answer AnswerIn(const Request& request) {
+  Answer answer;
+  answer.id = request.id;
+  answer.command = request.command;
+  answer.error =
+      request.malformed.ok() ? request.error : ErrorNumber(request.malformed);
+  if (answer.error == 0) answer.data = request.data;
+  return answer;
 }
 
 }  // namespace
@@ -233,7 +200,8 @@ absl::StatusOr<Decision> Decide(const SessionState& state,
   decision.next.reply_region = 0;
   Remember(Afterwards{}, decision.next);
   if (request.is_reply && !request.boundary_lost) {
-    TakeAnswer(request, decision);
+    decision.answered = true;
+    decision.answer = AnswerIn(request);
     return decision;
   }
   Turn turn(decision.next, memory, request, slots, serving, device, environment,
@@ -257,32 +225,6 @@ absl::StatusOr<Decision> Decide(const SessionState& state,
     decision.next.reply_region = 0;
   }
   return decision;
-}
-
-absl::StatusOr<size_t> AskToRead(SessionState& next, const DmaAccess& access,
-                                 absl::Span<uint8_t> out) {
-  SessionState asked = next;
-  ASSIGN_OR_RETURN(const AskState* ask, NewAsk(asked, Command::kDmaRead,
-                                               access.address, access.count));
-  ASSIGN_OR_RETURN(const size_t size, EncodeDmaRead(ask->id, access, out));
-  next = asked;
-  return size;
-}
-
-absl::StatusOr<size_t> AskToWrite(SessionState& next, uint64_t address,
-                                  absl::Span<const uint8_t> data,
-                                  absl::Span<uint8_t> out) {
-  SessionState asked = next;
-  ASSIGN_OR_RETURN(const AskState* ask,
-                   NewAsk(asked, Command::kDmaWrite, address, data.size()));
-  ASSIGN_OR_RETURN(const size_t size,
-                   EncodeDmaWrite(ask->id, address, data, out));
-  next = asked;
-  return size;
-}
-
-void DropAsks(SessionState& next) {
-  for (AskState& ask : next.asks) ask = AskState{};
 }
 
 }  // namespace holdfast::vfio_user

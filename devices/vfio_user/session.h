@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "devices/bus/region_device.h"
+#include "devices/vfio_user/ask_journal.h"
 #include "devices/vfio_user/codec.h"
 #include "devices/vfio_user/session_state.h"
 #include "statestore/store/protocol.h"
@@ -137,14 +138,6 @@ struct Afterwards {
 // As the state has it.
 Afterwards AfterwardsOf(const SessionState& state);
 
-// An answer to a request of ours.
-struct Answer {
-  uint16_t id = 0;
-  Command command{};
-  uint32_t error = 0;              // errno; 0: done.
-  absl::Span<const uint8_t> data;  // Of DMA_READ. Points into the message.
-};
-
 // The outcome of one message.
 struct Decision {
   SessionState next{};
@@ -152,6 +145,7 @@ struct Decision {
   // next.reply_region is not 0.
   size_t reply_size = 0;
   Afterwards afterwards;
+  // It is an answer to a request of ours, if anybody waits for it.
   bool answered = false;
   Answer answer;
   // Why the request was refused, for the log. The client is told, unless it
@@ -178,18 +172,6 @@ absl::StatusOr<Decision> Decide(const SessionState& state,
 
 // Index in SessionState::vectors of a kind's first vector.
 size_t FirstVector(const RegionDevice& device, uint32_t irq);
-
-// A request of ours: asks the client for memory that is not mapped here. The
-// message goes to `out`; `next` is the state to be committed with it. The data
-// of a write follow it. kResourceExhausted: kMaxAsks are waiting.
-// kInvalidArgument: more than the client takes at once. A successor that does
-// not know who asked drops the entry (DropAsks): late answers are ignored.
-absl::StatusOr<size_t> AskToRead(SessionState& next, const DmaAccess& access,
-                                 absl::Span<uint8_t> out);
-absl::StatusOr<size_t> AskToWrite(SessionState& next, uint64_t address,
-                                  absl::Span<const uint8_t> data,
-                                  absl::Span<uint8_t> out);
-void DropAsks(SessionState& next);
 
 }  // namespace holdfast::vfio_user
 

@@ -89,18 +89,6 @@ absl::Status CheckWindows(const SessionState& state, ConstWindowTable table,
   return absl::OkStatus();
 }
 
-absl::Status CheckAsks(const SessionState& state) {
-  for (const AskState& ask : state.asks) {
-    const Command command{ask.command};
-    const bool known = ask.command == 0 || command == Command::kDmaRead ||
-                       command == Command::kDmaWrite;
-    if (!known || ask.count > kDefaultMaxTransfer) {
-      return Broken("an impossible request of ours, command ", ask.command);
-    }
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 size_t WindowCount(const SessionState& state) {
@@ -157,7 +145,6 @@ absl::Status CheckInvariants(const SessionState& state,
   if (state.max_transfer > kDefaultMaxTransfer) {
     return Broken("transfers of ", state.max_transfer, " bytes");
   }
-  RETURN_IF_ERROR(CheckAsks(state));
   SlotBitmap used{};
   RETURN_IF_ERROR(CheckVectors(state, used));
   return CheckWindows(state, table, used);

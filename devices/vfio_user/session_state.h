@@ -35,8 +35,6 @@ inline constexpr uint16_t kOldestSessionStateVersion = 1;
 inline constexpr size_t kMaxWindows = 2048;
 // Interrupt vectors of all kinds together. More would not find slots.
 inline constexpr size_t kMaxVectors = 96;
-// Requests of ours that wait for an answer.
-inline constexpr size_t kMaxAsks = 4;
 
 // Tells files apart: device and inode, and how it was opened. Equal for two
 // descriptors: either serves.
@@ -71,21 +69,12 @@ struct VectorState {
 };
 static_assert(sizeof(VectorState) == 8);
 
-// A DMA_READ or DMA_WRITE that waits for its answer. 0 in `command`: free.
-struct AskState {
-  uint64_t address;
-  uint32_t count;
-  uint16_t id;
-  uint16_t command;
-};
-static_assert(sizeof(AskState) == 16);
-
 struct SessionState {
   uint16_t version;    // kSessionStateVersion, or 0 as long as all is zero.
   uint8_t negotiated;  // VERSION was answered.
   uint8_t lost;        // The next message begins nobody knows where.
   uint16_t minor;
-  uint16_t next_ask;         // Identity of our next request.
+  uint16_t unused_ask;
   uint32_t max_message_fds;  // That the client receives at once.
   uint32_t max_transfer;     // Bytes of data in a message, either way.
   uint64_t accesses;         // Names given to accesses on this connection.
@@ -102,14 +91,16 @@ struct SessionState {
   uint8_t after_count;
   uint64_t log_page_size;
   uint64_t migrated;  // Bytes of the data stream that have been moved.
-  AskState asks[kMaxAsks];
+  // Meant for requests of ours, which have a journal of their own
+  // (ask_journal.h): they go out between messages, which alone change a bank.
+  uint64_t unused_asks[8];
   uint64_t windows[kMaxWindows / 64];  // Bits: the entries that count.
   VectorState vectors[kMaxVectors];    // By kind of interrupt, then vector.
 };
 static_assert(std::is_trivially_copyable_v<SessionState>);
 static_assert(std::has_unique_object_representations_v<SessionState>);
 static_assert(offsetof(SessionState, accesses) == 16);
-static_assert(offsetof(SessionState, asks) == 48);
+static_assert(offsetof(SessionState, unused_asks) == 48);
 static_assert(offsetof(SessionState, windows) == 112);
 static_assert(offsetof(SessionState, vectors) == 368);
 static_assert(sizeof(SessionState) == 1136, "bump kSessionStateVersion");

@@ -47,7 +47,7 @@ Sample Good() {
   sample.AddWindow(0, 0x1000, 0x1000, 32);
   sample.AddWindow(2047, 0x2000, 0x1000, 32);
   sample.AddWindow(100, 0x8000, 0x1000, 0);
-  sample.state.asks[0] = {0x1000, 8, 3, 11};
+  sample.state.unused_asks[0] = 0x1000;
   return sample;
 }
 
@@ -81,8 +81,6 @@ TEST(SessionState, DamageIsFoundAndNamed) {
       {"flag", [](Sample& s) { s.state.after_kind = 3; }},
       {"flag", [](Sample& s) { s.state.migration_state = 8; }},
       {"transfers", [](Sample& s) { s.state.max_transfer = (1 << 20) + 1; }},
-      {"request of ours", [](Sample& s) { s.state.asks[1].command = 9; }},
-      {"request of ours", [](Sample& s) { s.state.asks[0].count = 1 << 21; }},
       {"vector 0", [](Sample& s) { s.state.vectors[0].masked = 2; }},
       {"vector 3", [](Sample& s) { s.state.vectors[3].reserved = 1; }},
       {"slot 31", [](Sample& s) { s.state.vectors[7].unmask = 31; }},
@@ -131,7 +129,7 @@ SessionState GoldenState() {
   state.version = 1;
   state.negotiated = 1;
   state.minor = 1;
-  state.next_ask = 9;
+  state.unused_ask = 9;
   state.max_message_fds = 8;
   state.max_transfer = 1 << 20;
   state.accesses = 77;
@@ -140,7 +138,8 @@ SessionState GoldenState() {
   state.logging = 1;
   state.log_page_size = 4096;
   state.migrated = 60;
-  state.asks[0] = {0x1000, 8, 3, 11};
+  state.unused_asks[0] = 0x1000;
+  state.unused_asks[1] = uint64_t{11} << 48 | uint64_t{3} << 32 | 8;
   state.windows[0] = 1;
   state.windows[31] = 1ull << 63;
   state.vectors[0] = {40, 41, 42, 1, 0};

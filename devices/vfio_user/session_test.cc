@@ -223,93 +223,32 @@ TEST(SessionReset, FailuresAreTold) {
 
 // ---- Requests of ours ----
 
-TEST(SessionAsk, AReadIsAnsweredOnce) {
+TEST(SessionAsk, WhatAnAnswerSaysIsPassedOn) {
   TestSession session;
   ASSERT_OK(session.Negotiate());
-  uint8_t out[64];
-  const auto size = AskToRead(session.state, {0x1000, 4}, absl::MakeSpan(out));
-  ASSERT_OK(size);
-  MessageHeader header;
-  std::memcpy(&header, out, sizeof(header));
-  const Bytes reply = ReplyMessage(
-      Command::kDmaRead, Join(DmaAccess{0x1000, 4}, uint32_t{77}), header.id);
-  const auto outcome = session.Deliver(reply);
-  ASSERT_OK(outcome);
-  EXPECT_TRUE(outcome->reply.empty());
-  ASSERT_TRUE(outcome->decision.answered);
-  EXPECT_EQ(outcome->decision.answer.error, 0u);
-  EXPECT_EQ(outcome->decision.answer.data.size(), 4u);
-
-  const auto again = session.Deliver(reply);
-  ASSERT_OK(again);
-  EXPECT_FALSE(again->decision.answered);
-  EXPECT_TRUE(again->reply.empty());
-  EXPECT_THAT(again->decision.refusal,
-              StatusIs(absl::StatusCode::kNotFound, _));
+  const auto read = session.Deliver(ReplyMessage(
+      Command::kDmaRead, Join(DmaAccess{0x1000, 4}, uint32_t{77}), 5));
+  ASSERT_OK(read);
+  EXPECT_TRUE(read->reply.empty());
+  ASSERT_TRUE(read->decision.answered);
+  EXPECT_EQ(read->decision.answer.id, 5);
+  EXPECT_EQ(read->decision.answer.error, 0u);
+  EXPECT_EQ(read->decision.answer.data.size(), 4u);
+  const auto write = session.Deliver(ReplyMessage(Command::kDmaWrite, {}, 0));
+  ASSERT_TRUE(write->decision.answered);
+  EXPECT_EQ(write->decision.answer.command, Command::kDmaWrite);
 }
 
-TEST(SessionAsk, AWriteIsAnswered) {
+TEST(SessionAsk, ErrorsAndMalformedAnswersAreErrors) {
   TestSession session;
   ASSERT_OK(session.Negotiate());
-  uint8_t out[64];
-  const uint8_t data[] = {1, 2, 3};
-  ASSERT_OK(AskToWrite(session.state, 0x1000, data, absl::MakeSpan(out)));
-  const auto outcome = session.Deliver(ReplyMessage(Command::kDmaWrite, {}, 0));
-  ASSERT_TRUE(outcome->decision.answered);
-  EXPECT_EQ(outcome->decision.answer.command, Command::kDmaWrite);
-}
-
-TEST(SessionAsk, ErrorsAndWrongSizesAreErrors) {
-  TestSession session;
-  ASSERT_OK(session.Negotiate());
-  uint8_t out[64];
-  for (uint16_t id = 0; id < 3; ++id) {
-    ASSERT_OK(AskToRead(session.state, {0, 4}, absl::MakeSpan(out)));
-  }
   EXPECT_EQ(session.Deliver(ErrorMessage(Command::kDmaRead, ENOENT, 0))
                 ->decision.answer.error,
             static_cast<uint32_t>(ENOENT));
-  EXPECT_EQ(session
-                .Deliver(ReplyMessage(Command::kDmaRead,
-                                      Join(DmaAccess{0, 2}, uint16_t{}), 1))
-                ->decision.answer.error,
-            static_cast<uint32_t>(EIO));
-  EXPECT_EQ(session.Deliver(ReplyMessage(Command::kDmaRead, Bytes(3), 2))
-                ->decision.answer.error,
-            static_cast<uint32_t>(EINVAL));
-  EXPECT_EQ(session.state.asks[0].command, 0);
-}
-
-TEST(SessionAsk, ThereAreFewAtATimeAndNoneIsTooLarge) {
-  TestSession session;
-  ASSERT_OK(session.Negotiate());
-  uint8_t out[64];
-  EXPECT_THAT(AskToRead(session.state, {0, 0}, absl::MakeSpan(out)),
-              StatusIs(absl::StatusCode::kInvalidArgument, _));
-  EXPECT_THAT(
-      AskToRead(session.state, {0, kMaxTransfer + 1}, absl::MakeSpan(out)),
-      StatusIs(absl::StatusCode::kInvalidArgument, _));
-  for (size_t i = 0; i < kMaxAsks; ++i) {
-    ASSERT_OK(AskToRead(session.state, {0, 8}, absl::MakeSpan(out)));
-  }
-  EXPECT_THAT(AskToRead(session.state, {0, 8}, absl::MakeSpan(out)),
-              StatusIs(absl::StatusCode::kResourceExhausted, _));
-  DropAsks(session.state);
-  EXPECT_OK(AskToRead(session.state, {0, 8}, absl::MakeSpan(out)));
-}
-
-TEST(SessionAsk, AnswersToADeadOneAreDropped) {
-  TestSession session;
-  ASSERT_OK(session.Negotiate());
-  uint8_t out[64];
-  ASSERT_OK(AskToRead(session.state, {0, 4}, absl::MakeSpan(out)));
-  DropAsks(session.state);
-  ASSERT_OK(AskToRead(session.state, {0, 4}, absl::MakeSpan(out)));
-  const Bytes data = Join(DmaAccess{0, 4}, uint32_t{1});
-  EXPECT_FALSE(session.Deliver(ReplyMessage(Command::kDmaRead, data, 0))
-                   ->decision.answered);
-  EXPECT_TRUE(session.Deliver(ReplyMessage(Command::kDmaRead, data, 1))
-                  ->decision.answered);
+  const auto malformed =
+      session.Deliver(ReplyMessage(Command::kDmaRead, Bytes(3), 2));
+  EXPECT_EQ(malformed->decision.answer.error, static_cast<uint32_t>(EINVAL));
+  EXPECT_TRUE(malformed->decision.answer.data.empty());
 }
 
 TEST(SessionAsk, AnAnswerIsNeverAnswered) {

@@ -50,7 +50,7 @@ class VictimEnvironment final : public ServerEnvironment {
       if (write(descriptor->second.get(), &one, sizeof(one)) < 0) return;
     }
   }
-  void Take(const Answer&) override {}
+  bool Take(const Answer&) override { return false; }
   void Refused(const absl::Status&) override {}
 
   absl::StatusOr<FileId> IdentifyFile(store::Slot slot) override {
