@@ -46,14 +46,20 @@ class DmaMapping {
 //
 // A transfer that fails has perhaps moved some of its bytes. Nothing here is
 // part of a transaction: after a crash a transfer is made again, so begin
-// each from state that does not change before it has ended.
+// each from state that does not change before it has ended. A read is then made
+// twice, and a write of the same bytes reaches the guest twice: at least once.
+// What it is made from, and what comes of it, the device's state keeps exactly
+// once. A write of a dead process never reaches memory after one of its
+// successor.
 //
 // Errors of all: OUT_OF_RANGE, not all of the range was granted;
 // PERMISSION_DENIED, granted, but not for this access; UNAVAILABLE, the VMM did
 // not answer or the device may not master the bus.
 //
-// Thread-safe. Read and Write may wait for the VMM: never call them inside a
-// register access, which the VMM may be waiting for itself.
+// Thread-safe. Read and Write may wait for the VMM, without limit: never call
+// them inside a register access, which the VMM may be waiting for itself
+// (FAILED_PRECONDITION where the VMM would have to be asked), nor while a
+// DmaMapping lives: the VMM may be waiting for its window.
 class Dma {
  public:
   virtual ~Dma() = default;

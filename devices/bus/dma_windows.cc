@@ -114,9 +114,9 @@ absl::StatusOr<DmaWindows::Piece> DmaWindows::Find(GuestAddress address,
   return Piece{entry, offset, std::min(size, entry->window.size - offset)};
 }
 
-// So that a transfer that cannot succeed moves nothing.
-absl::Status DmaWindows::CheckAll(GuestAddress address, uint64_t size,
-                                  DmaAccess access) const {
+// First of all, so that a transfer that cannot succeed moves nothing.
+absl::Status DmaWindows::CheckGranted(GuestAddress address, uint64_t size,
+                                      DmaAccess access) const {
   if (size != 0 && ToInt(address) + (size - 1) < ToInt(address)) {
     return absl::OutOfRangeError(absl::StrFormat(
         "DMA range of %d bytes at 0x%x wraps around", size, ToInt(address)));
@@ -137,16 +137,18 @@ absl::Status DmaWindows::CheckAll(GuestAddress address, uint64_t size,
 template <typename Bytes, typename Copy, typename Ask>
 absl::Status DmaWindows::Transfer(GuestAddress address, Bytes bytes,
                                   DmaAccess access, Copy copy, Ask ask) {
-  RETURN_IF_ERROR(CheckAll(address, bytes.size(), access));
+  RETURN_IF_ERROR(CheckGranted(address, bytes.size(), access));
   while (!bytes.empty()) {
-    ASSIGN_OR_RETURN(const Piece piece, Find(address, bytes.size(), access));
-    const DmaWindow& window = piece.entry->window;
+    ASSIGN_OR_RETURN(Piece piece, Find(address, bytes.size(), access));
     uint64_t size = piece.size;
-    if (window.host != nullptr) {
-      copy(window.host + piece.offset, bytes.subspan(0, size));
+    if (piece.entry->window.host != nullptr) {
+      copy(piece.entry->window.host + piece.offset, bytes.subspan(0, size));
     } else if (messenger_ == nullptr) {
       return absl::UnavailableError("the DMA window was replaced meanwhile");
     } else {
+      // Not pinned meanwhile: a VMM that takes the window away may not answer
+      // before it is gone.
+      piece.entry.reset();
       size = std::min<uint64_t>(size, messenger_->max_transfer());
       RETURN_IF_ERROR(ask(address, bytes.subspan(0, size)));
     }
@@ -185,7 +187,7 @@ absl::Status DmaWindows::Write(GuestAddress address,
 
 absl::StatusOr<DmaMapping> DmaWindows::Map(GuestAddress address, uint64_t size,
                                            DmaAccess access) {
-  RETURN_IF_ERROR(CheckAll(address, size, access));
+  RETURN_IF_ERROR(CheckGranted(address, size, access));
   if (size == 0) return DmaMapping();
   ASSIGN_OR_RETURN(Piece piece, Find(address, size, access));
   if (piece.size < size || piece.entry->window.host == nullptr) {

@@ -71,6 +71,10 @@ class DmaWindows final : public Dma {
   // As Remove for every window; all of those that are not in use are gone.
   absl::Status RemoveAll();
 
+  // Whether all of the range can be used now; errors as those of Dma.
+  absl::Status CheckGranted(GuestAddress address, uint64_t size,
+                            DmaAccess access) const;
+
   size_t size() const;
   // Those that are mapped here, ascending. For who holds them longer than a
   // transfer, and lets go of them by other means before they are removed.
@@ -98,8 +102,6 @@ class DmaWindows final : public Dma {
 
   absl::StatusOr<Piece> Find(GuestAddress address, uint64_t size,
                              DmaAccess access) const;
-  absl::Status CheckAll(GuestAddress address, uint64_t size,
-                        DmaAccess access) const;
   template <typename Bytes, typename Copy, typename Ask>
   absl::Status Transfer(GuestAddress address, Bytes bytes, DmaAccess access,
                         Copy copy, Ask ask);

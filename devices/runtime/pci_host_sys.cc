@@ -42,7 +42,7 @@ PciHost::~PciHost() = default;
 
 absl::Status PciHost::AddTo(SegmentSpec& spec) const {
   spec.state = schema_;
-  spec.session_size = sizeof(VfioUserRecord);
+  spec.session_size = sizeof(VfioUserRecordWithAsks);
   spec.areas_size = spec_.areas_size();
   return absl::OkStatus();
 }

@@ -34,7 +34,7 @@ PlatformHost::~PlatformHost() = default;
 
 absl::Status PlatformHost::AddTo(SegmentSpec& spec) const {
   spec.state = schema_;
-  spec.session_size = sizeof(VfioUserRecord);
+  spec.session_size = sizeof(VfioUserRecordWithAsks);
   return absl::OkStatus();
 }
 

@@ -42,6 +42,7 @@ class PlatformHost final : public DeviceHost {
     return host_->Serve(waiting);
   }
   BorrowedFd event() const override { return host_->event(); }
+  BorrowedFd other_event() const override { return host_->ask_event(); }
   void OnEvent() override { host_->OnEvent(); }
   void ResourceChanged() override {}
   void Quiesce() override { host_->Quiesce(); }

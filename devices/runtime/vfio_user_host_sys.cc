@@ -1,15 +1,20 @@
 #include "devices/runtime/vfio_user_host_sys.h"
 
 #include <fcntl.h>
+#include <poll.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
+#include "base/log.h"
 #include "base/shared_access.h"
 #include "base/status_macros.h"
 #include "devices/runtime/file_range_sys.h"
 #include "devices/vfio_user/message.h"
 #include "statestore/lane_peek.h"
+#include "statestore/lane_sys.h"
+#include "statestore/segment_sys.h"
 
 namespace holdfast {
 namespace {
@@ -43,7 +48,10 @@ VfioUserHost::VfioUserHost(const Segment& segment, DescriptorSlots& descriptors,
       keeper_(keeper),
       maps_(windows_, descriptors) {}
 
-VfioUserHost::~VfioUserHost() { ObserveCrashes(nullptr); }
+VfioUserHost::~VfioUserHost() {
+  ObserveCrashes(nullptr);
+  asks_.Refuse();  // Its threads end now.
+}
 
 VfioUserRecord& VfioUserHost::record() const {
   return *reinterpret_cast<VfioUserRecord*>(
@@ -51,16 +59,32 @@ VfioUserRecord& VfioUserHost::record() const {
 }
 
 absl::Status VfioUserHost::SetDevice(RegionDevice& device) {
-  if (segment_.section(SectionType::kSession).size() !=
-      sizeof(VfioUserRecord)) {
-    return absl::FailedPreconditionError(
-        "the segment is of a device that was served by another protocol");
-  }
+  RETURN_IF_ERROR(UseAsks());
   RETURN_IF_ERROR(vfio_user::CheckDevice(device));
   device_ = &device;
   interrupts_.Describe(device.irqs());
   worker_.emplace(device);
   ObserveCrashes(this);
+  return absl::OkStatus();
+}
+
+absl::Status VfioUserHost::UseAsks() {
+  const absl::Span<uint8_t> section = segment_.section(SectionType::kSession);
+  if (section.size() == sizeof(VfioUserRecord)) return absl::OkStatus();
+  if (section.size() != sizeof(VfioUserRecordWithAsks)) {
+    return absl::FailedPreconditionError(
+        "the segment is of a device that was served by another protocol");
+  }
+  auto& memory =
+      reinterpret_cast<VfioUserRecordWithAsks*>(section.data())->asks;
+  // The kernel writes to it, as to the lane's journal.
+  if (const absl::Status locked = LockMemory(
+          {reinterpret_cast<const uint8_t*>(&memory), sizeof(memory)});
+      !locked.ok()) {
+    LogWarning("degraded: no DMA by message: ", locked.message());
+    return absl::OkStatus();
+  }
+  asks_.SetMemory(memory);
   return absl::OkStatus();
 }
 
@@ -89,6 +113,7 @@ absl::Status VfioUserHost::Resume(Lane& lane) {
   const absl::Status resumed = server_->Resume(lane.bank());
   resuming_ = false;
   RETURN_IF_ERROR(resumed);
+  RETURN_IF_ERROR(asks_.Resume());
   RETURN_IF_ERROR(device_->Resume());
   worker_->Start();
   return absl::OkStatus();
@@ -101,21 +126,50 @@ absl::StatusOr<DeviceHost::Served> VfioUserHost::Serve(Lane::Waiting waiting) {
     worker_->Wake();
     return DeviceHost::Served::kIdle;
   }
-  const absl::StatusOr<Lane::Progress> progress =
-      lane_->Run(socket, *server_, waiting);
-  if (progress.ok() && *progress == Lane::Progress::kIdle) {
-    worker_->Wake();
-    return DeviceHost::Served::kIdle;
+  return ServeSocket(socket, waiting);
+}
+
+// The VMM's messages, then ours: the two never send at the same time.
+absl::StatusOr<DeviceHost::Served> VfioUserHost::ServeSocket(
+    BorrowedFd socket, Lane::Waiting waiting) {
+  constexpr timespec kPatience = {0, 1'000'000};
+  LaneSocket io(socket);
+  for (;;) {
+    const bool run = !asks_.unfinished();
+    if (run) {
+      const absl::StatusOr<Lane::Progress> progress =
+          lane_->Run(socket, *server_, waiting);
+      if (!progress.ok() || *progress != Lane::Progress::kIdle) {
+        return GiveUp(progress.status());
+      }
+      worker_->Wake();
+    }
+    waiting = Lane::Waiting::kAny;  // If once more: an edge tells it once.
+    const absl::StatusOr<MessageDma::Sent> sent =
+        asks_.Send(io, windows_, std::max(1u, applied_.max_transfer));
+    if (!sent.ok()) return GiveUp(sent.status());
+    if (*sent == MessageDma::Sent::kClosed) {
+      (void)lane_->Settle(socket);
+      return GiveUp(absl::OkStatus());
+    }
+    if (*sent == MessageDma::Sent::kFull) {
+      // Not for ever: the VMM may want to be read first.
+      pollfd poll = {socket.get(), POLLOUT, 0};
+      (void)!ppoll(&poll, 1, &kPatience, nullptr);
+    } else if (run) {
+      return DeviceHost::Served::kIdle;
+    }
   }
-  if (!progress.ok()) {
+}
+
+// The connection is over: the VMM has closed it, or made a mistake.
+absl::StatusOr<DeviceHost::Served> VfioUserHost::GiveUp(
+    const absl::Status& why) {
+  if (!why.ok()) {
     // Another epoch owns the lane, or its memory is damaged: not the client's
     // doing, and not to be answered by hanging up on it.
-    if (absl::IsAborted(progress.status()) ||
-        absl::IsDataLoss(progress.status())) {
-      return progress.status();
-    }
-    vmm_log_.Warning("closing the VMM's connection: ",
-                     progress.status().message());
+    if (absl::IsAborted(why) || absl::IsDataLoss(why)) return why;
+    vmm_log_.Warning("closing the VMM's connection: ", why.message());
   }
   RETURN_IF_ERROR(Disconnect());
   return DeviceHost::Served::kDisconnected;
@@ -125,6 +179,7 @@ absl::StatusOr<DeviceHost::Served> VfioUserHost::Serve(Lane::Waiting waiting) {
 // successor comes here, too.
 absl::Status VfioUserHost::Disconnect() {
   RETURN_IF_ERROR(ResetDevice());
+  asks_.Forget();
   __atomic_store_n(&record().connections, record().connections + 1,
                    __ATOMIC_RELEASE);
   RETURN_IF_ERROR(lane_->ResetConnection());
@@ -137,9 +192,22 @@ absl::Status VfioUserHost::Disconnect() {
   return absl::OkStatus();
 }
 
-void VfioUserHost::Quiesce() { worker_->Stop(); }
+void VfioUserHost::Quiesce() {
+  constexpr timespec kPause = {0, 200'000};
+  worker_->Hold();
+  while (!worker_->paused()) {
+    if (asks_.waiting() && !Serve(Lane::Waiting::kAny).ok()) {
+      // Nothing can be committed any more.
+      asks_.Refuse();
+      worker_->AwaitPause();
+      asks_.Accept();
+    }
+    ppoll(nullptr, 0, &kPause, nullptr);
+  }
+}
 
 void VfioUserHost::OnEvent() {
+  asks_.ClearEvent();
   interrupts_.TakeUnmask(
       [this](uint32_t irq, uint32_t vector) { Unmasked(irq, vector); });
 }
@@ -172,12 +240,17 @@ absl::Status VfioUserHost::ReleaseWindow(const vfio_user::WindowState& window) {
   return absl::OkStatus();
 }
 
+// Work that is cut off commits nothing more, whatever becomes of its transfers;
+// and the VMM, which waits for this reset, may be unable to answer them.
 absl::Status VfioUserHost::ResetDevice() {
-  for (;;) {
-    const absl::Status status = device_->Reset();
-    if (!absl::IsUnavailable(status)) return status;
+  absl::Status status = device_->Reset();
+  while (absl::IsUnavailable(status)) {
+    asks_.Refuse();
     worker_->AwaitPause();
+    status = device_->Reset();
   }
+  asks_.Accept();
+  return status;
 }
 
 // ---- ServerEnvironment ----
@@ -265,7 +338,9 @@ bool VfioUserHost::IsPoison(AccessId access) {
   return true;
 }
 
-bool VfioUserHost::Take(const vfio_user::Answer&) { return false; }
+bool VfioUserHost::Take(const vfio_user::Answer& answer) {
+  return asks_.Take(answer);
+}
 
 void VfioUserHost::Refused(const absl::Status& refusal) {
   refusal_log_.Warning("refused ", refusal.message());

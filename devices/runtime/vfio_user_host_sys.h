@@ -16,8 +16,10 @@
 #include "devices/runtime/descriptors.h"
 #include "devices/runtime/device_host.h"
 #include "devices/runtime/event_interrupts_sys.h"
+#include "devices/runtime/message_dma_sys.h"
 #include "devices/runtime/window_maps_sys.h"
 #include "devices/runtime/work_runner_sys.h"
+#include "devices/vfio_user/ask_journal.h"
 #include "devices/vfio_user/server.h"
 #include "devices/vfio_user/session_state.h"
 #include "statestore/lane.h"
@@ -36,6 +38,13 @@ struct VfioUserRecord {
   uint8_t zero[40];
 };
 static_assert(sizeof(VfioUserRecord) == sizeof(vfio_user::SessionMemory) + 64);
+
+// The same with DMA by message; without, memory that the VMM gives no file of
+// cannot be used.
+struct VfioUserRecordWithAsks {
+  VfioUserRecord record;
+  vfio_user::AskMemory asks;
+};
 
 // Who uses windows and vectors past dma() and irqs(), told when they change.
 // Control thread.
@@ -85,7 +94,10 @@ class VfioUserHost final : private vfio_user::ServerEnvironment,
   absl::Status Resume(Lane& lane);
   absl::StatusOr<DeviceHost::Served> Serve(Lane::Waiting waiting);
   BorrowedFd event() const { return interrupts_.unmask_event(); }
+  // Another one: work wants memory that only the VMM can reach.
+  BorrowedFd ask_event() const { return asks_.event(); }
   void OnEvent();
+  // Serves the VMM while work waits for it.
   void Quiesce();
 
  private:
@@ -114,11 +126,16 @@ class VfioUserHost final : private vfio_user::ServerEnvironment,
   void NewServer();
   void Unmasked(uint32_t irq, uint32_t vector);
   absl::Status Disconnect();
+  absl::Status UseAsks();
+  absl::StatusOr<DeviceHost::Served> GiveUp(const absl::Status& why);
+  absl::StatusOr<DeviceHost::Served> ServeSocket(BorrowedFd socket,
+                                                 Lane::Waiting waiting);
 
   const Segment& segment_;
   DescriptorSlots& descriptors_;
   DescriptorKeeper& keeper_;
-  DmaWindows windows_;
+  MessageDma asks_;
+  DmaWindows windows_{&asks_};
   WindowMaps maps_;
   EventInterrupts interrupts_;
   VfioUserWatcher* watcher_ = nullptr;

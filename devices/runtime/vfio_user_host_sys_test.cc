@@ -20,70 +20,40 @@
 #include "absl/strings/str_cat.h"
 #include "base/testing/matchers.h"
 #include "devices/pci_edu/pci_edu.h"
-#include "devices/runtime/pci_class.h"
-#include "devices/runtime/testing/process_rig_sys.h"
+#include "devices/runtime/testing/edu_rig_sys.h"
 #include "devices/vfio_user/testing/client_sys.h"
 #include "gtest/gtest.h"
 
 namespace holdfast {
 namespace {
 
-using ::holdfast::testing::ProcessRig;
-using ::holdfast::vfio_user::Client;
 using ::holdfast::vfio_user::Command;
 using ::holdfast::vfio_user::IrqSet;
 using ::holdfast::vfio_user::Join;
 
 constexpr uint64_t kMemory = 64 << 10;
 
-// A VMM with an edu device (devices/pci_edu/pci_edu.h).
-class VfioUserHostTest : public ::testing::Test {
+class VfioUserHostTest : public testing::EduRig {
  protected:
-  VfioUserHostTest() : rig_(Options()) {
+  VfioUserHostTest() {
     memory_.Reset(memfd_create("vmm-memory", MFD_CLOEXEC));
     EXPECT_EQ(ftruncate(memory_.get(), kMemory), 0);
     bytes_ =
         static_cast<uint8_t*>(mmap(nullptr, kMemory, PROT_READ | PROT_WRITE,
                                    MAP_SHARED, memory_.get(), 0));
-    EXPECT_OK(rig_.Run());
     Connect();
   }
   ~VfioUserHostTest() override { munmap(bytes_, kMemory); }
 
-  static ProcessRig::Options Options() {
-    ProcessRig::Options options;
-    options.host = [] {
-      return OverVfioUser(PciClassOf<PciEdu>()).open(DeviceOptions());
-    };
-    return options;
-  }
-
-  void Connect() {
-    client_ = Client::Adopt(rig_.ConnectSocket());
-    ASSERT_OK(client_->Negotiate());
-    // Bus master; INTx is what interrupts.
-    ASSERT_OK(client_->Write(kPciConfigRegion, 0x04, 0x0006, 2));
-  }
   // The device dies, and its successor takes over.
   void Succeed() {
     rig_.Die();
     ASSERT_OK(rig_.Run());
   }
 
-  uint32_t Read(uint64_t offset) {
-    const auto value = client_->Read(0, offset, 4);
-    EXPECT_OK(value);
-    return value.ok() ? static_cast<uint32_t>(*value) : 0;
-  }
-  void Write(uint64_t offset, uint64_t value, uint32_t size = 4) {
-    EXPECT_OK(client_->PostWrite(0, offset, value, size));
-  }
   // A transfer between memory at `address` and the buffer; waits for its end.
   void Transfer(uint64_t address, bool from_buffer) {
-    Write(0x80, from_buffer ? edu::kBufferAddress : address, 8);
-    Write(0x88, from_buffer ? address : edu::kBufferAddress, 8);
-    Write(0x90, 4096, 8);
-    Write(0x98, from_buffer ? 3 : 1, 8);
+    Order(address, from_buffer);
     for (int i = 0; i < 10000 && (Read(0x98) & 1) != 0; ++i) usleep(100);
     EXPECT_EQ(Read(0x98) & 1, 0u);
   }
@@ -116,10 +86,8 @@ class VfioUserHostTest : public ::testing::Test {
     return left;
   }
 
-  ProcessRig rig_;
   UniqueFd memory_;
   uint8_t* bytes_ = nullptr;
-  std::unique_ptr<Client> client_;
 };
 
 TEST_F(VfioUserHostTest, RegistersOutliveTheProcess) {

@@ -91,17 +91,13 @@ absl::Status WindowMaps::Grant(const WindowState& window) {
   grant.address = GuestAddress{window.address};
   grant.size = window.size;
   grant.access = AccessOf(window);
-  absl::Status mapped;
   if (window.slot != 0) {
-    absl::StatusOr<std::shared_ptr<Mapping>> file = MapFile(window);
-    mapped = file.status();
-    if (mapped.ok()) {
-      grant.host = (*file)->data() + window.offset;
-      grant.mapping = *std::move(file);
-    }
+    // Whoever gave a file does not expect to be asked by message.
+    ASSIGN_OR_RETURN(std::shared_ptr<Mapping> file, MapFile(window));
+    grant.host = file->data() + window.offset;
+    grant.mapping = std::move(file);
   }
-  RETURN_IF_ERROR(windows_.Add(std::move(grant)));
-  return mapped;
+  return windows_.Add(std::move(grant));
 }
 
 absl::Status WindowMaps::Apply(const SessionState& state,

@@ -32,7 +32,7 @@ class WindowMaps {
                 vfio_user::ConstWindowTable table);
 
   // Grants what `state` says, and takes the rest away. The first error is
-  // returned: such a window is granted, but not mapped, or not granted. In use
+  // returned: such a window is not granted. In use
   // is nothing that goes (see Release).
   absl::Status Apply(const vfio_user::SessionState& state,
                      vfio_user::ConstWindowTable table);

@@ -31,11 +31,20 @@ void WorkRunner::Start() {
 }
 
 void WorkRunner::Stop() {
-  std::unique_lock<std::mutex> lock(mutex_);
+  Hold();
+  AwaitPause();
+}
+
+void WorkRunner::Hold() {
+  std::lock_guard<std::mutex> lock(mutex_);
   started_ = false;
   // A thread that was called and comes too late must be called again.
   wanted_ = 0;
-  idle_.wait(lock, [this] { return working_ == 0; });
+}
+
+bool WorkRunner::paused() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return working_ == 0;
 }
 
 void WorkRunner::WakeThread() {

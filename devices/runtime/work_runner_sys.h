@@ -24,6 +24,10 @@ class WorkRunner final : private WorkCaller {
   void Start();
   // Begins no more and waits for what is being done.
   void Stop();
+  // Stop in two steps, for who must serve others meanwhile: begins no more.
+  void Hold();
+  // Whether no work is being done.
+  bool paused();
 
   // Work may have been ordered, and the accesses that did it are answered:
   // calls a thread in. A load or two when there is none.

@@ -73,8 +73,7 @@ absl::StatusOr<Bytes> Client::Ask(Command command, const Bytes& payload,
                                   const std::vector<int>& fds) {
   reply_fds_.clear();
   RETURN_IF_ERROR(Send(command, 0, payload, fds));
-  MessageHeader header{};
-  RETURN_IF_ERROR(Receive(reinterpret_cast<uint8_t*>(&header), sizeof(header)));
+  ASSIGN_OR_RETURN(const MessageHeader header, ReceiveReply());
   if (header.id != id_ || Command{header.command} != command ||
       header.size < sizeof(header) || header.size > (1u << 20) ||
       (header.flags & ~kFlagError) != kFlagReply) {
@@ -89,6 +88,91 @@ absl::StatusOr<Bytes> Client::Ask(Command command, const Bytes& payload,
     return absl::UnknownError(std::strerror(static_cast<int>(header.error)));
   }
   return reply;
+}
+
+// The header of what is no request of the server.
+absl::StatusOr<MessageHeader> Client::ReceiveReply() {
+  for (;;) {
+    MessageHeader header{};
+    RETURN_IF_ERROR(
+        Receive(reinterpret_cast<uint8_t*>(&header), sizeof(header)));
+    if ((header.flags & kFlagTypeMask) == kFlagReply) return header;
+    RETURN_IF_ERROR(TakeAsk(header));
+  }
+}
+
+absl::Status Client::TakeAsk(const MessageHeader& header) {
+  const Command command{header.command};
+  const bool write = command == Command::kDmaWrite;
+  if ((!write && command != Command::kDmaRead) || header.flags != 0 ||
+      header.size < sizeof(header) + sizeof(DmaAccess) ||
+      header.size > (1u << 20)) {
+    return Broken(absl::StrCat("command ", header.command, " with flags ",
+                               header.flags, " and ", header.size, " bytes"));
+  }
+  Bytes payload(header.size - sizeof(header));
+  RETURN_IF_ERROR(Receive(payload.data(), payload.size()));
+  ++asks_;
+  if (hold_) {
+    held_asks_.push_back({header, std::move(payload)});
+    return absl::OkStatus();
+  }
+  return Answer(header, payload);
+}
+
+absl::Status Client::Answer(const MessageHeader& header, const Bytes& payload) {
+  DmaAccess access;
+  std::memcpy(&access, payload.data(), sizeof(access));
+  const bool write = Command{header.command} == Command::kDmaWrite;
+  if (payload.size() != sizeof(access) + (write ? access.count : 0)) {
+    return Broken(
+        absl::StrCat(access.count, " bytes in a message of ", header.size));
+  }
+  Bytes reply = Join(access);
+  bool found = refuse_ != 0;
+  for (const Range& range : ranges_) {
+    const uint64_t offset = access.address - range.address;
+    if (found || access.address < range.address ||
+        offset > range.bytes.size() ||
+        access.count > range.bytes.size() - offset) {
+      continue;
+    }
+    found = true;
+    uint8_t* const at = range.bytes.data() + offset;
+    if (write) {
+      std::memcpy(at, payload.data() + sizeof(access), access.count);
+    } else {
+      reply.insert(reply.end(), at, at + access.count);
+    }
+  }
+  if (!found) {
+    return Broken(absl::StrCat("asked for ", access.count, " bytes at ",
+                               access.address, ", which it was not granted"));
+  }
+  Bytes message =
+      refuse_ != 0 ? ErrorMessage(Command{header.command}, refuse_, header.id)
+                   : ReplyMessage(Command{header.command}, reply, header.id);
+  const ssize_t sent = SendFds(socket_, message, {}, 0);
+  return sent == static_cast<ssize_t>(message.size()) ? absl::OkStatus()
+                                                      : ErrnoStatus("sendmsg");
+}
+
+absl::Status Client::AnswerAsks(size_t count) {
+  const uint64_t until = asks_ + count;
+  while (asks_ < until) {
+    MessageHeader header{};
+    RETURN_IF_ERROR(
+        Receive(reinterpret_cast<uint8_t*>(&header), sizeof(header)));
+    RETURN_IF_ERROR(TakeAsk(header));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Client::AnswerHeld() {
+  for (const HeldAsk& ask : std::exchange(held_asks_, {})) {
+    RETURN_IF_ERROR(Answer(ask.header, ask.payload));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Client::Post(Command command, const Bytes& payload) {
@@ -134,6 +218,13 @@ absl::Status Client::Map(uint64_t address, BorrowedFd file, uint64_t offset,
              Join(DmaMap{32, kDmaReadable | kDmaWriteable, offset, address,
                          size}),
              {file.get()})
+      .status();
+}
+
+absl::Status Client::MapByMessage(uint64_t address, absl::Span<uint8_t> bytes) {
+  ranges_.push_back({address, bytes});
+  return Ask(Command::kDmaMap, Join(DmaMap{32, kDmaReadable | kDmaWriteable, 0,
+                                           address, bytes.size()}))
       .status();
 }
 

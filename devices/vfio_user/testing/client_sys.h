@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "base/unique_fd.h"
 #include "devices/vfio_user/message.h"
 #include "devices/vfio_user/testing/message_builder.h"
@@ -35,6 +36,20 @@ class Client {
   std::vector<UniqueFd>& reply_fds() { return reply_fds_; }
 
   absl::Status Negotiate();
+  // Memory that has no descriptor: `bytes` is the server's to ask for, by
+  // message, from `address` on. Its requests are answered whenever a reply is
+  // awaited, in order, and must keep to what was granted. Outlives the client.
+  absl::Status MapByMessage(uint64_t address, absl::Span<uint8_t> bytes);
+  // Answers requests, without a reply to wait for, until `count` were answered.
+  absl::Status AnswerAsks(size_t count);
+  // From now on requests are taken and not answered, until false is said.
+  void HoldAnswers(bool hold) { hold_ = hold; }
+  absl::Status AnswerHeld();
+  size_t held() const { return held_asks_.size(); }
+  // Requests refused from now on get this errno; 0: none are.
+  void RefuseAsks(uint32_t error) { refuse_ = error; }
+  uint64_t asks() const { return asks_; }
+
   // Up to 8 bytes of a region.
   absl::StatusOr<uint64_t> Read(uint32_t region, uint64_t offset,
                                 uint32_t size);
@@ -54,9 +69,26 @@ class Client {
   absl::Status Send(Command command, uint32_t flags, const Bytes& payload,
                     const std::vector<int>& fds);
   absl::Status Receive(uint8_t* out, size_t size);
+  absl::StatusOr<MessageHeader> ReceiveReply();
+  absl::Status TakeAsk(const MessageHeader& header);
+  absl::Status Answer(const MessageHeader& header, const Bytes& payload);
 
+  // A range that the server may ask for.
+  struct Range {
+    uint64_t address;
+    absl::Span<uint8_t> bytes;
+  };
+  struct HeldAsk {
+    MessageHeader header;
+    Bytes payload;
+  };
   UniqueFd socket_;
   uint16_t id_ = 0;
+  std::vector<Range> ranges_;
+  std::vector<HeldAsk> held_asks_;
+  bool hold_ = false;
+  uint32_t refuse_ = 0;
+  uint64_t asks_ = 0;  // Requests of the server, so far.
   std::vector<UniqueFd> reply_fds_;
 };
 
