@@ -174,12 +174,18 @@ TEST(PciKillControl, ADeviceThatForgetsIsSeen) {
 // transfer there and back. Interrupts may come twice, transfers as well.
 class EduClient {
  public:
-  static absl::StatusOr<EduClient> Start(Client& client) {
-    EduClient edu(client);
+  enum class Memory { kMapped, kByMessage };
+
+  static absl::StatusOr<EduClient> Start(Client& client, Memory how) {
+    EduClient edu(client, how);
     ASSIGN_OR_RETURN(edu.memory_, CreateSealedMemfd("guest", kMemory));
     ASSIGN_OR_RETURN(edu.mapping_,
                      MapShared(edu.memory_, 0, kMemory, MapAccess::kReadWrite));
-    RETURN_IF_ERROR(client.Map(0x10000, edu.memory_, 0, kMemory));
+    if (how == Memory::kMapped) {
+      RETURN_IF_ERROR(client.Map(0x10000, edu.memory_, 0, kMemory));
+    } else {
+      RETURN_IF_ERROR(client.MapByMessage(0x10000, edu.mapping_.span()));
+    }
     ASSIGN_OR_RETURN(edu.interrupt_, client.Listen(kPciMsiIrq, 0));
     // Bus master; MSI enabled, whose capability is found.
     RETURN_IF_ERROR(client.Write(kPciConfigRegion, 0x04, 0x0006, 2));
@@ -198,7 +204,7 @@ class EduClient {
  private:
   static constexpr size_t kMemory = 8192;
 
-  explicit EduClient(Client& client) : client_(&client) {}
+  EduClient(Client& client, Memory how) : client_(&client), how_(how) {}
 
   static absl::StatusOr<uint64_t> FindCapability(Client& client, uint64_t id) {
     ASSIGN_OR_RETURN(uint64_t at, client.Read(kPciConfigRegion, 0x34, 1));
@@ -219,6 +225,10 @@ class EduClient {
       uint64_t signals;
       if (read(interrupt_.get(), &signals, sizeof(signals)) < 0) {
         usleep(20);
+        // The client answers the device's requests while it waits for a reply.
+        if (how_ == Memory::kByMessage) {
+          RETURN_IF_ERROR(client_->Read(0, 0x00, 4).status());
+        }
         continue;
       }
       ASSIGN_OR_RETURN(const uint64_t status, client_->Read(0, 0x24, 4));
@@ -259,26 +269,38 @@ class EduClient {
   }
 
   Client* client_;
+  Memory how_;
   UniqueFd memory_;
   Mapping mapping_;
   UniqueFd interrupt_;
   uint32_t round_ = 0;
 };
 
-TEST(PciKill, WorkTransfersAndInterruptsGoOn) {
+void KillWhileItTransfers(EduClient::Memory how, int kills) {
   auto device =
       ManagedDevice::Start(OptionsOf("devices/pci_edu/holdfast-pci-edu"));
   ASSERT_OK(device);
   const auto client = Connected(**device);
   ASSERT_OK(client);
-  auto edu = EduClient::Start(**client);
+  auto edu = EduClient::Start(**client, how);
   ASSERT_OK(edu);
   Hammer hammer([&] { return (*edu)(); });
-  EXPECT_OK(KillAgainAndAgain(**device, Kills(100)));
+  EXPECT_OK(KillAgainAndAgain(**device, kills));
   EXPECT_OK(hammer.End());
-  std::printf("%llu factorials and transfers there and back\n",
-              static_cast<unsigned long long>(hammer.turns()));
+  std::printf("%llu factorials and transfers there and back, %llu requests\n",
+              static_cast<unsigned long long>(hammer.turns()),
+              static_cast<unsigned long long>((*client)->asks()));
   EXPECT_GT(hammer.turns(), 10u);
+}
+
+TEST(PciKill, WorkTransfersAndInterruptsGoOn) {
+  KillWhileItTransfers(EduClient::Memory::kMapped, Kills(100));
+}
+
+// The client gives no file of its memory: the device asks for every byte, and
+// dies while it asks.
+TEST(PciKill, DmaByMessageGoesOn) {
+  KillWhileItTransfers(EduClient::Memory::kByMessage, Kills(150));
 }
 
 // It crashes two processes, and is refused by the third.
