@@ -27,6 +27,8 @@ class Settings:
       ext4: whether the disk also has a mounted file system.
       stop_at_damage: end the run as soon as the guest reports damage.
       cpus: of the guest; as many queues of the disk it can use.
+      shared_memory: whether the device can map the guest's memory; else a
+        vfio-user device asks QEMU for every byte of it.
       qemu: version. kernel: version. seed: of the times of the kills.
       pause: (least, most) seconds from a standby's being ready to the next
         kill, instead of `period`: as fast as it goes. The device has a killer.
@@ -36,8 +38,8 @@ class Settings:
 
     def __init__(self, kills=20, period=0.5, control=3.0, depth=32,
                  max_kib=256, lost=30, ext4=True, stop_at_damage=True,
-                 cpus=1, qemu="7.2", kernel="6.1", seed=1, pause=None,
-                 boot_kills=0, append=""):
+                 cpus=1, shared_memory=True, qemu="7.2", kernel="6.1", seed=1,
+                 pause=None, boot_kills=0, append=""):
         self.kills = kills
         self.period = period
         self.control = control
@@ -47,6 +49,7 @@ class Settings:
         self.ext4 = ext4
         self.stop_at_damage = stop_at_damage
         self.cpus = cpus
+        self.shared_memory = shared_memory
         self.qemu = qemu
         self.kernel = kernel
         self.seed = seed
@@ -146,7 +149,7 @@ def run(device_factory, settings, directory, strict=True, log=None,
     with device_factory(image.path) as device:
         outcome = Outcome(settings, device)
         outcome.accel = accel
-        with vm.Vm(kernel, guest, qemu=qemu, accel=accel, shared_memory=True,
+        with vm.Vm(kernel, guest, qemu=qemu, accel=accel, shared_memory=settings.shared_memory,
                    cpus=settings.cpus, arguments=device.qemu_arguments(), log=log,
                    append=settings.command_line(device.guest_disk)) as machine:
             if settings.boot_kills:

@@ -10,6 +10,8 @@ KILLS = effort.kills(suite=2000, long=10000)
 # Of them, from QEMU's start on, while the guest's driver finds the disk.
 BOOT_KILLS = min(KILLS, 60)
 MSI_KILLS = effort.kills(suite=200, long=2000)
+# Without share=on; each command takes several round trips through QEMU.
+MESSAGE_KILLS = effort.kills(suite=20, long=200)
 # Seconds that a disk process lives when another one is ready, at most.
 PAUSE = (0, 0.004)
 
@@ -54,5 +56,7 @@ class KilledNvme(unittest.TestCase):
         self.assertRegex("\n".join(outcome.verdict.interrupts),
                          "(?m)^BLK-IRQ msi$")
 
-    def test_is_clean_without_kills(self):
-        self.check(self.run_on(kills=0), 0)
+    def test_memory_that_only_qemu_can_reach(self):
+        outcome = self.run_on(kills=MESSAGE_KILLS, shared_memory=False, depth=8,
+                              max_kib=64)
+        self.check(outcome, MESSAGE_KILLS)
