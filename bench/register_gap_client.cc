@@ -1,0 +1,126 @@
+// register_gap_client: reads a register of a vfio-user device without a pause
+// while somebody kills the device.
+//
+//   register_gap_client --device=SOCKET:REGION:READ:WRITE:SIZE < INSTANTS
+//
+// Prints "ready" after the first answer. Each line of standard input is an
+// instant of a kill, in seconds of CLOCK_MONOTONIC; its end ends the reading.
+// Prints one line of JSON then: "gaps", of each instant the seconds to the end
+// of the read that was hit, and what that read took; "quiet", the median and
+// the longest of reads that no kill touched. Exit status 1: the device failed.
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/status_macros.h"
+#include "bench/register_device_sys.h"
+
+ABSL_FLAG(std::string, device, "", "SOCKET:REGION:READ:WRITE:SIZE");
+ABSL_FLAG(double, window_ms, 1,
+          "of reads that begin so long after a kill, the longest was hit");
+ABSL_FLAG(double, untouched_ms, 20,
+          "a read that begins so long after a kill is not touched by it");
+
+namespace holdfast::bench {
+namespace {
+
+// Reads between two looks at standard input.
+constexpr int kReadsPerLook = 256;
+
+struct Read {
+  double start;
+  double end;
+};
+
+double Took(const Read& read) { return read.end - read.start; }
+
+// What has come on standard input. False: its end.
+bool TakeInput(std::string& text) {
+  pollfd input = {STDIN_FILENO, POLLIN, 0};
+  if (poll(&input, 1, 0) != 1) return true;
+  char bytes[4096];
+  const ssize_t size = read(STDIN_FILENO, bytes, sizeof(bytes));
+  if (size > 0) text.append(bytes, static_cast<size_t>(size));
+  return size > 0;
+}
+
+std::string Report(const std::vector<Read>& reads,
+                   const std::vector<double>& kills) {
+  std::string gaps;
+  for (const double kill : kills) {
+    const Read* hit = nullptr;
+    const double window = kill + absl::GetFlag(FLAGS_window_ms) / 1000;
+    for (auto read = std::partition_point(
+             reads.begin(), reads.end(),
+             [&](const Read& each) { return each.end <= kill; });
+         read != reads.end() && read->start < window; ++read) {
+      if (hit == nullptr || Took(*read) > Took(*hit)) hit = &*read;
+    }
+    if (hit == nullptr) continue;
+    absl::StrAppend(&gaps, gaps.empty() ? "" : ",", "[",
+                    absl::SixDigits(hit->end - kill), ",",
+                    absl::SixDigits(Took(*hit)), "]");
+  }
+  std::vector<double> quiet;
+  size_t next = 0;
+  double last = 0;
+  for (const Read& read : reads) {
+    while (next < kills.size() && kills[next] < read.end) last = kills[next++];
+    if (read.start > last + absl::GetFlag(FLAGS_untouched_ms) / 1000) {
+      quiet.push_back(Took(read));
+    }
+  }
+  std::sort(quiet.begin(), quiet.end());
+  if (quiet.empty()) quiet.push_back(0);
+  return absl::StrCat("{\"gaps\":[", gaps, "],\"quiet\":[",
+                      absl::SixDigits(quiet[quiet.size() / 2]), ",",
+                      absl::SixDigits(quiet.back()), "]}");
+}
+
+absl::Status Main() {
+  ASSIGN_OR_RETURN(RegisterDevice device,
+                   RegisterDevice::Open(absl::GetFlag(FLAGS_device)));
+  RETURN_IF_ERROR(device.Read());
+  std::puts("ready");
+  std::fflush(stdout);
+  std::vector<Read> reads;
+  reads.reserve(1 << 22);
+  std::string input;
+  while (TakeInput(input)) {
+    for (int i = 0; i < kReadsPerLook; ++i) {
+      const double start = MonotonicSeconds();
+      RETURN_IF_ERROR(device.Read());
+      reads.push_back({start, MonotonicSeconds()});
+    }
+  }
+  std::vector<double> kills;
+  for (const auto line : absl::StrSplit(input, '\n', absl::SkipEmpty())) {
+    double instant;
+    if (!absl::SimpleAtod(line, &instant)) {
+      return absl::InvalidArgumentError("that is no instant");
+    }
+    kills.push_back(instant);
+  }
+  std::printf("%s\n", Report(reads, kills).c_str());
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace holdfast::bench
+
+int main(int argc, char** argv) {
+  absl::ParseCommandLine(argc, argv);
+  return holdfast::bench::ExitStatus("register_gap_client",
+                                     holdfast::bench::Main());
+}
