@@ -90,6 +90,13 @@ class Killer:
         self._idle.set()
 
 
+def each_another(kills):
+    """Whether each kill was of another process than the one before. All pids
+    need not differ: the kernel gives them again after some thousand."""
+    return all(one.pid != next_one.pid
+               for one, next_one in zip(kills, kills[1:]))
+
+
 def describe(kills):
     """How many, how fast, and how long the promotions took, for a person."""
     if len(kills) < 2:

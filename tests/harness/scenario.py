@@ -5,7 +5,7 @@ import os
 import random
 import time
 
-from tests.harness import console, disk, initramfs, parts, stalls, vm
+from tests.harness import console, disk, initramfs, killer, parts, stalls, vm
 
 # A load that has come to its end reads back everything, unmounts and powers
 # off; on a busy machine under TCG this takes a while.
@@ -89,6 +89,10 @@ class Outcome:
         self.fsck_clean = None
         self.load_average = 0.0
 
+    def print(self):
+        print(self.as_dict())
+        print(killer.describe(self.kills[self.boot_kills:]))
+
     @property
     def clean(self):
         return not self.problems
@@ -126,6 +130,15 @@ class Outcome:
             "files": self.verdict and self.verdict.files,
             "problems": self.problems,
         }
+
+
+def expect_unnoticed(case, outcome, kills):
+    """Fails a unittest.TestCase if anybody has noticed any of the kills."""
+    case.assertEqual(outcome.problems, [])
+    case.assertEqual(len(outcome.kills), kills)
+    case.assertTrue(killer.each_another(outcome.kills))
+    case.assertTrue(outcome.qemu_silent)
+    case.assertTrue(outcome.fsck_clean)
 
 
 DAMAGE = r"^(BLK|FS)-(FINDING|LOST)|I/O error|^(BLK|FS)-RESULT|^VMTEST-"
@@ -195,19 +208,19 @@ def _load_and_kill(machine, device, settings, outcome, on_kill):
     outcome.load_average = vm.load_average()
 
 
-def _kill_in_a_row(machine, killer, settings, outcome, loaded):
-    """loaded: when the load began."""
+def _kill_in_a_row(machine, its_killer, settings, outcome, loaded):
+    """its_killer: of the device. loaded: when the load began."""
     first = len(machine.console.lines())
-    outcome.kills = killer.wait()
+    outcome.kills = its_killer.wait()
     outcome.boot_kills = sum(kill.time < loaded for kill in outcome.kills)
-    killer.start(settings.kills - settings.boot_kills, *settings.pause)
-    while not killer.done(0.2):
+    its_killer.start(settings.kills - settings.boot_kills, *settings.pause)
+    while not its_killer.done(0.2):
         if not machine.alive():
             outcome.problems.append("QEMU died")
             return
         if machine.console.wait(DAMAGE, 0, first):
             return
-    outcome.kills = outcome.kills + killer.wait()
+    outcome.kills = outcome.kills + its_killer.wait()
 
 
 def _finish(machine, outcome, strict):
