@@ -102,6 +102,8 @@ absl::StatusOr<PciNvme::Outcome> PciNvme::Execute(const Command& command,
     case AdminOpcode::kDeleteSq:
     case AdminOpcode::kDeleteCq:
       return DeleteQueue(command, counter, context);
+    case AdminOpcode::kDoorbellBuffers:
+      return SetDoorbellBuffers(command, context);
     case AdminOpcode::kAbort:
       // Commands are executed as they come: none is left to be aborted.
       return Outcome{Status::kSuccess, 1};
@@ -390,11 +392,7 @@ absl::StatusOr<PciNvme::Outcome> PciNvme::DeleteQueue(const Command& command,
 
 absl::Status PciNvme::DeliverEvents(PciContext& context) {
   while (!parked_.empty()) {
-    if (!Reserve(cqs_[0])) {
-      sqs_[0].queue.Stall();
-      if (!Reserve(cqs_[0])) return absl::OkStatus();
-      sqs_[0].queue.Unstall();
-    }
+    if (!ReserveOrStall(sqs_[0], context)) return absl::OkStatus();
     const size_t slot = parked_.front();
     uint32_t event = 0;
     RETURN_IF_ERROR(context.Update([&](PciTxn& txn) {

@@ -144,6 +144,9 @@ class BasicCompletionQueue {
   static uint32_t SizeIn(absl::Span<uint8_t> area) {
     return Access::Load(&AreaIn(area)->size);
   }
+  static uint32_t HeadIn(absl::Span<uint8_t> area) {
+    return Access::LoadAcquire(&AreaIn(area)->head);
+  }
   // A fence follows: then see which submission queues are stalled.
   static void StoreHead(absl::Span<uint8_t> area, uint32_t head) {
     Access::StoreRelease(&AreaIn(area)->head, head);

@@ -30,6 +30,7 @@ void DescribeController(const Identity& identity, IdentifyPage* page) {
   data.version = kVersion14;
   data.async_events = 1u << 8;  // Namespace attribute notices.
   data.type = 1;
+  data.admin_commands = identity.shadow_doorbells ? 0x100 : 0;
   data.abort_limit = 3;
   data.async_event_limit = kAsyncEventLimit - 1;
   data.firmware_updates = 0x03;     // One slot, read-only.

@@ -23,6 +23,7 @@ struct Identity {
   std::string model;   // At most 40 bytes.
   std::vector<NamespaceIdentity> namespaces;  // From number 1 on.
   bool read_only = false;
+  bool shadow_doorbells = false;
 
   // What a guest must find again in the next process, as a number that is not
   // 0. Sizes are not in it: images may grow.

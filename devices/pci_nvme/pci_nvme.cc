@@ -58,12 +58,14 @@ std::vector<OptionSpec> PciNvme::Options() {
           {"model", "TEXT", "model, at most 40 bytes"},
           {"num-queues", "N", "I/O queues, 1 to 31 (default 4)"},
           {"queue-size", "N", "most entries of a queue (default 1024)"},
+          {"shadow-doorbells", "", "let drivers keep doorbells in memory"},
           {"workers", "N", "threads that do I/O, per queue (default 4)"}};
 }
 
 absl::StatusOr<PciSpec> PciNvme::Spec(const DeviceOptions& options) {
   ASSIGN_OR_RETURN(const Shape shape, ShapeOf(options));
   RETURN_IF_ERROR(options.Switch("read-only", false).status());
+  RETURN_IF_ERROR(options.Switch("shadow-doorbells", false).status());
   if (options.Text("serial", "").size() > kSerialSize ||
       options.Text("model", "").size() > kModelSize) {
     return absl::InvalidArgumentError(
@@ -142,6 +144,8 @@ absl::StatusOr<std::unique_ptr<PciDevice>> PciNvme::MakeOver(
         {disks.back()->blocks(), disks.back()->block_shift()});
   }
   identity.read_only = read_only;
+  ASSIGN_OR_RETURN(identity.shadow_doorbells,
+                   options.Switch("shadow-doorbells", false));
   return std::unique_ptr<PciDevice>(
       new PciNvme(context, std::move(disks), std::move(identity), shape));
 }
@@ -234,7 +238,8 @@ void PciNvme::OnDoorbell(const RegWrite& write, PciTxn& txn) {
 }
 
 // The area is stored to before the access is committed: should the process die
-// in between, the same access stores the same value again.
+// in between, the same access stores the same value again. A doorbell of a
+// queue with shadows only calls: by the time it comes its value may be old.
 void PciNvme::OnSubmissionTail(uint16_t queue, uint32_t value, PciTxn& txn) {
   if (txn.Get(state_.sq_lives)[queue] == 0) {
     return RaiseEvent(kInvalidDoorbellRegister, txn);
@@ -243,7 +248,9 @@ void PciNvme::OnSubmissionTail(uint16_t queue, uint32_t value, PciTxn& txn) {
   if (value >= SubmissionQueue::SizeIn(area)) {
     return RaiseEvent(kInvalidDoorbellValue, txn);
   }
-  SubmissionQueue::StoreTail(area, value);
+  if (queue == 0 || !SubmissionQueue::HasShadowsIn(sqs_[0].area)) {
+    SubmissionQueue::StoreTail(area, value);
+  }
   txn.Order(queue);
 }
 
@@ -255,7 +262,11 @@ void PciNvme::OnCompletionHead(uint16_t queue, uint32_t value, PciTxn& txn) {
   if (value >= CompletionQueue::SizeIn(area)) {
     return RaiseEvent(kInvalidDoorbellValue, txn);
   }
-  CompletionQueue::StoreHead(area, value);
+  // For a level it is always rung, so the last one says it all.
+  const bool rung = queue == 0 || !txn.UsesMessages() ||
+                    !SubmissionQueue::HasShadowsIn(sqs_[0].area);
+  CompletionQueue::StoreHead(area,
+                             rung ? value : CompletionQueue::HeadIn(area));
   const Lives lives = txn.Get(state_.sq_lives);
   for (uint16_t i = 0; i <= io_queues_; ++i) {
     if (lives[i] != 0 && SubmissionQueue::CqIn(sqs_[i].area) == queue &&

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/optional.h"
 #include "devices/bus/options.h"
 #include "devices/bus/pci_device.h"
 #include "devices/pci_nvme/completion_queue.h"
@@ -146,6 +147,7 @@ class PciNvme final : public PciDevice {
                             PciContext& context);
   void DropQueues();
   bool Reserve(CompletionSide& cq);
+  bool ReserveOrStall(Submission& sq, PciContext& context);
   void Unreserve(CompletionSide& cq);
   // The next command of a queue, fetched, and whether there are more of them;
   // none: nothing is to be done.
@@ -153,7 +155,7 @@ class PciNvme final : public PciDevice {
                     size_t* slot, bool* more = nullptr);
   absl::Status Complete(uint16_t sq_id, size_t slot, Status status,
                         uint32_t result, PciContext& context);
-  absl::Status Interrupt(const CompletionConfig& config, PciContext& context);
+  absl::Status Interrupt(CompletionSide& cq, PciContext& context);
   absl::Status ServeIo(uint16_t queue, Scratch& scratch, PciContext& context);
   absl::Status ServeIoCommand(uint16_t queue, size_t slot, Scratch& scratch,
                               PciContext& context);
@@ -163,6 +165,16 @@ class PciNvme final : public PciDevice {
   absl::Status Help(Scratch& scratch, PciContext& context);
   // The queues are beyond reach: the guest has to reset the controller.
   absl::Status Fail(PciContext& context);
+
+  // ---- Shadow doorbells: shadows.cc ----
+  Outcome SetDoorbellBuffers(const Command& command, PciContext& context);
+  // Look at what the guest did not ring for. True: the queue has new commands,
+  // or the completion queue has room.
+  bool FindTail(Submission& sq, PciContext& context);
+  bool FindHead(CompletionSide& cq, PciContext& context);
+  absl::optional<uint32_t> Shadow(uint32_t doorbell, uint32_t size,
+                                  PciContext& context);
+  void PublishEvent(uint32_t doorbell, uint32_t value, PciContext& context);
 
   // ---- The admin queue: admin.cc. Work 0. ----
   absl::Status ServeAdmin(PciContext& context);
@@ -210,6 +222,9 @@ class PciNvme final : public PciDevice {
   std::array<Submission, kMaxQueues> sqs_;
   std::array<CompletionSide, kMaxQueues> cqs_;
   std::vector<std::unique_ptr<Scratch>> scratch_;  // By work.
+  // Addresses; 0: there are none.
+  std::atomic<uint64_t> shadows_{0};
+  std::atomic<uint64_t> events_{0};
   // Without a volatile write cache, what is completed is durable.
   std::atomic<bool> write_through_{false};
 

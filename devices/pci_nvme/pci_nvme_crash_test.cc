@@ -36,7 +36,8 @@ void Survives(Script before, Script script) {
   };
   plan.options = NvmeGuest();
   plan.depth = 2;
-  ExpectSurvives(NvmeClass(), plan);
+  ExpectSurvives(NvmeClass({{"num-queues", "2"}, {"shadow-doorbells", "on"}}),
+                 plan);
 }
 
 void Prepare(NvmeDriver& driver) {
@@ -82,6 +83,27 @@ TEST(PciNvmeCrash, SeveralCommandsOfOneDoorbell) {
     driver.Submit(1, NvmeDriver::Io(IoOpcode::kWrite, 4, 1));
     driver.Submit(
         1, NvmeDriver::Io(IoOpcode::kWrite, 4, 1, NvmeDriver::kData + 1024));
+    driver.RingTail(1);
+  });
+}
+
+// The second command is told of in the guest's memory only.
+TEST(PciNvmeCrash, ShadowDoorbells) {
+  Survives(Prepare, [](NvmeDriver& driver) {
+    Command command = NvmeDriver::Admin(AdminOpcode::kDoorbellBuffers);
+    command.prp1 = 0xa000;
+    command.prp2 = 0xb000;
+    driver.Do(0, command);
+    const auto tail = [&driver](uint8_t value) {
+      const uint8_t bytes[4] = {value};
+      driver.guest().StoreRam(0xa000 + 8, bytes);
+    };
+    driver.Submit(1, NvmeDriver::Io(IoOpcode::kWrite, 3, 1));
+    tail(1);
+    driver.RingTail(1);
+    driver.Submit(1, NvmeDriver::Io(IoOpcode::kRead, 3, 1,
+                                    NvmeDriver::kData + kPageSize));
+    tail(2);
     driver.RingTail(1);
   });
 }

@@ -5,8 +5,7 @@
 #include <cstdint>
 
 // What host and controller say to each other (NVM Express base specification
-// 1.4, the NVM command set in section 6). Little-endian; nothing but layout.
-// Figures are those of revision 1.4.
+// 1.4, of which figures are, too). Little-endian; nothing but layout.
 namespace holdfast::nvme {
 
 inline constexpr uint32_t kPageSize = 4096;  // CC.MPS 0, the only one.
@@ -53,6 +52,7 @@ enum class AdminOpcode : uint8_t {
   kSetFeatures = 0x09,
   kGetFeatures = 0x0a,
   kAsyncEvent = 0x0c,
+  kDoorbellBuffers = 0x7c,
 };
 
 enum class IoOpcode : uint8_t {

@@ -54,6 +54,7 @@ absl::Status PciNvme::EnsureAttached(PciContext& context) {
 void PciNvme::DropQueues() {
   for (Submission& sq : sqs_) sq.live = false;
   for (CompletionSide& cq : cqs_) cq.live = false;
+  shadows_.store(0);
   parked_.clear();
 }
 
@@ -102,6 +103,10 @@ absl::Status PciNvme::AttachQueues(const Lives& sq, const Lives& cq,
     DropQueues();
     return Fail(context);
   }
+  if (sqs_[0].live) {
+    events_.store(sqs_[0].queue.events());
+    shadows_.store(sqs_[0].queue.shadows());
+  }
   Dma& dma = context.dma();
   for (uint16_t i = 0; i <= io_queues_; ++i) {
     if (!cqs_[i].live) continue;
@@ -124,7 +129,7 @@ absl::Status PciNvme::AttachQueues(const Lives& sq, const Lives& cq,
   // Of what was posted nobody knows whether the guest was told.
   for (uint16_t i = 0; i <= io_queues_; ++i) {
     if (!cqs_[i].live || !cqs_[i].queue.HasUnseen()) continue;
-    RETURN_IF_ERROR(Interrupt(cqs_[i].queue.config(), context));
+    RETURN_IF_ERROR(Interrupt(cqs_[i], context));
   }
   return absl::OkStatus();
 }
@@ -133,6 +138,16 @@ bool PciNvme::Reserve(CompletionSide& cq) {
   std::lock_guard<std::mutex> lock(cq.mutex);
   if (cq.queue.Room() <= cq.reserved) return false;
   ++cq.reserved;
+  return true;
+}
+
+// False: the queue is served again when the guest has made room.
+bool PciNvme::ReserveOrStall(Submission& sq, PciContext& context) {
+  CompletionSide& cq = cqs_[sq.queue.config().cq];
+  if (Reserve(cq)) return true;
+  sq.queue.Stall();
+  if (!Reserve(cq) && (!FindHead(cq, context) || !Reserve(cq))) return false;
+  sq.queue.Unstall();
   return true;
 }
 
@@ -151,13 +166,9 @@ absl::Status PciNvme::Next(Submission& sq, PciContext& context, bool* found,
     return absl::OkStatus();
   }
   *found = false;
-  if (!sq.queue.HasNew() || !sq.queue.HasRoom()) return absl::OkStatus();
-  CompletionSide& cq = cqs_[sq.queue.config().cq];
-  if (!Reserve(cq)) {
-    sq.queue.Stall();
-    if (!Reserve(cq)) return absl::OkStatus();
-    sq.queue.Unstall();
-  }
+  if (!sq.queue.HasRoom()) return absl::OkStatus();
+  if (!sq.queue.HasNew() && !FindTail(sq, context)) return absl::OkStatus();
+  if (!ReserveOrStall(sq, context)) return absl::OkStatus();
   Command command;
   RETURN_IF_ERROR(context.dma().Read(
       GuestAddress{sq.queue.next_address()},
@@ -192,14 +203,16 @@ absl::Status PciNvme::Complete(uint16_t sq_id, size_t slot, Status status,
         }));
     if (cq.reserved > 0) --cq.reserved;
   }
-  return Interrupt(cq.queue.config(), context);
+  return Interrupt(cq, context);
 }
 
-absl::Status PciNvme::Interrupt(const CompletionConfig& config,
-                                PciContext& context) {
+absl::Status PciNvme::Interrupt(CompletionSide& cq, PciContext& context) {
+  const CompletionConfig& config = cq.queue.config();
   if (!config.interrupts || context.SignalMsix(config.vector)) {
     return absl::OkStatus();
   }
+  // A level falls when the guest says that it has seen all.
+  FindHead(cq, context);
   return context.Update([&](PciTxn& txn) {
     if (txn.UsesMessages()) {
       txn.Interrupt(config.vector);

@@ -14,41 +14,9 @@
 #include "absl/types/span.h"
 #include "base/shared_access.h"
 #include "devices/pci_nvme/protocol.h"
+#include "devices/pci_nvme/submission_area.h"
 
 namespace holdfast::nvme {
-
-// Limits of both kinds of queue.
-inline constexpr uint32_t kMaxQueueSize = 4096;  // Entries; CAP.MQES says less.
-inline constexpr uint16_t kMaxQueues = 32;       // With the admin queue.
-
-struct SubmissionConfig {
-  uint64_t base = 0;  // Where the guest has it.
-  uint32_t size = 0;  // Entries, from 2 on.
-  uint16_t cq = 0;
-  uint32_t identity = 0;  // What the controller was when the guest made it.
-};
-
-// The first bytes of an area, on two cache lines.
-struct SubmissionHeader {
-  uint32_t generation;  // Which life of the queue; 0: none.
-  uint32_t size;
-  uint64_t base;
-  uint16_t cq;
-  uint16_t reserved0;
-  uint32_t stalled;  // Whether it waits for room in its completion queue.
-  uint32_t identity;
-  uint8_t reserved1[36];
-  uint32_t tail;  // As the doorbell said.
-  uint8_t reserved2[60];
-};
-static_assert(sizeof(SubmissionHeader) == 128);
-
-struct SubmissionEntry {
-  uint64_t word;  // Twice the counter, plus 1 while it is in flight.
-  Command command;
-  uint8_t reserved[56];
-};
-static_assert(sizeof(SubmissionEntry) == 128);
 
 // The queue over its area, which this class neither owns nor trusts: a
 // scribbled area leads to a wrong set of commands or to none, never out of
@@ -91,6 +59,8 @@ class BasicSubmissionQueue {
     Access::Store(&header()->identity, config.identity);
     Access::Store(&header()->stalled, uint32_t{0});
     Access::Store(&header()->tail, uint32_t{0});
+    Access::Store(&header()->shadows, uint64_t{0});
+    Access::Store(&header()->events, uint64_t{0});
     for (size_t i = 0; i < slots_; ++i) {
       Access::Store(&entry(i)->word, uint64_t{0});
     }
@@ -193,6 +163,15 @@ class BasicSubmissionQueue {
     free_ |= uint64_t{1} << slot;
   }
 
+  // Where the guest has its shadow doorbells and what it compares them with.
+  // Storing the same again changes nothing.
+  void SetShadows(uint64_t shadows, uint64_t events) {
+    Access::Store(&header()->events, events);
+    Access::StoreRelease(&header()->shadows, shadows);
+  }
+  uint64_t shadows() const { return Access::LoadAcquire(&header()->shadows); }
+  uint64_t events() const { return Access::Load(&header()->events); }
+
   // Asks to be called when its completion queue has room. Look once more after
   // it, and take it back when served again.
   void Stall() {
@@ -212,6 +191,12 @@ class BasicSubmissionQueue {
   // After a fence that follows what makes room.
   static bool StalledIn(absl::Span<uint8_t> area) {
     return Access::Load(&HeaderIn(area)->stalled) != 0;
+  }
+  static bool HasShadowsIn(absl::Span<uint8_t> area) {
+    return Access::LoadAcquire(&HeaderIn(area)->shadows) != 0;
+  }
+  static uint32_t TailIn(absl::Span<uint8_t> area) {
+    return Access::LoadAcquire(&HeaderIn(area)->tail);
   }
   static void StoreTail(absl::Span<uint8_t> area, uint32_t tail) {
     Access::StoreRelease(&HeaderIn(area)->tail, tail);

@@ -102,6 +102,16 @@ void NvmeDriver::CreateQueue(uint16_t queue, uint16_t entries) {
               static_cast<uint32_t>(queue) << 16 | 1, SqBase(queue)));
 }
 
+bool NvmeDriver::CreateQueueOfFewCompletions(uint16_t queue) {
+  const uint32_t high = static_cast<uint32_t>(queue) << 16;
+  const Status cq = Try(0, Admin(AdminOpcode::kCreateCq, 1u << 16 | queue,
+                                 high | 3, CqBase(queue)));
+  const Status sq =
+      Try(0, Admin(AdminOpcode::kCreateSq, (kEntries - 1u) << 16 | queue,
+                   high | 1, SqBase(queue)));
+  return cq == Status::kSuccess && sq == Status::kSuccess;
+}
+
 uint16_t NvmeDriver::Submit(uint16_t queue, Command command) {
   Ring& ring = rings_[queue];
   command.cid = ring.next_cid++;

@@ -86,6 +86,9 @@ class NvmeDriver {
   void SetConfiguration(uint32_t value);
   uint32_t status();
   void CreateQueue(uint16_t queue, uint16_t entries = kEntries);
+  // One whose completion queue has two entries: room for one completion. Say so
+  // in its ring when all is submitted.
+  bool CreateQueueOfFewCompletions(uint16_t queue);
 
   // Puts a command into a queue; Ring tells the controller. Returns its id.
   uint16_t Submit(uint16_t queue, Command command);

@@ -1,0 +1,240 @@
+// Shadow doorbells, against a driver that rings as Linux does.
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+
+#include "devices/bus/pci_registers.h"
+#include "devices/bus/testing/pci_guest.h"
+#include "devices/pci_nvme/protocol.h"
+#include "devices/pci_nvme/registers.h"
+#include "devices/pci_nvme/testing/nvme_driver.h"
+#include "gtest/gtest.h"
+
+namespace holdfast::nvme {
+namespace {
+
+using ::holdfast::nvme::testing::NvmeClass;
+using ::holdfast::nvme::testing::NvmeDriver;
+using ::holdfast::nvme::testing::NvmeGuest;
+using ::holdfast::nvme::testing::RamEngine;
+using ::holdfast::testing::PciGuest;
+
+constexpr uint64_t kShadows = 0xa000;
+constexpr uint64_t kEvents = 0xb000;
+
+// Calls back while it reads.
+class HookedEngine final : public block::BlockEngine {
+ public:
+  explicit HookedEngine(Dma& dma) : ram_(dma) {}
+  static std::function<void()> during_read;
+
+  uint32_t BlockSize() const override { return 512; }
+  absl::StatusOr<uint64_t> Size() const override { return ram_.Size(); }
+  absl::Status Read(uint64_t offset, absl::Span<const Buffer> to) override {
+    if (during_read) during_read();
+    return ram_.Read(offset, to);
+  }
+  absl::Status Write(uint64_t offset, absl::Span<const Buffer> from) override {
+    return ram_.Write(offset, from);
+  }
+  absl::Status Flush() override { return absl::OkStatus(); }
+  absl::Status Discard(uint64_t, uint64_t) override { return absl::OkStatus(); }
+  absl::Status WriteZeroes(uint64_t, uint64_t, bool) override {
+    return absl::OkStatus();
+  }
+
+ private:
+  RamEngine ram_;
+};
+std::function<void()> HookedEngine::during_read;
+
+class ShadowsTest : public ::testing::Test {
+ protected:
+  ShadowsTest()
+      : guest_(NvmeClass({{"num-queues", "2"}, {"shadow-doorbells", "on"}},
+                         [](PciContext& context) {
+                           return std::make_unique<HookedEngine>(context.dma());
+                         }),
+               NvmeGuest()),
+        driver_(guest_) {
+    driver_.Enable();
+    driver_.CreateQueue(1);
+  }
+  ~ShadowsTest() override { HookedEngine::during_read = nullptr; }
+
+  Status Configure(uint64_t shadows = kShadows, uint64_t events = kEvents) {
+    Command command = NvmeDriver::Admin(AdminOpcode::kDoorbellBuffers);
+    command.prp1 = shadows;
+    command.prp2 = events;
+    return driver_.Try(0, command);
+  }
+
+  uint32_t Word(uint64_t address) {
+    uint32_t word;
+    std::memcpy(&word, guest_.ram().data() + address, sizeof(word));
+    return word;
+  }
+  void SetWord(uint64_t address, uint32_t word) {
+    std::memcpy(guest_.ram().data() + address, &word, sizeof(word));
+  }
+  // Section B.5, as drivers do it. True: rung.
+  bool Update(uint32_t doorbell, uint16_t value) {
+    const auto old = static_cast<uint16_t>(Word(kShadows + 4 * doorbell));
+    SetWord(kShadows + 4 * doorbell, value);
+    const auto event = static_cast<uint16_t>(Word(kEvents + 4 * doorbell));
+    if (static_cast<uint16_t>(value - event - 1) >=
+        static_cast<uint16_t>(value - old)) {
+      return false;
+    }
+    guest_.Write32(0, kDoorbells.offset() + 4 * doorbell, value);
+    return true;
+  }
+  bool UpdateTail(uint16_t queue) {
+    return Update(2 * queue, driver_.ring(queue).tail);
+  }
+  bool UpdateHead(uint16_t queue) {
+    return Update(2 * queue + 1, driver_.ring(queue).head);
+  }
+  static Command Read(uint64_t lba) {
+    return NvmeDriver::Io(IoOpcode::kRead, lba, 1);
+  }
+
+  PciGuest guest_;
+  NvmeDriver driver_;
+};
+
+TEST_F(ShadowsTest, AnIdleQueueIsRungFor) {
+  ASSERT_EQ(driver_.Try(1, Read(0)), Status::kSuccess);
+  ASSERT_EQ(Configure(), Status::kSuccess);
+  EXPECT_EQ(Word(kShadows + 8), 1u) << "where the queue is by now";
+  EXPECT_EQ(Word(kShadows + 12), 1u);
+  for (int i = 0; i < 50; ++i) {
+    driver_.Submit(1, Read(1));
+    EXPECT_TRUE(UpdateTail(1)) << i;
+    ASSERT_TRUE(driver_.Poll(1).has_value()) << i;
+    UpdateHead(1);
+  }
+}
+
+TEST_F(ShadowsTest, ABusyQueueIsNotRungFor) {
+  ASSERT_EQ(Configure(), Status::kSuccess);
+  int left = 10;  // Less than once round.
+  HookedEngine::during_read = [&] {
+    while (driver_.Poll(1).has_value()) UpdateHead(1);
+    if (left-- <= 0) return;
+    driver_.Submit(1, Read(2));
+    EXPECT_FALSE(UpdateTail(1));
+  };
+  driver_.Submit(1, Read(1));
+  ASSERT_TRUE(UpdateTail(1));
+  EXPECT_LT(left, 0);
+  EXPECT_TRUE(driver_.Poll(1).has_value());
+  EXPECT_FALSE(driver_.Poll(1).has_value()) << "all of the others are taken";
+  driver_.Submit(1, Read(1));
+  EXPECT_TRUE(UpdateTail(1)) << "it rests again";
+}
+
+// The queue may have gone on by the time that a doorbell comes.
+TEST_F(ShadowsTest, WhatARungDoorbellSaysMayBeOld) {
+  ASSERT_EQ(Configure(), Status::kSuccess);
+  for (int i = 0; i < 3; ++i) driver_.Submit(1, Read(1));
+  ASSERT_TRUE(UpdateTail(1));
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(driver_.Poll(1).has_value());
+  guest_.Write32(0, kDoorbells.offset() + 8, 1);
+  EXPECT_FALSE(driver_.Poll(1).has_value());
+  UpdateHead(1);
+  guest_.Write32(0, kDoorbells.offset() + 12, 1);
+  driver_.Submit(1, Read(1));
+  ASSERT_TRUE(UpdateTail(1));
+  EXPECT_TRUE(driver_.Poll(1).has_value());
+  EXPECT_FALSE(driver_.Poll(1).has_value());
+}
+
+// The guest did not ring, since who served the queue was to look; it died.
+TEST_F(ShadowsTest, ASuccessorLooks) {
+  ASSERT_EQ(Configure(), Status::kSuccess);
+  SetWord(kEvents + 8, 0xffff);
+  driver_.Submit(1, Read(1));
+  ASSERT_FALSE(UpdateTail(1));
+  EXPECT_FALSE(driver_.Poll(1).has_value());
+  guest_.Restart();
+  EXPECT_TRUE(driver_.Poll(1).has_value());
+  driver_.Submit(1, Read(1));
+  EXPECT_TRUE(UpdateTail(1)) << "it has left an event of its own";
+  EXPECT_TRUE(driver_.Poll(1).has_value());
+}
+
+TEST_F(ShadowsTest, WhoWaitsForRoomIsRungFor) {
+  ASSERT_TRUE(driver_.CreateQueueOfFewCompletions(2));
+  ASSERT_EQ(Configure(), Status::kSuccess);
+  for (int i = 0; i < 3; ++i) driver_.Submit(2, Read(1));
+  ASSERT_TRUE(UpdateTail(2));
+  driver_.ring(2).entries = 2;  // The completion queue goes round in two.
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(driver_.Poll(2).has_value()) << i;
+    // Of the last one nobody waits.
+    EXPECT_TRUE(UpdateHead(2) || i == 2) << i;
+  }
+}
+
+TEST_F(ShadowsTest, ALevelFallsWhenAllIsSeen) {
+  guest_.WriteConfig(pci::kMsixControl.offset(), 0, 2);
+  const auto level = [this] {
+    return (guest_.ReadConfig(0x06, 2) & pci::kStatusIntx) != 0;
+  };
+  ASSERT_EQ(Configure(), Status::kSuccess);
+  for (int i = 0; i < 20; ++i) {
+    driver_.Submit(1, Read(1));
+    ASSERT_TRUE(UpdateTail(1));
+    EXPECT_TRUE(level());
+    ASSERT_TRUE(driver_.Poll(1).has_value());
+    EXPECT_TRUE(UpdateHead(1));
+    EXPECT_FALSE(level());
+  }
+}
+
+TEST(Shadows, AreOfferedOnlyIfAskedFor) {
+  PciGuest guest(NvmeClass(), NvmeGuest());
+  NvmeDriver driver(guest);
+  driver.Enable();
+  Command command = NvmeDriver::Admin(AdminOpcode::kDoorbellBuffers);
+  command.prp1 = kShadows;
+  command.prp2 = kEvents;
+  EXPECT_EQ(driver.Try(0, command), Status::kInvalidOpcode);
+}
+
+TEST_F(ShadowsTest, RefusesWhatIsNoPage) {
+  EXPECT_EQ(Configure(kShadows + 4), Status::kInvalidField);
+  EXPECT_EQ(Configure(kShadows, kEvents + 4), Status::kInvalidField);
+  EXPECT_EQ(Configure(0), Status::kInvalidField);
+  EXPECT_EQ(Configure(kShadows, uint64_t{1} << 40), Status::kDataTransferError);
+  EXPECT_EQ(driver_.Try(1, Read(1)), Status::kSuccess) << "registers go on";
+}
+
+TEST_F(ShadowsTest, ValuesOutOfRangeAreNone) {
+  ASSERT_EQ(Configure(), Status::kSuccess);
+  SetWord(kShadows + 8, 0xffffffff);
+  SetWord(kShadows + 12, 4096);
+  guest_.Restart();
+  EXPECT_FALSE(driver_.Poll(1).has_value());
+  EXPECT_EQ(driver_.status(), kReady);
+}
+
+TEST_F(ShadowsTest, TheyEndWithTheControllersLife) {
+  ASSERT_EQ(Configure(), Status::kSuccess);
+  driver_.SetConfiguration(0);
+  std::fill_n(guest_.ram().begin(), NvmeDriver::kData, 0);
+  std::fill_n(guest_.ram().begin() + kShadows, 2 * kPageSize, 0xff);
+  NvmeDriver again(guest_);
+  again.Enable();
+  again.CreateQueue(1);
+  EXPECT_EQ(again.Try(1, Read(1)), Status::kSuccess);
+  guest_.Restart();
+  EXPECT_EQ(again.Try(1, Read(1)), Status::kSuccess);
+  EXPECT_EQ(Word(kEvents + 8), 0xffffffffu) << "nobody writes there";
+}
+
+}  // namespace
+}  // namespace holdfast::nvme
