@@ -6,12 +6,10 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "base/unique_fd.h"
+#include "devices/bus/device_context.h"
 #include "devices/bus/dma.h"
-#include "devices/bus/options.h"
 #include "devices/bus/pci_interrupts.h"
 #include "devices/bus/pci_spec.h"
 #include "devices/bus/pci_state.h"
@@ -123,16 +121,8 @@ class PciTxn {
 };
 
 // What a device may use. Lives as long as the device. Thread-safe.
-class PciContext {
+class PciContext : public DeviceContext {
  public:
-  virtual ~PciContext() = default;
-
-  virtual const DeviceOptions& options() const = 0;
-
-  // The descriptor of the resource that the spec named; stays open and the
-  // same for the device's life. Invalid when it was not given.
-  virtual BorrowedFd Resource(absl::string_view name) const = 0;
-
   // The guest's memory, while the driver lets the function master the bus. For
   // OnWork only: a register access must not wait for it.
   virtual Dma& dma() = 0;
@@ -165,18 +155,6 @@ class PciContext {
   // the work. Others: RegionDevice.
   virtual absl::Status Update(
       absl::FunctionRef<absl::Status(PciTxn&)> change) = 0;
-
-  // The handles of the state that the spec declared with State<S>(). A struct
-  // that the spec did not declare gives handles whose use fails the
-  // transaction.
-  template <typename S>
-  S State() const {
-    absl::StatusOr<S> state = BindState<S>(schema());
-    return state.ok() ? *std::move(state) : S{};
-  }
-
- protected:
-  virtual const Schema& schema() const = 0;
 };
 
 // A PCI function as its author writes it. It never sees a socket, a message, an

@@ -1,11 +1,9 @@
 #include "devices/bus/pci_function.h"
 
-#include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 
 namespace holdfast {
@@ -113,18 +111,13 @@ absl::Status PciFunction::Start(StateBank& bank, absl::Span<uint8_t> areas) {
         absl::StrCat("PCI: areas: ", areas.size(), " bytes given, ",
                      state_.spec().areas_size(), " wanted, or misaligned"));
   }
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    bank_ = &bank;
+  keeper_.TakeOver(*state_.bank(pci::kInternal), bank, [this, areas] {
     areas_ = areas;
     device_->OnTakeOver();
-  }
+  });
   return Transact(
       [this](StateTxn& txn) {
-        if (state_.Get(txn, pci::kReady) == 0) {
-          ResetIn(txn);
-          state_.Set(txn, pci::kReady, 1);
-        }
+        keeper_.MakeReady(txn, [&] { ResetIn(txn); });
         return absl::OkStatus();
       },
       Routes::kChanged);
@@ -132,35 +125,38 @@ absl::Status PciFunction::Start(StateBank& bank, absl::Span<uint8_t> areas) {
 
 // One transaction, and what follows its commit.
 absl::Status PciFunction::Transact(Change change, Routes routes) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (bank_ == nullptr) {
-    return absl::FailedPreconditionError("PCI: the function is not started");
-  }
-  StateTxn txn = bank_->Begin();
-  if (!txn.intact()) return bank_->Commit(txn);
-  RETURN_IF_ERROR(change(txn));
+  const bool has_table = services_.irqs->has_vector_table();
   PciSignals fresh = {};
-  if (txn.dirty()) {
-    fresh = RouteInterrupts(state_, txn, /*sent=*/resumed_,
-                            services_.irqs->has_vector_table());
-  }
-  const uint64_t work =
-      state_.Get(txn, pci::kWorkOrdered) | state_.Get(txn, pci::kWorkRunning);
-  const uint64_t resets = state_.Get(txn, pci::kResets);
-  const bool masters_bus = MastersBus(state_, txn);
-  const bool intx = state_.Get(txn, pci::kIntxLevel) != 0;
   PciSignals ready = {};
-  if (routes == Routes::kChanged && resumed_) {
-    ready = ReadyMsix(state_, txn, services_.irqs->has_vector_table());
-  }
-  RETURN_IF_ERROR(bank_->Commit(txn));
-  if (routes == Routes::kChanged) PublishReady(ready);
-  resets_.store(resets);
-  masters_bus_.store(masters_bus);
-  intx_.store(intx);
-  work_.store(work);
-  Signal(fresh, *services_.irqs);
-  return absl::OkStatus();
+  uint64_t work = 0;
+  uint64_t resets = 0;
+  bool masters_bus = false;
+  bool intx = false;
+  return keeper_.Transact(
+      [&](StateTxn& txn) -> absl::Status {
+        RETURN_IF_ERROR(change(txn));
+        if (txn.dirty()) {
+          fresh = RouteInterrupts(state_, txn, /*sent=*/keeper_.resumed(),
+                                  has_table);
+        }
+        work = state_.Get(txn, pci::kWorkOrdered) |
+               state_.Get(txn, pci::kWorkRunning);
+        resets = state_.Get(txn, pci::kResets);
+        masters_bus = MastersBus(state_, txn);
+        intx = state_.Get(txn, pci::kIntxLevel) != 0;
+        if (routes == Routes::kChanged && keeper_.resumed()) {
+          ready = ReadyMsix(state_, txn, has_table);
+        }
+        return absl::OkStatus();
+      },
+      [&] {
+        if (routes == Routes::kChanged) PublishReady(ready);
+        resets_.store(resets);
+        masters_bus_.store(masters_bus);
+        intx_.store(intx);
+        work_.store(work);
+        Signal(fresh, *services_.irqs);
+      });
 }
 
 void PciFunction::PublishReady(const PciSignals& ready) {
@@ -181,29 +177,12 @@ bool PciFunction::SignalMsix(uint32_t vector) {
 
 absl::Status PciFunction::CheckRange(uint32_t region, uint64_t offset,
                                      uint64_t size) const {
-  const uint64_t region_size =
-      region < regions_.size() ? regions_[region].size : 0;
-  if (offset > region_size || size > region_size - offset) {
-    return absl::OutOfRangeError(
-        absl::StrFormat("PCI: %d bytes at 0x%x of region %d, which has 0x%x",
-                        size, offset, region, region_size));
-  }
+  RETURN_IF_ERROR(keeper_.CheckRange(regions_, region, offset, size));
   // Configuration space has no side effects on reads, so nothing of them needs
   // to be kept.
-  if (region != kPciConfigRegion && state_.bank(region) != nullptr &&
-      size > pci::kMaxAccess) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("PCI: %d bytes of registers at once, at most %d", size,
-                        pci::kMaxAccess));
-  }
-  return absl::OkStatus();
-}
-
-// The device's errors must not look like those of the state.
-absl::Status PciFunction::Blame(absl::Status status) {
-  if (status.ok()) return status;
-  guest_errors_.fetch_add(1);
-  return absl::InvalidArgumentError(absl::StrCat("device: ", status.message()));
+  const bool limited =
+      region != kPciConfigRegion && state_.bank(region) != nullptr;
+  return limited ? keeper_.CheckSize(size) : absl::OkStatus();
 }
 
 absl::Status PciFunction::Read(AccessId id, uint32_t region, uint64_t offset,
@@ -216,31 +195,16 @@ absl::Status PciFunction::Read(AccessId id, uint32_t region, uint64_t offset,
                 out.size());
     return absl::OkStatus();
   }
-  return Transact([&](StateTxn& txn) -> absl::Status {
-    uint64_t kept[pci::kMaxAccess / 8] = {};
-    const size_t size = std::min(out.size(), sizeof(kept));
-    if (id != AccessId::kNone &&
-        state_.Get(txn, pci::kAccessId) == static_cast<uint64_t>(id)) {
-      for (uint32_t i = 0; i < pci::kMaxAccess / 8; ++i) {
-        kept[i] = state_.Get(txn, pci::kAccessData, i);
-      }
-      std::memcpy(out.data(), kept, size);
-      return absl::OkStatus();
-    }
-    PciTxn pci_txn(state_, txn);
-    RETURN_IF_ERROR(bank->Read(txn, offset, out, [&](const RegRead& read) {
-      // Who reads all of configuration space wants no side effects.
-      return IsDevices(read.reg()) && out.size() <= pci::kMaxAccess
-                 ? Blame(device_->OnRead(read, pci_txn))
-                 : absl::OkStatus();
-    }));
-    if (id == AccessId::kNone || !txn.dirty()) return absl::OkStatus();
-    std::memcpy(kept, out.data(), size);
-    state_.Set(txn, pci::kAccessId, static_cast<uint64_t>(id));
-    for (uint32_t i = 0; i < pci::kMaxAccess / 8; ++i) {
-      state_.Set(txn, pci::kAccessData, kept[i], i);
-    }
-    return absl::OkStatus();
+  return Transact([&](StateTxn& txn) {
+    return keeper_.Read(txn, id, out, [&] {
+      PciTxn pci_txn(state_, txn);
+      return bank->Read(txn, offset, out, [&](const RegRead& read) {
+        // Who reads all of configuration space wants no side effects.
+        return IsDevices(read.reg()) && out.size() <= access::kMaxSize
+                   ? keeper_.Blame(device_->OnRead(read, pci_txn))
+                   : absl::OkStatus();
+      });
+    });
   });
 }
 
@@ -259,23 +223,15 @@ absl::Status PciFunction::Write(AccessId id, uint32_t region, uint64_t offset,
           ? Routes::kChanged
           : Routes::kSame;
   return Transact(
-      [&](StateTxn& txn) -> absl::Status {
-        if (id != AccessId::kNone &&
-            state_.Get(txn, pci::kAccessId) == static_cast<uint64_t>(id)) {
-          return absl::OkStatus();
-        }
-        PciTxn pci_txn(state_, txn);
-        RETURN_IF_ERROR(bank->Write(
-            txn, offset, bytes, [&](const RegWrite& write) -> absl::Status {
-              if (IsDevices(write.reg())) {
-                return Blame(device_->OnWrite(write, pci_txn));
-              }
-              return OnConfigWrite(write, txn);
-            }));
-        if (id != AccessId::kNone && txn.dirty()) {
-          state_.Set(txn, pci::kAccessId, static_cast<uint64_t>(id));
-        }
-        return absl::OkStatus();
+      [&](StateTxn& txn) {
+        return keeper_.Write(txn, id, [&] {
+          PciTxn pci_txn(state_, txn);
+          return bank->Write(txn, offset, bytes, [&](const RegWrite& write) {
+            return IsDevices(write.reg())
+                       ? keeper_.Blame(device_->OnWrite(write, pci_txn))
+                       : OnConfigWrite(write, txn);
+          });
+        });
       },
       routes);
 }
@@ -330,10 +286,7 @@ absl::Status PciFunction::Resume() {
   // A level that is asserted may have been masked and unmasked meanwhile.
   if (intx) unsent[0] |= 1;
   Signal(unsent, *services_.irqs);
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    resumed_ = true;
-  }
+  keeper_.SetResumed();
   return Transact([](StateTxn&) { return absl::OkStatus(); }, Routes::kChanged);
 }
 
@@ -380,7 +333,7 @@ absl::Status PciFunction::RunWork() {
   if (working.work == kNoWork) return absl::OkStatus();
   if (caller_ != nullptr && work_pending()) caller_->CallThread();
   const Working* const outer = std::exchange(working_, &working);
-  const absl::Status done = Blame(device_->OnWork(working.work, *this));
+  const absl::Status done = keeper_.Blame(device_->OnWork(working.work, *this));
   const absl::Status ended = Update([&working](PciTxn& txn) {
     txn.Done(working.work);
     return absl::OkStatus();
@@ -419,11 +372,6 @@ void PciFunction::CallAll(uint64_t works) {
 }
 
 Dma& PciFunction::dma() { return *dma_; }
-
-BorrowedFd PciFunction::Resource(absl::string_view name) const {
-  const auto found = services_.resources.find(std::string(name));
-  return found == services_.resources.end() ? BorrowedFd(-1) : found->second;
-}
 
 absl::Span<uint8_t> PciFunction::Area(absl::string_view name) const {
   for (const AreaSpec& area : state_.spec().areas()) {

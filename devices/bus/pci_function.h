@@ -5,11 +5,8 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <shared_mutex>
-#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -17,6 +14,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/unique_fd.h"
+#include "devices/bus/access_keeper.h"
+#include "devices/bus/device_context.h"
 #include "devices/bus/dma.h"
 #include "devices/bus/options.h"
 #include "devices/bus/pci_device.h"
@@ -38,7 +37,7 @@ struct PciServices {
   IrqSink* irqs = nullptr;
   Dma* dma = nullptr;
   DeviceOptions options;
-  std::map<std::string, BorrowedFd> resources;
+  Resources resources;
   std::array<BarMemory, pci::kBars> memory{};
 };
 
@@ -88,7 +87,7 @@ class PciFunction final : public RegionDevice, private PciContext {
   absl::Status RunWork() override;
 
   // Accesses and work that the device refused, since Create.
-  uint64_t guest_errors() const { return guest_errors_.load(); }
+  uint64_t guest_errors() const { return keeper_.guest_errors(); }
 
  private:
   // The device's Dma: stops when the driver takes the bus away or resets.
@@ -99,14 +98,16 @@ class PciFunction final : public RegionDevice, private PciContext {
     uint32_t work;
     uint64_t began_at;  // In resets_.
   };
-  using Change = absl::FunctionRef<absl::Status(StateTxn&)>;
+  using Change = AccessKeeper::Change;
 
   PciFunction(PciState state, PciServices services);
   void Describe();
 
   // PciContext.
   const DeviceOptions& options() const override { return services_.options; }
-  BorrowedFd Resource(absl::string_view name) const override;
+  BorrowedFd Resource(absl::string_view name) const override {
+    return services_.resources.Get(name);
+  }
   Dma& dma() override;
   absl::Span<uint8_t> BarMemory(uint32_t bar) const override;
   absl::Span<uint8_t> Area(absl::string_view name) const override;
@@ -125,7 +126,6 @@ class PciFunction final : public RegionDevice, private PciContext {
                           uint64_t size) const;
   bool IsDevices(const Register& reg) const;
   absl::Status OnConfigWrite(const RegWrite& write, StateTxn& txn);
-  absl::Status Blame(absl::Status status);
   void ResetIn(StateTxn& txn);
   bool CutOff() const;
 
@@ -137,11 +137,8 @@ class PciFunction final : public RegionDevice, private PciContext {
   std::unique_ptr<MasterDma> dma_;
   std::unique_ptr<PciDevice> device_;
 
-  // One transaction at a time, with the signals that follow it.
-  std::mutex mutex_;
-  StateBank* bank_ = nullptr;
+  AccessKeeper keeper_{"PCI"};
   absl::Span<uint8_t> areas_;
-  bool resumed_ = false;  // All that was unsent has been signalled.
 
   // What the last transaction left, for threads that open none.
   std::atomic<uint64_t> work_{0};
@@ -149,8 +146,8 @@ class PciFunction final : public RegionDevice, private PciContext {
   std::atomic<bool> masters_bus_{false};
   std::atomic<bool> intx_{false};
 
-  // A bit for each work that a thread of this process does. Changes under
-  // mutex_.
+  // A bit for each work that a thread of this process does. Set inside a
+  // transaction.
   std::atomic<uint64_t> active_{0};
   // A bit for each work that the device wants done without having ordered it.
   std::atomic<uint64_t> called_{0};
@@ -161,8 +158,6 @@ class PciFunction final : public RegionDevice, private PciContext {
   // so that nothing comes after the access that masks is answered.
   std::shared_mutex ready_mutex_;
   std::array<std::atomic<uint64_t>, pci::kUnsentWords> ready_{};
-
-  std::atomic<uint64_t> guest_errors_{0};
 
   static thread_local const Working* working_;
 };

@@ -12,8 +12,8 @@ constexpr const char* kFileNames[pci::kBars] = {"bar0", "bar1", "bar2",
                                                 "bar3", "bar4", "bar5"};
 
 RegisterFile InternalFile() {
-  return {pci::kAccessId, pci::kWorkOrdered, pci::kWorkRunning, pci::kResets,
-          pci::kReady,    pci::kIntxLevel,   pci::kAccessData,  pci::kUnsent};
+  return {access::kName,  pci::kWorkOrdered, pci::kWorkRunning, pci::kResets,
+          access::kReady, pci::kIntxLevel,   access::kAnswer,   pci::kUnsent};
 }
 
 }  // namespace

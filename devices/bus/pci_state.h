@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "devices/bus/access_keeper.h"
 #include "devices/bus/pci_spec.h"
 #include "devices/bus/register_bank.h"
 #include "statestore/schema.h"
@@ -18,24 +19,17 @@ namespace holdfast {
 namespace pci {
 
 // What the framework remembers of a function beside configuration space:
-// registers that no guest sees, in a file of their own.
-inline constexpr uint32_t kInternal = 8;
-inline constexpr Reg64 kAccessId =
-    Reg64{"access_id", 0x00, kReadWrite}.InBar(kInternal);
+// registers that no guest sees, in a file of their own, with those of
+// access_keeper.h.
+inline constexpr uint32_t kInternal = access::kBank;
 inline constexpr Reg64 kWorkOrdered =
     Reg64{"work_ordered", 0x08, kReadWrite}.InBar(kInternal);
 inline constexpr Reg64 kWorkRunning =
     Reg64{"work_running", 0x10, kReadWrite}.InBar(kInternal);
 inline constexpr Reg64 kResets =
     Reg64{"resets", 0x18, kReadWrite}.InBar(kInternal);
-inline constexpr Reg8 kReady = Reg8{"ready", 0x20, kReadWrite}.InBar(kInternal);
 inline constexpr Reg8 kIntxLevel =
     Reg8{"intx_level", 0x21, kReadWrite}.InBar(kInternal);
-// What the last access with side effects returned.
-inline constexpr size_t kMaxAccess = 64;  // Bytes: a cache line.
-inline constexpr Reg64 kAccessData = Reg64{"access_data", 0x40, kReadWrite}
-                                         .Array(kMaxAccess / 8)
-                                         .InBar(kInternal);
 // Interrupts that may not have been signalled: bit 0 of the first word is INTx,
 // bits 32 on are MSI; then MSI-X.
 inline constexpr size_t kUnsentWords = 1 + kMaxMsixVectors / 64;

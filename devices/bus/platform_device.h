@@ -12,9 +12,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "base/unique_fd.h"
+#include "devices/bus/device_context.h"
 #include "devices/bus/device_spec.h"
-#include "devices/bus/options.h"
 #include "devices/bus/register_bank.h"
 #include "devices/bus/registers.h"
 #include "statestore/cell.h"
@@ -146,31 +145,11 @@ class PlatformTxn {
 };
 
 // What a device may use. Lives as long as the device. Thread-safe.
-class PlatformContext {
+class PlatformContext : public DeviceContext {
  public:
-  virtual ~PlatformContext() = default;
-
-  virtual const DeviceOptions& options() const = 0;
-
-  // The descriptor of the resource that the spec named; stays open and the
-  // same for the device's life. Invalid when it was not given.
-  virtual BorrowedFd Resource(absl::string_view name) const = 0;
-
   // A transaction outside a register access. An error of `change` gives it up.
   virtual absl::Status Update(
       absl::FunctionRef<absl::Status(PlatformTxn&)> change) = 0;
-
-  // The handles of the state that the spec declared with State<S>(). A struct
-  // that the spec did not declare gives handles whose use fails the
-  // transaction.
-  template <typename S>
-  S State() const {
-    absl::StatusOr<S> state = BindState<S>(schema());
-    return state.ok() ? *std::move(state) : S{};
-  }
-
- protected:
-  virtual const Schema& schema() const = 0;
 };
 
 // A memory-mapped device as its author writes it. It never sees a socket, a

@@ -1,29 +1,20 @@
 #include "devices/bus/platform_function.h"
 
-#include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 
 namespace holdfast {
 namespace {
 
 // What the framework remembers: registers that no guest sees.
-constexpr uint32_t kInternal = PlatformSpec::kMaxRegions;
-constexpr size_t kMaxAccess = 64;  // Bytes: a cache line.
-constexpr Reg64 kAccessId =
-    Reg64{"access_id", 0x00, kReadWrite}.InBar(kInternal);
+// Beside those of access_keeper.h.
+constexpr uint32_t kInternal = access::kBank;
+static_assert(kInternal == PlatformSpec::kMaxRegions, "after the guest's");
 constexpr Reg32 kLevels = Reg32{"levels", 0x08, kReadWrite}.InBar(kInternal);
 // Lines that may not have been signalled.
 constexpr Reg32 kUnsent = Reg32{"unsent", 0x0c, kReadWrite}.InBar(kInternal);
-constexpr Reg8 kReady = Reg8{"ready", 0x10, kReadWrite}.InBar(kInternal);
-// What the last access with side effects returned.
-constexpr Reg64 kAccessData = Reg64{"access_data", 0x40, kReadWrite}
-                                  .Array(kMaxAccess / 8)
-                                  .InBar(kInternal);
 
 }  // namespace
 
@@ -47,8 +38,9 @@ absl::StatusOr<std::unique_ptr<PlatformFunction>> PlatformFunction::Describe(
     result->banks_[region] = std::make_unique<RegisterBank>(std::move(bank));
     return absl::OkStatus();
   };
-  RETURN_IF_ERROR(add("platform", kInternal,
-                      {kAccessId, kLevels, kUnsent, kReady, kAccessData}));
+  RETURN_IF_ERROR(
+      add("platform", kInternal,
+          {access::kName, kLevels, kUnsent, access::kReady, access::kAnswer}));
   for (uint32_t i = 0; i < spec.regions().size(); ++i) {
     RETURN_IF_ERROR(add(absl::StrCat("region", i), i, spec.regions()[i]));
     result->regions_.push_back({spec.regions()[i].size(), true, true, {}});
@@ -82,15 +74,9 @@ absl::StatusOr<std::unique_ptr<PlatformFunction>> PlatformFunction::Create(
 PlatformFunction::~PlatformFunction() = default;
 
 absl::Status PlatformFunction::Start(StateBank& bank) {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    state_ = &bank;
-  }
+  keeper_.TakeOver(*banks_[kInternal], bank, [] {});
   return Transact([this](StateTxn& txn, PlatformTxn& device) {
-    if (Get(txn, kReady) == 0) {
-      ResetIn(txn, device);
-      Set(txn, kReady, 1);
-    }
+    keeper_.MakeReady(txn, [&] { ResetIn(txn, device); });
     return absl::OkStatus();
   });
 }
@@ -107,25 +93,26 @@ void PlatformFunction::Set(StateTxn& txn, const Register& reg, uint64_t value,
 
 // One transaction, and the signals that follow its commit.
 absl::Status PlatformFunction::Transact(Change change) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (state_ == nullptr) {
-    return absl::FailedPreconditionError("platform: not started");
-  }
-  StateTxn txn = state_->Begin();
-  if (!txn.intact()) return state_->Commit(txn);
-  const auto before = static_cast<uint32_t>(Get(txn, kLevels));
-  PlatformTxn device(*this, txn, before);
-  RETURN_IF_ERROR(change(txn, device));
-  const uint32_t levels = device.levels();
-  const uint32_t fresh = device.pulses() | (levels & ~before);
-  if (txn.dirty() || fresh != 0 || levels != before) {
-    Set(txn, kLevels, levels);
-    Set(txn, kUnsent, fresh | (resumed_ ? 0 : Get(txn, kUnsent)));
-  }
-  RETURN_IF_ERROR(state_->Commit(txn));
-  levels_.store(levels);
-  Signal(fresh);
-  return absl::OkStatus();
+  uint32_t levels = 0;
+  uint32_t fresh = 0;
+  return keeper_.Transact(
+      [&](StateTxn& txn) -> absl::Status {
+        const auto before = static_cast<uint32_t>(Get(txn, kLevels));
+        PlatformTxn device(*this, txn, before);
+        RETURN_IF_ERROR(change(txn, device));
+        levels = device.levels();
+        fresh = device.pulses() | (levels & ~before);
+        if (txn.dirty() || fresh != 0 || levels != before) {
+          Set(txn, kLevels, levels);
+          Set(txn, kUnsent,
+              fresh | (keeper_.resumed() ? 0 : Get(txn, kUnsent)));
+        }
+        return absl::OkStatus();
+      },
+      [&] {
+        levels_.store(levels);
+        Signal(fresh);
+      });
 }
 
 void PlatformFunction::Signal(uint32_t lines) {
@@ -136,52 +123,19 @@ void PlatformFunction::Signal(uint32_t lines) {
 
 absl::Status PlatformFunction::CheckRange(uint32_t region, uint64_t offset,
                                           uint64_t size) const {
-  const uint64_t end = region < regions_.size() ? regions_[region].size : 0;
-  if (offset > end || size > end - offset) {
-    return absl::OutOfRangeError(
-        absl::StrFormat("platform: %d bytes at 0x%x of region %d, which has "
-                        "0x%x",
-                        size, offset, region, end));
-  }
-  if (size > kMaxAccess) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("platform: %d bytes of registers at once, at most %d",
-                        size, kMaxAccess));
-  }
-  return absl::OkStatus();
-}
-
-// The device's errors must not look like those of the state.
-absl::Status PlatformFunction::Blame(absl::Status status) {
-  if (status.ok()) return status;
-  guest_errors_.fetch_add(1);
-  return absl::InvalidArgumentError(absl::StrCat("device: ", status.message()));
+  RETURN_IF_ERROR(keeper_.CheckRange(regions_, region, offset, size));
+  return keeper_.CheckSize(size);
 }
 
 absl::Status PlatformFunction::Read(AccessId id, uint32_t region,
                                     uint64_t offset, absl::Span<uint8_t> out) {
   RETURN_IF_ERROR(CheckRange(region, offset, out.size()));
-  return Transact([&](StateTxn& txn, PlatformTxn& device) -> absl::Status {
-    uint64_t kept[kMaxAccess / 8] = {};
-    const bool named = id != AccessId::kNone;
-    if (named && Get(txn, kAccessId) == static_cast<uint64_t>(id)) {
-      for (uint32_t i = 0; i < kMaxAccess / 8; ++i) {
-        kept[i] = Get(txn, kAccessData, i);
-      }
-      std::memcpy(out.data(), kept, out.size());
-      return absl::OkStatus();
-    }
-    RETURN_IF_ERROR(
-        banks_[region]->Read(txn, offset, out, [&](const RegRead& read) {
-          return Blame(device_->OnRead(read, device));
-        }));
-    if (!named || !txn.dirty()) return absl::OkStatus();
-    std::memcpy(kept, out.data(), out.size());
-    Set(txn, kAccessId, static_cast<uint64_t>(id));
-    for (uint32_t i = 0; i < kMaxAccess / 8; ++i) {
-      Set(txn, kAccessData, kept[i], i);
-    }
-    return absl::OkStatus();
+  return Transact([&](StateTxn& txn, PlatformTxn& device) {
+    return keeper_.Read(txn, id, out, [&] {
+      return banks_[region]->Read(txn, offset, out, [&](const RegRead& read) {
+        return keeper_.Blame(device_->OnRead(read, device));
+      });
+    });
   });
 }
 
@@ -189,17 +143,13 @@ absl::Status PlatformFunction::Write(AccessId id, uint32_t region,
                                      uint64_t offset,
                                      absl::Span<const uint8_t> bytes) {
   RETURN_IF_ERROR(CheckRange(region, offset, bytes.size()));
-  return Transact([&](StateTxn& txn, PlatformTxn& device) -> absl::Status {
-    const bool named = id != AccessId::kNone;
-    if (named && Get(txn, kAccessId) == static_cast<uint64_t>(id)) {
-      return absl::OkStatus();
-    }
-    RETURN_IF_ERROR(
-        banks_[region]->Write(txn, offset, bytes, [&](const RegWrite& write) {
-          return Blame(device_->OnWrite(write, device));
-        }));
-    if (named && txn.dirty()) Set(txn, kAccessId, static_cast<uint64_t>(id));
-    return absl::OkStatus();
+  return Transact([&](StateTxn& txn, PlatformTxn& device) {
+    return keeper_.Write(txn, id, [&] {
+      return banks_[region]->Write(
+          txn, offset, bytes, [&](const RegWrite& write) {
+            return keeper_.Blame(device_->OnWrite(write, device));
+          });
+    });
   });
 }
 
@@ -234,8 +184,7 @@ absl::Status PlatformFunction::Resume() {
     return absl::OkStatus();
   }));
   Signal(unsent);
-  std::lock_guard<std::mutex> lock(mutex_);
-  resumed_ = true;
+  keeper_.SetResumed();
   return absl::OkStatus();
 }
 
@@ -243,11 +192,6 @@ absl::Status PlatformFunction::Update(
     absl::FunctionRef<absl::Status(PlatformTxn&)> change) {
   return Transact(
       [&](StateTxn&, PlatformTxn& device) { return change(device); });
-}
-
-BorrowedFd PlatformFunction::Resource(absl::string_view name) const {
-  const auto found = services_.resources.find(std::string(name));
-  return found == services_.resources.end() ? BorrowedFd(-1) : found->second;
 }
 
 }  // namespace holdfast

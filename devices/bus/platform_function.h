@@ -5,10 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
-#include <mutex>
-#include <string>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -17,6 +14,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/unique_fd.h"
+#include "devices/bus/access_keeper.h"
+#include "devices/bus/device_context.h"
 #include "devices/bus/options.h"
 #include "devices/bus/platform_device.h"
 #include "devices/bus/region_device.h"
@@ -38,7 +37,7 @@ class PlatformFunction final : public RegionDevice,
   struct Services {
     IrqSink* irqs = nullptr;
     DeviceOptions options;
-    std::map<std::string, BorrowedFd> resources;
+    Resources resources;
   };
   using MakeDevice =
       std::function<absl::StatusOr<std::unique_ptr<PlatformDevice>>(
@@ -76,7 +75,7 @@ class PlatformFunction final : public RegionDevice,
   absl::Status RunWork() override { return absl::OkStatus(); }
 
   // Accesses that the device refused, since Create.
-  uint64_t guest_errors() const { return guest_errors_.load(); }
+  uint64_t guest_errors() const { return keeper_.guest_errors(); }
 
  private:
   using Change = absl::FunctionRef<absl::Status(StateTxn&, PlatformTxn&)>;
@@ -87,7 +86,9 @@ class PlatformFunction final : public RegionDevice,
 
   // PlatformContext.
   const DeviceOptions& options() const override { return services_.options; }
-  BorrowedFd Resource(absl::string_view name) const override;
+  BorrowedFd Resource(absl::string_view name) const override {
+    return services_.resources.Get(name);
+  }
   absl::Status Update(
       absl::FunctionRef<absl::Status(PlatformTxn&)> change) override;
   const Schema& schema() const override { return schema_; }
@@ -103,7 +104,6 @@ class PlatformFunction final : public RegionDevice,
   absl::Status Transact(Change change);
   absl::Status CheckRange(uint32_t region, uint64_t offset,
                           uint64_t size) const;
-  absl::Status Blame(absl::Status status);
   void ResetIn(StateTxn& txn, PlatformTxn& device);
   void Signal(uint32_t lines);
 
@@ -116,11 +116,8 @@ class PlatformFunction final : public RegionDevice,
   std::vector<IrqInfo> irqs_;
   std::unique_ptr<PlatformDevice> device_;
 
-  std::mutex mutex_;  // One transaction at a time, with its signals.
-  StateBank* state_ = nullptr;
-  bool resumed_ = false;  // All that was unsent has been signalled.
+  AccessKeeper keeper_{"platform"};
   std::atomic<uint32_t> levels_{0};
-  std::atomic<uint64_t> guest_errors_{0};
 };
 
 // For a class D with  static PlatformSpec Spec()  and  explicit

@@ -7,8 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "base/unique_fd.h"
-#include "devices/bus/options.h"
+#include "devices/bus/device_context.h"
 #include "devices/bus/request.h"
 #include "devices/bus/txn.h"
 #include "devices/bus/virtio_spec.h"
@@ -16,16 +15,8 @@
 namespace holdfast {
 
 // What a device may use. Lives as long as the device. Thread-safe.
-class VirtioContext {
+class VirtioContext : public DeviceContext {
  public:
-  virtual ~VirtioContext() = default;
-
-  virtual const DeviceOptions& options() const = 0;
-
-  // The descriptor of the resource that the spec named; stays open and the
-  // same for the device's life. Invalid when it was not given.
-  virtual BorrowedFd Resource(absl::string_view name) const = 0;
-
   // The compat version of the guest: what it is to see, from its first start
   // to its end, whatever the device has learned since.
   virtual uint32_t guest_version() const = 0;
@@ -33,18 +24,6 @@ class VirtioContext {
   // Tells the driver that configuration space has changed. At least once: may
   // repeat after a crash.
   virtual void NotifyConfigChange() = 0;
-
-  // The handles of the state that the spec declared with State<S>(). The
-  // framework has checked that the segment's state fits; a struct that the spec
-  // did not declare gives handles whose use fails the transaction.
-  template <typename S>
-  S State() const {
-    absl::StatusOr<S> state = BindState<S>(schema());
-    return state.ok() ? *std::move(state) : S{};
-  }
-
- protected:
-  virtual const Schema& schema() const = 0;
 };
 
 // A VIRTIO device as its author writes it (VIRTIO 1.2, section 2). The same

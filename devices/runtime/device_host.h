@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
+#include "devices/bus/device_context.h"
 #include "devices/bus/device_spec.h"
 #include "devices/bus/options.h"
 #include "devices/runtime/descriptors.h"
@@ -35,6 +36,13 @@ struct HostServices {
     const auto found = resources->find(std::string(name));
     return found == resources->end() ? BorrowedFd(-1)
                                      : descriptors->Get(found->second);
+  }
+  Resources AllResources() const {
+    Resources all;
+    for (const auto& [name, slot] : *resources) {
+      all.Set(name, descriptors->Get(slot));
+    }
+    return all;
   }
 };
 

@@ -33,16 +33,16 @@ absl::StatusOr<std::unique_ptr<DeviceHost>> PciHost::Create(
 }
 
 PciHost::PciHost(const PciClass& device_class, PciState state)
-    : class_(device_class),
+    : RegionHost(Asks::kMay, state.spec().compat_version(),
+                 state.spec().resources(), state.schema()),
+      class_(device_class),
       spec_(state.spec()),
-      schema_(state.schema()),
       state_(std::move(state)) {}
 
-PciHost::~PciHost() = default;
+PciHost::~PciHost() { EndHost(); }
 
 absl::Status PciHost::AddTo(SegmentSpec& spec) const {
-  spec.state = schema_;
-  spec.session_size = sizeof(VfioUserRecordWithAsks);
+  RETURN_IF_ERROR(RegionHost::AddTo(spec));
   spec.areas_size = spec_.areas_size();
   return absl::OkStatus();
 }
@@ -64,15 +64,12 @@ absl::StatusOr<PciServices::BarMemory> PciHost::MapBar(
 
 absl::Status PciHost::Build(const HostServices& services) {
   segment_ = services.segment;
-  host_ = std::make_unique<VfioUserHost>(
-      *services.segment, *services.descriptors, *services.keeper);
+  MakeHost(services);
   PciServices pci;
-  pci.irqs = &host_->irqs();
-  pci.dma = &host_->dma();
+  pci.irqs = &host().irqs();
+  pci.dma = &host().dma();
   pci.options = *services.options;
-  for (const auto& [name, slot] : *services.resources) {
-    pci.resources.emplace(name, services.descriptors->Get(slot));
-  }
+  pci.resources = services.AllResources();
   for (uint32_t bar = 0; bar < pci::kBars; ++bar) {
     if (spec_.bar(bar).kind != BarSpec::Kind::kMemory) continue;
     ASSIGN_OR_RETURN(pci.memory[bar], MapBar(services, bar));
@@ -80,13 +77,13 @@ absl::Status PciHost::Build(const HostServices& services) {
   ASSIGN_OR_RETURN(function_, PciFunction::Create(*std::move(state_),
                                                   services.segment->schema(),
                                                   std::move(pci), class_.make));
-  return host_->SetDevice(*function_);
+  return host().SetDevice(*function_);
 }
 
 absl::Status PciHost::Resume(Lane& lane, StateBank& state) {
   RETURN_IF_ERROR(
       function_->Start(state, segment_->section(SectionType::kAreas)));
-  return host_->Resume(lane);
+  return host().Resume(lane);
 }
 
 }  // namespace holdfast

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -14,13 +13,13 @@
 #include "devices/bus/pci_state.h"
 #include "devices/runtime/device_host.h"
 #include "devices/runtime/pci_class.h"
-#include "devices/runtime/vfio_user_host_sys.h"
+#include "devices/runtime/region_host_sys.h"
 #include "statestore/segment.h"
 
 namespace holdfast {
 
 // A PCI function and the vfio-user host that serves it.
-class PciHost final : public DeviceHost {
+class PciHost final : public RegionHost {
  public:
   // The slot of the memory of BAR 0; those of the others follow.
   static constexpr store::Slot kBarSlots = store::kSlotFirstDevice + 1;
@@ -31,25 +30,9 @@ class PciHost final : public DeviceHost {
   ~PciHost() override;
 
   // DeviceHost.
-  uint32_t compat_version() const override { return spec_.compat_version(); }
-  const std::vector<ResourceSpec>& resources() const override {
-    return spec_.resources();
-  }
   absl::Status AddTo(SegmentSpec& spec) const override;
-  LaneSizes lane_sizes() const override { return VfioUserHost::Sizes(); }
   absl::Status Build(const HostServices& services) override;
-  void MapAhead() override { host_->MapAhead(); }
-  bool TouchSome() override { return host_->TouchSome(); }
   absl::Status Resume(Lane& lane, StateBank& state) override;
-  Lane::Waiting waiting() const override { return Lane::Waiting::kEdge; }
-  absl::StatusOr<Served> Serve(Lane::Waiting waiting) override {
-    return host_->Serve(waiting);
-  }
-  BorrowedFd event() const override { return host_->event(); }
-  BorrowedFd other_event() const override { return host_->ask_event(); }
-  void OnEvent() override { host_->OnEvent(); }
-  void ResourceChanged() override {}
-  void Quiesce() override { host_->Quiesce(); }
 
  private:
   PciHost(const PciClass& device_class, PciState state);
@@ -58,13 +41,11 @@ class PciHost final : public DeviceHost {
                                                 uint32_t bar);
 
   const PciClass class_;
-  const PciSpec spec_;  // Resolved.
-  const Schema schema_;
+  const PciSpec spec_;                // Resolved.
   std::optional<PciState> state_;     // Until Build.
   const Segment* segment_ = nullptr;  // Since Build.
   std::array<Mapping, pci::kBars> bars_;
   std::unique_ptr<PciFunction> function_;
-  std::unique_ptr<VfioUserHost> host_;  // Last: its thread uses the function.
 };
 
 }  // namespace holdfast

@@ -30,32 +30,23 @@ DeviceClass OverVfioUser(const PlatformClass& device_class) {
   return result;
 }
 
-PlatformHost::~PlatformHost() = default;
-
-absl::Status PlatformHost::AddTo(SegmentSpec& spec) const {
-  spec.state = schema_;
-  spec.session_size = sizeof(VfioUserRecordWithAsks);
-  return absl::OkStatus();
-}
+PlatformHost::~PlatformHost() { EndHost(); }
 
 absl::Status PlatformHost::Build(const HostServices& services) {
-  host_ = std::make_unique<VfioUserHost>(
-      *services.segment, *services.descriptors, *services.keeper);
+  MakeHost(services);
   PlatformFunction::Services given;
-  given.irqs = &host_->irqs();
+  given.irqs = &host().irqs();
   given.options = *services.options;
-  for (const auto& [name, slot] : *services.resources) {
-    given.resources.emplace(name, services.descriptors->Get(slot));
-  }
+  given.resources = services.AllResources();
   ASSIGN_OR_RETURN(function_,
                    PlatformFunction::Create(spec_, services.segment->schema(),
                                             std::move(given), class_.make));
-  return host_->SetDevice(*function_);
+  return host().SetDevice(*function_);
 }
 
 absl::Status PlatformHost::Resume(Lane& lane, StateBank& state) {
   RETURN_IF_ERROR(function_->Start(state));
-  return host_->Resume(lane);
+  return host().Resume(lane);
 }
 
 }  // namespace holdfast

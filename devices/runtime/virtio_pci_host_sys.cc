@@ -45,38 +45,37 @@ absl::StatusOr<std::unique_ptr<DeviceHost>> VirtioPciHost::Create(
 
 VirtioPciHost::VirtioPciHost(const VirtioClass& device_class, VirtioSpec spec,
                              Schema schema)
-    : class_(device_class),
-      spec_(std::move(spec)),
-      schema_(std::move(schema)) {}
+    : RegionHost(Asks::kNever, spec.compat_version(), spec.resources(),
+                 std::move(schema)),
+      class_(device_class),
+      spec_(std::move(spec)) {}
 
 VirtioPciHost::~VirtioPciHost() = default;
 
 absl::Status VirtioPciHost::AddTo(SegmentSpec& spec) const {
-  spec.state = schema_;
+  RETURN_IF_ERROR(RegionHost::AddTo(spec));
   spec.queue_count = static_cast<uint16_t>(spec_.queues().size());
   for (const QueueSpec& queue : spec_.queues()) {
     spec.max_queue_size = std::max(spec.max_queue_size, queue.max_size);
   }
   spec.inflight_size =
       static_cast<uint32_t>(InflightRegionSize(spec.max_queue_size));
-  spec.session_size = sizeof(VfioUserRecord);
   return absl::OkStatus();
 }
 
 absl::Status VirtioPciHost::Build(const HostServices& services) {
   services_ = services;
   event_.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  host_ = std::make_unique<VfioUserHost>(
-      *services.segment, *services.descriptors, *services.keeper);
+  MakeHost(services);
   seen_.emplace(spec_.SeenBy(guest_version()));
   ASSIGN_OR_RETURN(device_, class_.make(*this));
   executor_ = std::make_unique<RingExecutor>(
-      *seen_, *device_, *services.segment, host_->irqs(), event_);
+      *seen_, *device_, *services.segment, host().irqs(), event_);
   ASSIGN_OR_RETURN(function_,
                    VirtioFunction::Create(*seen_, services.segment->schema(),
-                                          *device_, host_->irqs(), *executor_));
-  host_->SetWatcher(*this);
-  return host_->SetDevice(*function_);
+                                          *device_, host().irqs(), *executor_));
+  host().SetWatcher(*this);
+  return host().SetDevice(*function_);
 }
 
 absl::Status VirtioPciHost::Resume(Lane& lane, StateBank& state) {
@@ -85,7 +84,7 @@ absl::Status VirtioPciHost::Resume(Lane& lane, StateBank& state) {
   executor_->Hold();
   executor_->SetState(state);
   RETURN_IF_ERROR(function_->Start(state));
-  RETURN_IF_ERROR(host_->Resume(lane));
+  RETURN_IF_ERROR(host().Resume(lane));
   executor_->Release();
   active_ = true;
   return absl::OkStatus();
@@ -93,7 +92,7 @@ absl::Status VirtioPciHost::Resume(Lane& lane, StateBank& state) {
 
 void VirtioPciHost::Quiesce() {
   executor_->Hold();
-  host_->Quiesce();
+  host().Quiesce();
 }
 
 void VirtioPciHost::NotifyConfigChange() {
@@ -114,7 +113,7 @@ void VirtioPciHost::OnEvent() {
   (void)!preadv2(event_.get(), &part, 1, -1, RWF_NOWAIT);
   // Whoever takes over looks by itself.
   if (!active_) return;
-  host_->OnEvent();
+  host().OnEvent();
   const uint64_t waiting = executor_->TakeWaiting();
   for (uint16_t i = 0; i < spec_.queues().size(); ++i) {
     if ((waiting >> i & 1) != 0) (void)function_->InterruptQueue(i);

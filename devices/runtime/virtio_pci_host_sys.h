@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,6 +12,7 @@
 #include "base/unique_fd.h"
 #include "devices/bus/virtio_device.h"
 #include "devices/runtime/device_host.h"
+#include "devices/runtime/region_host_sys.h"
 #include "devices/runtime/ring_executor_sys.h"
 #include "devices/runtime/vfio_user_host_sys.h"
 #include "devices/runtime/virtio_class.h"
@@ -22,7 +22,7 @@ namespace holdfast {
 
 // A VIRTIO device as a PCI function, its queues, and the vfio-user host that
 // serves it.
-class VirtioPciHost final : public DeviceHost,
+class VirtioPciHost final : public RegionHost,
                             private VirtioContext,
                             private VfioUserWatcher {
  public:
@@ -32,24 +32,13 @@ class VirtioPciHost final : public DeviceHost,
   ~VirtioPciHost() override;
 
   // DeviceHost.
-  uint32_t compat_version() const override { return spec_.compat_version(); }
-  const std::vector<ResourceSpec>& resources() const override {
-    return spec_.resources();
-  }
   absl::Status AddTo(SegmentSpec& spec) const override;
-  LaneSizes lane_sizes() const override { return VfioUserHost::Sizes(); }
   absl::Status Build(const HostServices& services) override;
-  void MapAhead() override { host_->MapAhead(); }
-  bool TouchSome() override { return host_->TouchSome(); }
   absl::Status Resume(Lane& lane, StateBank& state) override;
-  Lane::Waiting waiting() const override { return Lane::Waiting::kEdge; }
-  absl::StatusOr<Served> Serve(Lane::Waiting waiting) override {
-    return host_->Serve(waiting);
-  }
   // Queues want interrupts through registers, or the device wants a change of
   // its configuration told.
   BorrowedFd event() const override { return event_; }
-  BorrowedFd other_event() const override { return host_->event(); }
+  BorrowedFd other_event() const override { return host().event(); }
   void OnEvent() override;
   void ResourceChanged() override;
   void Quiesce() override;
@@ -72,19 +61,17 @@ class VirtioPciHost final : public DeviceHost,
   // VfioUserWatcher.
   void BeforeMemoryChanges() override { executor_->LetGo(); }
   void MemoryChanged() override {
-    executor_->SetMemory(host_->windows().Mapped());
+    executor_->SetMemory(host().windows().Mapped());
   }
   void VectorsChanged() override { executor_->SignalAll(); }
 
   const VirtioClass class_;
   const VirtioSpec spec_;
-  const Schema schema_;
   std::optional<VirtioSpec> seen_;  // By the guest; since Build.
   HostServices services_;
   UniqueFd event_;
   std::atomic<bool> config_asked_{false};
   bool active_ = false;
-  std::unique_ptr<VfioUserHost> host_;
   std::unique_ptr<VirtioDevice> device_;
   std::unique_ptr<RingExecutor> executor_;
   std::unique_ptr<virtio_pci::VirtioFunction> function_;

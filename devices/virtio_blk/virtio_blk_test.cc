@@ -14,8 +14,8 @@
 #include "base/testing/matchers.h"
 #include "base/testing/temp_dir.h"
 #include "base/unique_fd.h"
-#include "devices/block/topology.h"
 #include "devices/testing/fake_context.h"
+#include "devices/virtio_blk/testing/engine_fixture.h"
 #include "gtest/gtest.h"
 
 namespace holdfast::virtio_blk {
@@ -27,19 +27,6 @@ using ::holdfast::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-constexpr uint64_t kDiskSize = 1 << 20;
-constexpr char kOk = 0, kIoError = 1, kUnsupported = 2;
-
-std::string Header(RequestType type, uint64_t sector) {
-  const RequestHeader header = {static_cast<uint32_t>(type), 0, sector};
-  return std::string(reinterpret_cast<const char*>(&header), sizeof(header));
-}
-
-std::string Range(uint64_t sector, uint32_t count, uint32_t flags) {
-  const RangeSegment segment = {sector, count, flags};
-  return std::string(reinterpret_cast<const char*>(&segment), sizeof(segment));
-}
 
 // The real engine over a real file.
 class VirtioBlkTest : public ::testing::Test {
@@ -205,88 +192,6 @@ TEST_F(ReadOnlyTest, RefusesWrites) {
             kIoError);
   EXPECT_EQ(Run({Header(RequestType::kIn, 0)}, {512, 1}).back(), kOk);
 }
-
-// An engine that says what it was asked for and answers what the test wants.
-class RecordingEngine final : public block::BlockEngine {
- public:
-  uint32_t BlockSize() const override { return block_size; }
-  absl::StatusOr<uint64_t> Size() const override { return size; }
-  absl::Status Read(uint64_t offset, absl::Span<const Buffer> to) override {
-    calls.push_back(Call("read", offset, Total(to)));
-    // Half of it comes even when the rest fails.
-    if (!to.empty()) std::memset(to[0].data, 'r', to[0].size);
-    return result;
-  }
-  absl::Status Write(uint64_t offset, absl::Span<const Buffer> from) override {
-    calls.push_back(Call("write", offset, Total(from)));
-    return result;
-  }
-  absl::Status Flush() override {
-    calls.push_back("flush");
-    return flush_result;
-  }
-  absl::Status Discard(uint64_t offset, uint64_t bytes) override {
-    calls.push_back(Call("discard", offset, bytes));
-    return result;
-  }
-  absl::Status WriteZeroes(uint64_t offset, uint64_t bytes,
-                           bool unmap) override {
-    calls.push_back(Call(unmap ? "unmap" : "zeroes", offset, bytes));
-    return result;
-  }
-
-  uint32_t block_size = 512;
-  absl::StatusOr<uint64_t> size = kDiskSize;
-  absl::Status result, flush_result;
-  std::vector<std::string> calls;
-
- private:
-  static uint64_t Total(absl::Span<const Buffer> buffers) {
-    uint64_t total = 0;
-    for (const Buffer& buffer : buffers) total += buffer.size;
-    return total;
-  }
-  static std::string Call(const char* what, uint64_t offset, uint64_t bytes) {
-    return std::string(what) + " " + std::to_string(offset) + "+" +
-           std::to_string(bytes);
-  }
-};
-
-class EngineTest : public ::testing::Test {
- protected:
-  EngineTest() : context_(*VirtioBlk::Spec(DeviceOptions())) { Make(); }
-
-  void Make(uint64_t capacity = kDiskSize, bool read_only = false,
-            std::string serial = "s", uint32_t block_size = 512,
-            const block::Topology& topology = {}) {
-    auto engine = std::make_unique<RecordingEngine>();
-    engine_ = engine.get();
-    engine_->block_size = block_size;
-    device_ = std::make_unique<VirtioBlk>(context_, std::move(engine), capacity,
-                                          read_only, std::move(serial),
-                                          /*queue_count=*/3,
-                                          /*queue_size=*/128, topology);
-    device_->OnFeatures(kFeatureFlush);
-  }
-  // Its status; what was written is in `written_`.
-  int Run(std::vector<std::string> readable, std::vector<size_t> writable) {
-    FakeRequest request(std::move(readable), std::move(writable));
-    const auto result = context_.Run(*device_, request.request());
-    EXPECT_OK(result.status);
-    written_ = result.written;
-    data_ = request.written();
-    return data_.back();
-  }
-  int Ranges(RequestType type, const std::string& ranges) {
-    return Run({Header(type, 0), ranges}, {1});
-  }
-
-  FakeContext context_;
-  std::unique_ptr<VirtioBlk> device_;
-  RecordingEngine* engine_;
-  size_t written_ = 0;
-  std::string data_;
-};
 
 // ---- What the engine says, to the guest ----
 
@@ -479,155 +384,6 @@ TEST_F(EngineTest, APoisonedRequestIsAnsweredAsFarAsItCanBe) {
   EXPECT_EQ(context_.Run(*device_, some.request(), /*poisoned=*/true).written,
             1u);
   EXPECT_THAT(engine_->calls, IsEmpty());
-}
-
-// ---- Configuration space ----
-
-Config ConfigOf(const VirtioDevice& device) {
-  Config config;
-  device.ReadConfig(0, {reinterpret_cast<uint8_t*>(&config), sizeof(config)});
-  return config;
-}
-
-// A disk of 512-byte sectors on 4 KiB blocks, the first of which begins at
-// sector 7, in stripes of 64 KiB.
-constexpr block::Topology kStripes = {4096, 3584, 4096, 65536};
-
-TEST_F(EngineTest, TopologyIsInLogicalBlocks) {
-  context_.SetGuestVersion(2);
-  Make(kDiskSize, false, "s", /*block_size=*/512, kStripes);
-  const Config config = ConfigOf(*device_);
-  EXPECT_EQ(config.physical_block_exp, 3);
-  EXPECT_EQ(config.alignment_offset, 7);
-  EXPECT_EQ(config.min_io_size, 8);
-  EXPECT_EQ(config.opt_io_size, 128u);
-  Make(kDiskSize, false, "s", /*block_size=*/4096, kStripes);
-  EXPECT_EQ(ConfigOf(*device_).physical_block_exp, 0);
-  EXPECT_EQ(ConfigOf(*device_).min_io_size, 1);
-}
-
-TEST_F(EngineTest, TopologyThatIsNotKnownIsAllZero) {
-  context_.SetGuestVersion(2);
-  Make();
-  const Config config = ConfigOf(*device_);
-  EXPECT_EQ(config.physical_block_exp, 0);
-  EXPECT_EQ(config.alignment_offset, 0);
-  EXPECT_EQ(config.min_io_size, 0);
-  EXPECT_EQ(config.opt_io_size, 0u);
-}
-
-// It was started with a device that knew of no topology.
-TEST_F(EngineTest, GuestOfVersion1SeesTheConfigurationThatItAlwaysSaw) {
-  Make(kDiskSize, false, "s", /*block_size=*/512, kStripes);
-  const Config with = ConfigOf(*device_);
-  Make();
-  const Config without = ConfigOf(*device_);
-  EXPECT_EQ(std::memcmp(&with, &without, sizeof(with)), 0);
-  EXPECT_EQ(with.physical_block_exp, 0);
-  context_.SetGuestVersion(2);
-  Make(kDiskSize, false, "s", /*block_size=*/512, kStripes);
-  const Config later = ConfigOf(*device_);
-  EXPECT_NE(std::memcmp(&later, &without, sizeof(later)), 0) << "the control";
-}
-
-TEST_F(EngineTest, ConfigurationSpaceSaysHowLargeBlocksAre) {
-  Config config = ConfigOf(*device_);
-  EXPECT_EQ(config.block_size, 512u);
-  EXPECT_EQ(config.discard_sector_alignment, 1u);
-  Make(kDiskSize, false, "s", /*block_size=*/4096);
-  config = ConfigOf(*device_);
-  EXPECT_EQ(config.block_size, 4096u);
-  EXPECT_EQ(config.discard_sector_alignment, 8u);
-  EXPECT_EQ(config.capacity, kDiskSize / 512) << "in sectors all the same";
-  // 5.2.6: the block size is a hint, sectors are what counts.
-  EXPECT_EQ(Run({Header(RequestType::kIn, 3)}, {512, 1}), kOk);
-  EXPECT_THAT(engine_->calls, ElementsAre("read 1536+512"));
-}
-
-TEST_F(EngineTest, ConfigurationSpaceSaysWhatARequestMayHold) {
-  const Config config = ConfigOf(*device_);
-  EXPECT_EQ(config.seg_max, 126u);
-  EXPECT_EQ(config.num_queues, 3);
-  EXPECT_EQ(config.max_discard_sectors, 1u << 21);
-  EXPECT_EQ(config.max_discard_seg, 16u);
-  EXPECT_EQ(config.max_write_zeroes_sectors, 1u << 21);
-  EXPECT_EQ(config.max_write_zeroes_seg, 16u);
-  EXPECT_EQ(config.write_zeroes_may_unmap, 1);
-}
-
-TEST_F(EngineTest, AnyPieceOfConfigurationSpaceCanBeRead) {
-  const Config whole = ConfigOf(*device_);
-  const auto* bytes = reinterpret_cast<const char*>(&whole);
-  for (uint32_t offset = 0; offset < sizeof(Config); ++offset) {
-    for (uint32_t size = 0; offset + size <= sizeof(Config); ++size) {
-      std::string piece(size, '?');
-      device_->ReadConfig(
-          offset, {reinterpret_cast<uint8_t*>(piece.data()), piece.size()});
-      ASSERT_EQ(piece, std::string(bytes + offset, size));
-    }
-  }
-  EXPECT_FALSE(device_->WriteConfig(0, {}).ok());
-}
-
-TEST_F(EngineTest, TheSizeIsWhatTheEngineLastSaid) {
-  engine_->size = kDiskSize + 511;  // Not another sector.
-  device_->OnResourceChanged();
-  EXPECT_EQ(context_.config_changes(), 0);
-  engine_->size = absl::UnknownError("gone");
-  device_->OnResourceChanged();
-  EXPECT_EQ(context_.config_changes(), 0);
-  EXPECT_EQ(ConfigOf(*device_).capacity, kDiskSize / 512);
-  engine_->size = 512;
-  device_->OnResourceChanged();
-  EXPECT_EQ(context_.config_changes(), 1);
-  EXPECT_EQ(Run({Header(RequestType::kIn, 1)}, {512, 1}), kIoError);
-  EXPECT_EQ(Run({Header(RequestType::kIn, 0)}, {512, 1}), kOk);
-}
-
-// ---- The spec ----
-
-TEST(VirtioBlkSpec, OffersWhatItServes) {
-  constexpr uint64_t kOffered = kFeatureSegMax | kFeatureBlockSize |
-                                kFeatureFlush | kFeatureMultiQueue |
-                                kFeatureDiscard | kFeatureWriteZeroes;
-  EXPECT_EQ(VirtioBlk::Spec(DeviceOptions())->features(1), kOffered);
-  EXPECT_EQ(VirtioBlk::Spec(DeviceOptions())->features(),
-            kOffered | kFeatureTopology);
-  const auto spec = VirtioBlk::Spec(DeviceOptions({{"read-only", "on"},
-                                                   {"num-queues", "4"},
-                                                   {"queue-size", "64"},
-                                                   {"workers", "2"}}));
-  ASSERT_OK(spec);
-  EXPECT_EQ(spec->features(1), kOffered | kFeatureReadOnly);
-  ASSERT_EQ(spec->queues().size(), 4u);
-  EXPECT_EQ(spec->queues()[3].max_size, 64);
-  EXPECT_EQ(spec->queues()[3].workers, 2);
-  EXPECT_EQ(spec->config_size(), sizeof(Config));
-}
-
-TEST(VirtioBlkSpec, WithoutAnImageThereIsNoDevice) {
-  FakeContext context(*VirtioBlk::Spec(DeviceOptions()));
-  EXPECT_THAT(VirtioBlk::Make(context).status(),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("give --image=PATH")));
-}
-
-TEST(VirtioBlkSpec, OptionsSayWhatIsWrong) {
-  const auto spec = [](const char* name, const char* value) {
-    return VirtioBlk::Spec(
-               DeviceOptions(std::map<std::string, std::string>{{name, value}}))
-        .status();
-  };
-  EXPECT_THAT(spec("num-queues", "99"),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("--num-queues=99: give a number from 1")));
-  EXPECT_THAT(
-      spec("queue-size", "100"),
-      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("power of 2")));
-  EXPECT_THAT(
-      spec("serial", "123456789012345678901"),
-      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("20 bytes")));
-  EXPECT_OK(spec("num-queues", "4"));
 }
 
 }  // namespace

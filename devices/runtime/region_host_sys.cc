@@ -1,0 +1,28 @@
+#include "devices/runtime/region_host_sys.h"
+
+#include <utility>
+
+namespace holdfast {
+
+RegionHost::RegionHost(Asks asks, uint32_t compat_version,
+                       std::vector<ResourceSpec> resources, Schema schema)
+    : asks_(asks),
+      compat_version_(compat_version),
+      resources_(std::move(resources)),
+      schema_(std::move(schema)) {}
+
+RegionHost::~RegionHost() = default;
+
+absl::Status RegionHost::AddTo(SegmentSpec& spec) const {
+  spec.state = schema_;
+  spec.session_size = asks_ == Asks::kMay ? sizeof(VfioUserRecordWithAsks)
+                                          : sizeof(VfioUserRecord);
+  return absl::OkStatus();
+}
+
+void RegionHost::MakeHost(const HostServices& services) {
+  host_ = std::make_unique<VfioUserHost>(
+      *services.segment, *services.descriptors, *services.keeper);
+}
+
+}  // namespace holdfast
