@@ -62,8 +62,9 @@ inline constexpr Reg32 kMsiAddressHigh =
     Reg32{"msi_address_high", kMsi + 8, kReadWrite}.InBar(kConfig);
 inline constexpr Reg16 kMsiData =
     Reg16{"msi_data", kMsi + 12, kReadWrite}.InBar(kConfig);
+// A bit of each vector that the function has is kReadWrite.
 inline constexpr Reg32 kMsiMask =
-    Reg32{"msi_mask", kMsi + 16, kReadWrite}.InBar(kConfig);
+    Reg32{"msi_mask", kMsi + 16, kReadOnly}.InBar(kConfig);
 inline constexpr Reg32 kMsiPending =
     Reg32{"msi_pending", kMsi + 20, kReadOnly}.InBar(kConfig);
 

@@ -283,8 +283,11 @@ void PciSpec::AddCapabilities(std::vector<Register>& registers) const {
     while (1u << log2 < msi_vectors_) ++log2;
     const auto control =
         static_cast<uint16_t>(pci::kMsiControl.reset() | log2 << 1);
+    // Of vectors that are not there it is reserved.
+    const auto masks = static_cast<uint32_t>((uint64_t{1} << msi_vectors_) - 1);
     add({pci::kMsiControl.Reset(control), pci::kMsiAddress,
-         pci::kMsiAddressHigh, pci::kMsiData, pci::kMsiMask, pci::kMsiPending});
+         pci::kMsiAddressHigh, pci::kMsiData,
+         pci::kMsiMask.Bits(kReadWrite, masks), pci::kMsiPending});
   }
   if (msix_vectors_ != 0) {
     const auto last = static_cast<uint16_t>(msix_vectors_ - 1);

@@ -1,10 +1,8 @@
 // Registers of virtio-pci killed after every store: each access of the driver
 // has happened once, whatever it was about.
-#include <memory>
-
 #include "devices/bus/testing/pci_crash.h"
-#include "devices/virtio_pci/testing/sample_device.h"
 #include "devices/virtio_pci/testing/virtio_pci_driver.h"
+#include "devices/virtio_pci/testing/whole_device.h"
 #include "devices/virtio_pci/virtio_pci_device.h"
 #include "gtest/gtest.h"
 
@@ -17,45 +15,12 @@ using ::holdfast::testing::ExplorePciCrashes;
 using ::holdfast::testing::PciClass;
 using ::holdfast::testing::PciCrashPlan;
 using ::holdfast::testing::PciGuest;
-using ::holdfast::testing::SampleDevice;
 using ::holdfast::testing::VirtioPciDriver;
 
 constexpr uint64_t kWanted =
     virtio::kFeatureVersion1 | virtio::kFeatureRingReset;
 
-class NoQueues final : public QueueKicker {
- public:
-  void Kick(uint16_t) override {}
-};
-
-// A VirtioPciDevice and the device behind it.
-class Whole final : public PciDevice {
- public:
-  explicit Whole(PciContext& context)
-      : registers_(Spec(), device_, queues_, context) {}
-  static const VirtioSpec& Spec() {
-    static const auto* const spec = new VirtioSpec(SampleDevice::Spec());
-    return *spec;
-  }
-  absl::Status OnRead(const RegRead& read, PciTxn& txn) override {
-    return registers_.OnRead(read, txn);
-  }
-  // The last register of all stands for what a queue's worker does.
-  absl::Status OnWrite(const RegWrite& write, PciTxn& txn) override {
-    if (write.Is(kNotify)) registers_.InterruptQueue(txn, 1);
-    return registers_.OnWrite(write, txn);
-  }
-  void OnReset(PciTxn& txn) override { registers_.OnReset(txn); }
-
- private:
-  SampleDevice device_;
-  NoQueues queues_;
-  VirtioPciDevice registers_;
-};
-
-PciClass Class() {
-  return {*VirtioPciDevice::Spec(Whole::Spec()), PciDeviceMaker<Whole>()};
-}
+PciClass Class() { return WholeDevice::Class(); }
 
 void Negotiate(PciGuest& guest) {
   VirtioPciDriver<PciGuest> driver(guest);

@@ -1,4 +1,4 @@
-"""holdfast_device(), holdfast_pci_device(): a device program, and everything that must be true of it."""
+"""holdfast_device(), holdfast_pci_device() and its tests: a device program, and everything that must be true of it."""
 
 load("@rules_cc//cc:cc_test.bzl", "cc_test")
 load("//sandbox/lint:defs.bzl", "policy_test")
@@ -54,6 +54,53 @@ def holdfast_pci_device(
       visibility: of the program.
     """
     _program(name, srcs, deps, policy, max_steady, policy_table, visibility)
+
+def holdfast_pci_device_tests(
+        name,
+        header,
+        deps,
+        device = None,
+        device_class = None,
+        crashes = True):
+    """The tests that every PCI device has, in a process of their own.
+
+    Makes
+      :NAME_conformance_test  the rules of devices/bus/testing/pci_conformance.h,
+      :NAME_crashes_test      each of its registers killed after every store,
+                              recovered, and compared with a life in peace.
+
+    Args:
+      name: of the device.
+      header: that declares it.
+      deps: of the header.
+      device: its class, of which there is Spec() and a constructor.
+      device_class: instead of it: a C++ expression that is a testing::PciClass.
+      crashes: False, if its own crash tests say why they cover more.
+    """
+    defines = [
+        "HOLDFAST_DEVICE_HEADER=\\\"%s\\\"" % header,
+        "HOLDFAST_DEVICE_CLASS=%s" % (
+            device_class or "holdfast::testing::PciClassOf<%s>()" % device
+        ),
+    ]
+    suites = {"conformance": []}
+    if crashes:
+        # Single-steps itself: a sanitizer's instructions would be steps, too.
+        suites["crash"] = ["no-san"]
+    for suite, tags in suites.items():
+        cc_test(
+            name = "%s_%s_test" % (name, {"crash": "crashes"}.get(suite, suite)),
+            size = "medium",
+            srcs = ["//devices/bus/testing:pci_%s_suite.cc" % suite],
+            linkstatic = True,  # See tools/bazel/fuzz.bzl.
+            local_defines = defines,
+            tags = tags,
+            deps = deps + [
+                "//devices/bus/testing:pci_conformance",
+                "//devices/bus/testing:pci_crash",
+                "@com_google_googletest//:gtest_main",
+            ],
+        )
 
 def holdfast_device(
         name,

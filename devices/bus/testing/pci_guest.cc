@@ -5,7 +5,9 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "devices/bus/pci_registers.h"
+#include "devices/bus/pci_state.h"
 #include "statestore/format.h"
 #include "statestore/state_section.h"
 
@@ -81,8 +83,10 @@ void PciGuest::MakeFunction() {
     services.memory[bar].bytes = absl::MakeSpan(bars_[bar]);
   }
   const Schema schema = state.schema();
+  wrapper_.reset();
   function_ = Need(PciFunction::Create(std::move(state), schema,
                                        std::move(services), device_.make));
+  if (device_.wrap) wrapper_ = device_.wrap(*function_);
 }
 
 void PciGuest::Attach(absl::Span<uint8_t> memory) {
@@ -123,8 +127,8 @@ uint64_t PciGuest::Once(Make access) {
 uint64_t PciGuest::Read(uint32_t region, uint64_t offset, size_t size) {
   return Once([&](AccessId id) {
     uint64_t value = 0;
-    status_ = function_->Read(id, region, offset,
-                              {reinterpret_cast<uint8_t*>(&value), size});
+    status_ = device().Read(id, region, offset,
+                            {reinterpret_cast<uint8_t*>(&value), size});
     return status_.ok() ? value : ~uint64_t{0} >> (8 * (8 - size));
   });
 }
@@ -132,8 +136,8 @@ uint64_t PciGuest::Read(uint32_t region, uint64_t offset, size_t size) {
 void PciGuest::Write(uint32_t region, uint64_t offset, uint64_t value,
                      size_t size) {
   Once([&](AccessId id) {
-    status_ = function_->Write(
-        id, region, offset, {reinterpret_cast<const uint8_t*>(&value), size});
+    status_ = device().Write(id, region, offset,
+                             {reinterpret_cast<const uint8_t*>(&value), size});
     return uint64_t{status_.ok()};
   });
 }
@@ -178,6 +182,32 @@ absl::Span<uint8_t> PciGuest::areas() {
 }
 
 absl::Span<uint8_t> PciGuest::state() { return memory_.first(state_size_); }
+
+absl::Span<const uint8_t> CommittedFields(absl::Span<const uint8_t> state,
+                                          const Schema& schema) {
+  uint64_t word;
+  std::memcpy(&word, state.data(), sizeof(word));
+  return state.subspan(
+      sizeof(StateHeader) +
+          CommitWord::Unpack(word).bank * BankStride(schema.size, 0) +
+          CheckedBankSize(schema.size, 0) - schema.size,
+      schema.size);
+}
+
+std::string CompareFields(const Schema& schema, absl::Span<const uint8_t> want,
+                          absl::Span<const uint8_t> got,
+                          const std::set<std::string>& uncertain) {
+  for (const Field& field : schema.fields) {
+    if (uncertain.count(field.name) > 0) continue;
+    for (uint32_t i = 0; i < field.type.size(); ++i) {
+      const uint32_t at = field.offset + i;
+      if (want[at] == got[at]) continue;
+      return absl::StrCat("field ", field.name, ", byte ", i, ": ", got[at],
+                          " instead of ", want[at]);
+    }
+  }
+  return "";
+}
 
 void PciGuest::Signal(uint32_t irq, uint32_t vector) {
   if (irq < kPciIrqCount && vector < PciRecord::kMaxVectors) {

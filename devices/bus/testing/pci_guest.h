@@ -3,8 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -12,6 +15,7 @@
 #include "devices/bus/dma_windows.h"
 #include "devices/bus/pci_function.h"
 #include "devices/bus/region_device.h"
+#include "statestore/schema.h"
 #include "statestore/transaction.h"
 
 namespace holdfast::testing {
@@ -21,10 +25,13 @@ struct PciClass {
   PciSpec spec;
   PciFunction::MakeDevice make;
   DeviceOptions options = {};
+  // What stands between guest and function, made anew with each function; a
+  // control may make mistakes there that a PciDevice cannot make.
+  std::function<std::unique_ptr<RegionDevice>(RegionDevice&)> wrap = {};
 };
 template <typename D>
 PciClass PciClassOf() {
-  return {D::Spec(), PciDeviceMaker<D>(), {}};
+  return {D::Spec(), PciDeviceMaker<D>(), {}, {}};
 }
 
 // What the world outside the device sees, in the same memory as its state, so
@@ -109,8 +116,15 @@ class PciGuest final : private IrqSink {
   DmaWindows& windows() { return windows_; }
   const PciRecord& record() const { return *record_; }
   PciFunction& function() { return *function_; }
+  // What accesses go to: the function, or what wraps it.
+  RegionDevice& device() {
+    return wrapper_ == nullptr ? *function_ : *wrapper_;
+  }
   StateBank& bank() { return *bank_; }
   absl::Span<uint8_t> state();
+  absl::Span<uint8_t> areas();
+  // Does all work that was ordered, as accesses do by themselves.
+  void Work();
   absl::Span<uint8_t> memory() { return memory_; }
   // Of the last access.
   const absl::Status& status() const { return status_; }
@@ -121,10 +135,8 @@ class PciGuest final : private IrqSink {
   bool has_vector_table() const override { return options_.has_vector_table; }
 
   void MakeFunction();
-  absl::Span<uint8_t> areas();
   template <typename Make>
   uint64_t Once(Make access);
-  void Work();
 
   const PciClass device_;
   const Options options_;
@@ -137,9 +149,19 @@ class PciGuest final : private IrqSink {
   std::vector<std::vector<uint8_t>> bars_;
   std::optional<StateBank> bank_;
   std::unique_ptr<PciFunction> function_;
+  std::unique_ptr<RegionDevice> wrapper_;
   uint64_t next_ = 0;  // Number of the next access.
   absl::Status status_;
 };
+
+// The last committed values of all fields, in a section of state.
+absl::Span<const uint8_t> CommittedFields(absl::Span<const uint8_t> state,
+                                          const Schema& schema);
+
+// The first difference, for people; "": none but in the fields `uncertain`.
+std::string CompareFields(const Schema& schema, absl::Span<const uint8_t> want,
+                          absl::Span<const uint8_t> got,
+                          const std::set<std::string>& uncertain);
 
 }  // namespace holdfast::testing
 
