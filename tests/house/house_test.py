@@ -25,6 +25,8 @@ HOST = re.compile(r"https?://(?!(www\.)?(apache|gnu|kernel)\.org)[\w-]+\.\w"
                   r"|\b(deb|security|snapshot)\.debian\.org"
                   r"|registry\.npmjs|pypi\.org|proxy\.golang")
 
+CONFLICT = re.compile(r"^(<{7}|>{7}) ")
+
 # What a file may not say, by the rooms that may not say it.
 FORBIDDEN = [
     (r"\babsl::Mutex|absl/synchronization", r"",
@@ -133,6 +135,13 @@ class House(unittest.TestCase):
             r"\b(TO" + "DO|FIX" + "ME|XX" + r"X)\b",
             (".h", ".cc", ".py", ".sh", ".bzl", ".bazel", ".md", ".proto"))
         self.assertEqual(wrong, [])
+
+    def test_no_merge_was_left_half_done(self):
+        self.assertEqual(sources.find(CONFLICT, ("",)), [])
+
+    def test_the_check_for_half_a_merge_can_fail(self):
+        self.assertTrue(CONFLICT.search("<" * 7 + " HEAD"))
+        self.assertFalse(CONFLICT.search("=" * 7))
 
     def test_no_machine_is_named(self):
         wrong = [where for where in sources.find(MACHINE_PATH, ("",))
