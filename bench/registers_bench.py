@@ -2,7 +2,8 @@
 
     bazel run -c opt //bench:registers [-- --peer gpio-pci-idio-16 --seconds 6]
 
-hello_pci under holdfastd, recovery on, and the same program alone. With --peer,
+All on one processor, unless --processor=any: what is compared is then what the
+calls cost, and not which processor an idle machine had to wake. hello_pci under holdfastd, recovery on, and the same program alone. With --peer,
 the path of libvfio-user's sample gpio-pci-idio-16, that one, too. One client
 reads a register of each by turns of a few milliseconds, and posts writes to
 them that a read then waits for; each round of turns gives one ratio. Prints the
@@ -81,7 +82,13 @@ def main():
     parser.add_argument("--peer", metavar="PROGRAM",
                         help="libvfio-user's gpio-pci-idio-16")
     parser.add_argument("--seconds", type=float, default=6)
+    parser.add_argument("--processor", metavar="N", default="",
+                        help="that all run on (default: the first), or any")
     options = parser.parse_args()
+    if options.processor != "any":
+        # Everything that is started inherits it.
+        os.sched_setaffinity(0, {int(options.processor or
+                                     min(os.sched_getaffinity(0)))})
     with contextlib.ExitStack() as stack:
         targets = [(stack.enter_context(kind(None)), HELLO)
                    for kind in (HelloPci, HelloPciAlone)]

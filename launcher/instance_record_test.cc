@@ -110,8 +110,8 @@ TEST(InstanceRecord, EveryFlippedByteIsRefusedOrHarmless) {
 // What version 3 wrote: the same head without its last fields, then the spec.
 std::vector<uint8_t> OfVersion3(const std::vector<uint8_t>& memory) {
   constexpr size_t kHead3 = 592, kHead4 = 912;
-  std::vector<uint8_t> old(memory.begin(), memory.begin() + kHead3);
-  old.insert(old.end(), memory.begin() + kHead4, memory.end());
+  std::vector<uint8_t> old = memory;
+  old.erase(old.begin() + kHead3, old.begin() + kHead4);
   old.resize(kRecordSize);
   old[4] = 3;
   return old;

@@ -149,7 +149,10 @@ TEST(Demotion, IsOfEveryThread) {
 
 #if defined(__x86_64__)
 TEST(FaultInjection, MakesAProcessExecuteNothing) {
+  // Inherited: a sanitizer would make an exit of it.
+  const auto before = signal(SIGSEGV, SIG_DFL);
   const Child child(Sleep);
+  signal(SIGSEGV, before);
   const absl::Status injected = InjectSegmentationFault(child.pid());
   if (absl::IsPermissionDenied(injected)) {
     GTEST_SKIP() << "ptrace is not permitted here: " << injected;

@@ -44,7 +44,9 @@ SegmentSpec SampleSpec();
 class AlignedMemory {
  public:
   explicit AlignedMemory(size_t size);
-  absl::Span<uint8_t> span() { return {pages_[0].bytes, size_}; }
+  absl::Span<uint8_t> span() {
+    return {reinterpret_cast<uint8_t*>(pages_.get()), size_};
+  }
 
  private:
   struct alignas(4096) Page {

@@ -20,8 +20,9 @@ using Bytes = std::vector<uint8_t>;
 template <typename T>
 void AppendTo(Bytes& bytes, const T& value) {
   static_assert(std::is_trivially_copyable_v<T>);
-  const auto* begin = reinterpret_cast<const uint8_t*>(&value);
-  bytes.insert(bytes.end(), begin, begin + sizeof(value));
+  const size_t at = bytes.size();
+  bytes.resize(at + sizeof(value));
+  std::memcpy(bytes.data() + at, &value, sizeof(value));
 }
 
 // The bytes of the parts, one after the other.
