@@ -7,7 +7,6 @@
 namespace holdfast::nvme {
 namespace {
 
-constexpr uint32_t kAllNamespaces = 0xffffffff;
 constexpr uint32_t kForceUnitAccess = 1u << 30;  // Of cdw12.
 constexpr uint32_t kMayDeallocate = 1u << 25;    // Of cdw12.
 constexpr uint32_t kDeallocate = 1u << 2;        // Of cdw11.

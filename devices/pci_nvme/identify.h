@@ -32,7 +32,6 @@ struct Identity {
 
 using IdentifyPage = std::array<uint8_t, kIdentifySize>;
 
-inline constexpr uint32_t kAllNamespaces = 0xffffffff;
 inline constexpr uint8_t kAsyncEventLimit = 4;
 inline constexpr uint8_t kErrorLogEntries = 4;
 

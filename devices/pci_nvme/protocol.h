@@ -4,11 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 
-// What host and controller say to each other (NVM Express base specification
-// 1.4, of which figures are, too). Little-endian; nothing but layout.
+// NVM Express base specification 1.4, figures too. Little-endian; layout alone.
 namespace holdfast::nvme {
 
 inline constexpr uint32_t kPageSize = 4096;  // CC.MPS 0, the only one.
+inline constexpr uint32_t kAllNamespaces = 0xffffffff;  // As an identifier.
 
 // A submission queue entry (4.2).
 struct Command {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "base/shared_access.h"
 #include "base/status_macros.h"
 #include "devices/vfio_user/codec.h"
 #include "statestore/lane_journal.h"
@@ -32,12 +33,6 @@ constexpr Sending Unpack(uint64_t word) {
   sending.slot = word >> 48 & 0xff;
   sending.tx = static_cast<uint32_t>(word >> 56);
   return sending;
-}
-
-// Each store is seen after those before it.
-template <typename T>
-void Store(T& word, T value) {
-  __atomic_store_n(&word, value, __ATOMIC_RELEASE);
 }
 
 constexpr uint32_t NameOf(Command command, uint16_t id) {
@@ -80,13 +75,13 @@ absl::Status AskJournal::Resume() {
   if (sent.bytes != 0 && sent.bytes != sending.size) return absl::OkStatus();
   // Its entry may be written in part.
   if (sent.bytes == 0) Free(sending.slot);
-  Store(memory_.sending, uint64_t{0});
+  SharedAccess::StoreRelease(&memory_.sending, uint64_t{0});
   return absl::OkStatus();
 }
 
 void AskJournal::Clear() {
   for (size_t slot = 0; slot < kMaxAsks; ++slot) Free(slot);
-  Store(memory_.sending, uint64_t{0});
+  SharedAccess::StoreRelease(&memory_.sending, uint64_t{0});
 }
 
 size_t AskJournal::waiting() const {
@@ -95,13 +90,15 @@ size_t AskJournal::waiting() const {
   return count;
 }
 
-void AskJournal::Free(size_t slot) { Store(memory_.asks[slot].name, 0u); }
+void AskJournal::Free(size_t slot) {
+  SharedAccess::StoreRelease(&memory_.asks[slot].name, 0u);
+}
 
 // Not one that an answer may still bear.
 uint16_t AskJournal::NewId() {
   for (;;) {
     const auto id = static_cast<uint16_t>(memory_.next_id);
-    Store(memory_.next_id, memory_.next_id + 1);
+    SharedAccess::StoreRelease(&memory_.next_id, memory_.next_id + 1);
     bool used = false;
     for (const AskRecord& ask : memory_.asks) {
       used |= ask.name != 0 && (ask.name & 0xffff) == id;
@@ -134,11 +131,11 @@ absl::StatusOr<AskJournal::Sent> AskJournal::Send(LaneIo& io, const Ask& ask,
   sending.size = static_cast<uint32_t>(size);
   ArmEntries(memory_.tx[0].entries);
   // Before its entry: one that counts while nothing is sent is waited for.
-  Store(memory_.sending, Pack(sending));
+  SharedAccess::StoreRelease(&memory_.sending, Pack(sending));
   AskRecord& record = memory_.asks[*slot];
   record.address = ask.address;
   record.count = static_cast<uint32_t>(count);
-  Store(record.name, NameOf(ask.command, id));
+  SharedAccess::StoreRelease(&record.name, NameOf(ask.command, id));
   return Finish(io);
 }
 
@@ -147,14 +144,14 @@ absl::StatusOr<AskJournal::Sent> AskJournal::Finish(LaneIo& io) {
   for (;;) {
     ASSIGN_OR_RETURN(const LaneTally sent, TallyOf(memory_, sending));
     if (sent.bytes == sending.size) {
-      Store(memory_.sending, uint64_t{0});
+      SharedAccess::StoreRelease(&memory_.sending, uint64_t{0});
       return Sent::kWhole;
     }
     if (sent.next == kLaneEntries) {
       sending.tx ^= 1;
       sending.folded = static_cast<uint32_t>(sent.bytes);
       ArmEntries(memory_.tx[sending.tx].entries);
-      Store(memory_.sending, Pack(sending));
+      SharedAccess::StoreRelease(&memory_.sending, Pack(sending));
       continue;
     }
     LaneTxSet& tx = memory_.tx[sending.tx];
@@ -169,7 +166,7 @@ absl::StatusOr<AskJournal::Sent> AskJournal::Finish(LaneIo& io) {
     if (sent.bytes != 0) return Sent::kPart;
     // The entry first: the other way round it would be waited for.
     Free(sending.slot);
-    Store(memory_.sending, uint64_t{0});
+    SharedAccess::StoreRelease(&memory_.sending, uint64_t{0});
     return Sent::kNothing;
   }
 }
