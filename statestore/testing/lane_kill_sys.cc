@@ -322,8 +322,27 @@ class OneProcessor {
   cpu_set_t before_;
 };
 
+// Once a minute, what is done so far: a million kills take hours.
+class Progress {
+ public:
+  explicit Progress(const KillOptions& options) : options_(options) {}
+  void Tell(uint64_t kills) {
+    if (Clock::now() - said_ < std::chrono::minutes(1)) return;
+    said_ = Clock::now();
+    std::printf("%s: %llu of %llu kills\n", options_.name,
+                static_cast<unsigned long long>(kills),
+                static_cast<unsigned long long>(options_.kills));
+    std::fflush(stdout);
+  }
+
+ private:
+  const KillOptions& options_;
+  Clock::time_point said_ = Clock::now();
+};
+
 KillReport Killer::Run() {
   const auto start = Clock::now();
+  Progress progress(options_);
   absl::optional<OneProcessor> one;
   if (options_.mode == KillMode::kPoints ||
       options_.mode == KillMode::kTraced) {
@@ -332,6 +351,7 @@ KillReport Killer::Run() {
   while (report_.kills < options_.kills && !Failed()) {
     KillOnce();
     if (report_.kills % options_.kills_per_judgement == 0 && !Failed()) Judge();
+    progress.Tell(report_.kills);
   }
   if (!Failed()) Judge();
   report_.requests = client_->requests();

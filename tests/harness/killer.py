@@ -3,7 +3,7 @@
 import subprocess
 import threading
 
-from tests.harness import parts, processes, stalls
+from tests.harness import effort, parts, processes, stalls
 
 
 class Kill:
@@ -38,6 +38,7 @@ class Killer:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             text=True)
         self._kills = []
+        self._progress = None
         self._failure = None
         self._idle = threading.Event()
         self._idle.set()
@@ -49,14 +50,19 @@ class Killer:
         a random time, in seconds."""
         self.wait()
         self._kills = []
+        self._progress = effort.Progress(kills)
         self._idle.clear()
         self._process.stdin.write("%d %d %d\n" % (
             kills, least * 1e6, most * 1e6))
         self._process.stdin.flush()
 
     def done(self, timeout=None):
-        """Waits until everything ordered is done; whether it is."""
-        return self._idle.wait(timeout)
+        """Waits until everything ordered is done; whether it is. Asked again
+        and again, it says now and then how far it is."""
+        if self._idle.wait(timeout):
+            return True
+        self._progress.tell(len(self._kills))
+        return False
 
     def wait(self):
         """Waits for it; returns the Kills."""
