@@ -109,7 +109,8 @@ class Managed {
         poller_.Watch(Source::kVmm, listen ? Connection() : BorrowedFd(-1)));
     // A standby that has nothing else to do gets its page tables ready.
     const bool touch = !active && process_.TouchSome();
-    silent_ = !poller_.Wait(touch ? kTouchPauseMs : process_.pause_ms());
+    silent_ = !(touch ? poller_.Wait(kTouchPauseMs)
+                      : poller_.WaitUnlessSilent(process_.pause_ms()));
     return absl::OkStatus();
   }
 

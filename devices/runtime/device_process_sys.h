@@ -72,7 +72,7 @@ class DeviceProcess final {
   // Whether the socket shows only what Serve has seen: part of a message. Then
   // it is not to be waited for by level, but looked at after a pause.
   bool stalled() const { return stalled_; }
-  // How long to wait, for Poller::Wait. When nothing has come, Serve(kAny).
+  // For Poller::WaitUnlessSilent. When nothing has come, Serve(kAny).
   int pause_ms() const;
 
   // See DeviceHost.

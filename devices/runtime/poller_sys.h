@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 
 #include "absl/status/status.h"
 #include "base/unique_fd.h"
@@ -34,6 +35,14 @@ class Poller final : public ClosingObserver {
   // False: nothing is.
   bool Wait(int timeout_ms);
 
+  // The same for ever, but ends with nothing also when the VMM has been silent
+  // for `silence_ms`, after twice as long at most (-1: does not end). By level,
+  // and only there, whatever comes breaks the silence.
+  //
+  // Costs a VMM that speaks nothing, by edge: a timer runs on beside it, and is
+  // set anew when it has expired, rather than for every wait.
+  bool WaitUnlessSilent(int silence_ms);
+
   // What the last Wait has found.
   bool ready(Source source) const { return at(source).ready; }
   // How the lane is to be served after what Wait has found.
@@ -54,9 +63,14 @@ class Poller final : public ClosingObserver {
   void Forget(size_t source);
   void Unwatch(BorrowedFd fd);
   bool WaitByLevel(int timeout_ms);
+  bool Collect(int timeout_ms);
+  bool Note(uint32_t which, uint32_t events);
 
   Lane::Waiting how_ = Lane::Waiting::kLevel;
   UniqueFd epoll_;  // Invalid by level.
+  UniqueFd timer_;  // The same. Of silence.
+  bool timer_runs_ = false;
+  bool heard_ = false;  // Of the VMM, since the timer was set.
   std::array<Watched, kSources> watched_;
   bool hung_up_ = false;  // The VMM that is watched.
 };

@@ -4,8 +4,10 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <thread>
 #include <utility>
 
 #include "base/testing/matchers.h"
@@ -216,6 +218,90 @@ TEST_F(PollerTest, APipeThatNobodyWritesToIsReadyOnce) {
   EXPECT_TRUE(Look());
   EXPECT_FALSE(Look());
   poller_.BeforeClose(reader);
+}
+
+// ---- Silence ----
+
+constexpr int kSilenceMs = 10;
+
+double Seconds() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) +
+         1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+// A VMM that does not speak breaks no silence, whatever else there is.
+TEST_F(PollerTest, SilenceEndsTheWait) {
+  const Pair vmm = SocketPair();
+  ASSERT_OK(poller_.Watch(Source::kVmm, vmm.ours));
+  for (int i = 0; i < 3; ++i) {
+    const double start = Seconds();
+    EXPECT_FALSE(poller_.WaitUnlessSilent(kSilenceMs));
+    EXPECT_GE(Seconds() - start, 1e-3 * kSilenceMs);
+    EXPECT_FALSE(poller_.ready(Source::kVmm));
+  }
+}
+
+// The timer runs on from the first wait, and what it says at its end is of no
+// interest: the VMM has spoken meanwhile.
+TEST_F(PollerTest, AVmmThatHasSpokenIsNotSilent) {
+  const Pair vmm = SocketPair();
+  ASSERT_OK(poller_.Watch(Source::kVmm, vmm.ours));
+  for (int i = 0; i < 3; ++i) {
+    Say(vmm);
+    EXPECT_TRUE(poller_.WaitUnlessSilent(kSilenceMs));
+    EXPECT_TRUE(poller_.ready(Source::kVmm));
+    const double heard = Seconds();
+    EXPECT_FALSE(poller_.WaitUnlessSilent(kSilenceMs));
+    EXPECT_GE(Seconds() - heard, 1e-3 * kSilenceMs);
+  }
+}
+
+TEST_F(PollerTest, ATimerThatNobodyNeedsIsNotNoticed) {
+  const Pair vmm = SocketPair();
+  ASSERT_OK(poller_.Watch(Source::kVmm, vmm.ours));
+  Say(vmm);
+  EXPECT_TRUE(poller_.WaitUnlessSilent(kSilenceMs));
+  usleep(2000 * kSilenceMs);
+  EXPECT_FALSE(Look());
+  EXPECT_FALSE(poller_.Wait(1));
+  // And is set anew when it is needed.
+  EXPECT_FALSE(poller_.WaitUnlessSilent(kSilenceMs));
+  Say(vmm);
+  EXPECT_TRUE(poller_.WaitUnlessSilent(kSilenceMs));
+  // It expires while somebody waits for ever.
+  const UniqueFd event = Event();
+  ASSERT_OK(poller_.Watch(Source::kEvent, event));
+  std::thread later([&event] {
+    usleep(3000 * kSilenceMs);
+    eventfd_write(event.get(), 1);
+  });
+  EXPECT_TRUE(poller_.Wait(-1));
+  EXPECT_TRUE(poller_.ready(Source::kEvent));
+  later.join();
+}
+
+TEST_F(PollerTest, WithoutALimitSilenceIsNoEnd) {
+  const UniqueFd event = Event();
+  ASSERT_OK(poller_.Watch(Source::kEvent, event));
+  std::thread later([&event] {
+    usleep(3000 * kSilenceMs);
+    eventfd_write(event.get(), 1);
+  });
+  EXPECT_TRUE(poller_.WaitUnlessSilent(-1));
+  EXPECT_TRUE(poller_.ready(Source::kEvent));
+  later.join();
+}
+
+TEST(PollerByLevel, SilenceEndsTheWait) {
+  Poller poller;
+  ASSERT_OK(poller.Open(Lane::Waiting::kLevel));
+  const Pair vmm = SocketPair();
+  ASSERT_OK(poller.Watch(Source::kVmm, vmm.ours));
+  EXPECT_FALSE(poller.WaitUnlessSilent(1));
+  ASSERT_EQ(send(vmm.theirs.get(), "x", 1, MSG_NOSIGNAL), 1);
+  EXPECT_TRUE(poller.WaitUnlessSilent(kSilenceMs));
 }
 
 TEST(PollerByLevel, SaysWhatIsReadyUntilItIsTaken) {

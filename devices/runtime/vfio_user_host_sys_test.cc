@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -106,6 +107,31 @@ TEST_F(VfioUserHostTest, ASocketThatIsSilentIsEmptied) {
     EXPECT_EQ(Read(0x04), ~static_cast<uint32_t>(i));
     if (i % 10 != 0) continue;
     while (Left() != 0) usleep(1000);
+  }
+}
+
+// With the smallest send buffer that Linux has, two requests that lie there are
+// too much for a client that asks whether there is room.
+TEST_F(VfioUserHostTest, AClientWithLittleRoomWaitsForSilenceOnly) {
+  const int smallest = 1;
+  ASSERT_EQ(setsockopt(client_->socket().get(), SOL_SOCKET, SO_SNDBUF,
+                       &smallest, sizeof(smallest)),
+            0);
+  const auto has_room = [this](int patience_ms) {
+    pollfd poll_fd = {client_->socket().get(), POLLOUT, 0};
+    return poll(&poll_fd, 1, patience_ms) == 1;
+  };
+  for (int i = 0; i < 3; ++i) {
+    // So that nothing is left of what was before.
+    ASSERT_TRUE(has_room(kLong));
+    while (Left() != 0) usleep(1000);
+    rig_.settles = false;
+    for (int j = 0; j < 2; ++j) EXPECT_EQ(Read(0x00), edu::kVersion);
+    EXPECT_FALSE(has_room(100)) << "it is emptied without silence";
+    // Two more still fit. Whoever has waited for them notices the silence.
+    rig_.settles = true;
+    EXPECT_EQ(Read(0x00), edu::kVersion);
+    EXPECT_TRUE(has_room(kLong)) << "silence was not noticed";
   }
 }
 

@@ -34,7 +34,7 @@ def holdfast_pci_device(
         srcs,
         deps,
         policy,
-        max_steady = 18,
+        max_steady = 19,
         policy_table = None,
         visibility = None):
     """The program of a PCI or platform device, static, served over vfio-user.

@@ -182,7 +182,8 @@ void ProcessRig::Loop() {
                              process_->stalled()
                                  ? BorrowedFd(-1)
                                  : descriptors.Get(store::kSlotConnection)));
-    const bool woken = poller_->Wait(process_->pause_ms());
+    const bool woken =
+        poller_->WaitUnlessSilent(settles ? process_->pause_ms() : -1);
     if (poller_->ready(Source::kControl)) {
       eventfd_t count;
       eventfd_read(wake_.get(), &count);

@@ -90,6 +90,9 @@ class ProcessRig {
   std::atomic<uint64_t> config{1};
   std::atomic<int> resets{0};
   std::atomic<uint64_t> features{0};
+  // False, as a negative control: a lane is left alone with what it has left in
+  // a silent socket. The next wait looks.
+  std::atomic<bool> settles{true};
   // Says that `config` has changed, as the running device.
   void NotifyConfigChange();
 
