@@ -29,25 +29,32 @@ def set_priority(priority):
     os.sched_setscheduler(0, policy, os.sched_param(priority))
 
 
-def measure(device, kills, source):
-    """What the client prints after so many kills."""
-    device.wait_free()
-    with subprocess.Popen(
-            [parts.built("bench/register_gap_client"),
-             "--device=%s:%s" % (device.socket, registers_bench.HELLO)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            encoding="ascii") as client:
+def run_client(device, command, tell_instants):
+    """What a client prints in the end, of the instants that `tell_instants`
+    writes to its input when all is ready."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, encoding="ascii") as client:
         if client.stdout.readline() != "ready\n":
             raise SystemExit("the client gave up: " + device.log()[-2000:])
-        for _ in range(kills):
-            time.sleep(source.uniform(0.02, 0.06))
-            client.stdin.write("%.9f\n" % device.kill().time)
+        tell_instants(client.stdin)
         time.sleep(0.05)
         client.stdin.close()
         result = client.stdout.read()
     if client.returncode != 0:
         raise SystemExit("the client gave up: " + device.log()[-2000:])
     return json.loads(result)
+
+
+def measure(device, kills, source):
+    """What the client prints after so many kills."""
+    def kill(client):
+        for _ in range(kills):
+            time.sleep(source.uniform(0.02, 0.06))
+            client.write("%.9f\n" % device.kill().time)
+    device.wait_free()
+    return run_client(device, [
+        parts.built("bench/register_gap_client"),
+        "--device=%s:%s" % (device.socket, registers_bench.HELLO)], kill)
 
 
 def microseconds(seconds):

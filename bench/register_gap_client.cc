@@ -12,7 +12,6 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -24,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
+#include "bench/gaps.h"
 #include "bench/register_device_sys.h"
 
 ABSL_FLAG(std::string, device, "", "SOCKET:REGION:READ:WRITE:SIZE");
@@ -38,13 +38,6 @@ namespace {
 // Reads between two looks at standard input.
 constexpr int kReadsPerLook = 256;
 
-struct Read {
-  double start;
-  double end;
-};
-
-double Took(const Read& read) { return read.end - read.start; }
-
 // What has come on standard input. False: its end.
 bool TakeInput(std::string& text) {
   pollfd input = {STDIN_FILENO, POLLIN, 0};
@@ -55,37 +48,15 @@ bool TakeInput(std::string& text) {
   return size > 0;
 }
 
-std::string Report(const std::vector<Read>& reads,
+std::string Report(const std::vector<Trip>& reads,
                    const std::vector<double>& kills) {
-  std::string gaps;
-  for (const double kill : kills) {
-    const Read* hit = nullptr;
-    const double window = kill + absl::GetFlag(FLAGS_window_ms) / 1000;
-    for (auto read = std::partition_point(
-             reads.begin(), reads.end(),
-             [&](const Read& each) { return each.end <= kill; });
-         read != reads.end() && read->start < window; ++read) {
-      if (hit == nullptr || Took(*read) > Took(*hit)) hit = &*read;
-    }
-    if (hit == nullptr) continue;
-    absl::StrAppend(&gaps, gaps.empty() ? "" : ",", "[",
-                    absl::SixDigits(hit->end - kill), ",",
-                    absl::SixDigits(Took(*hit)), "]");
-  }
-  std::vector<double> quiet;
-  size_t next = 0;
-  double last = 0;
-  for (const Read& read : reads) {
-    while (next < kills.size() && kills[next] < read.end) last = kills[next++];
-    if (read.start > last + absl::GetFlag(FLAGS_untouched_ms) / 1000) {
-      quiet.push_back(Took(read));
-    }
-  }
-  std::sort(quiet.begin(), quiet.end());
-  if (quiet.empty()) quiet.push_back(0);
-  return absl::StrCat("{\"gaps\":[", gaps, "],\"quiet\":[",
-                      absl::SixDigits(quiet[quiet.size() / 2]), ",",
-                      absl::SixDigits(quiet.back()), "]}");
+  return absl::StrCat(
+      "{\"gaps\":",
+      ToJson(Hits(reads, kills, absl::GetFlag(FLAGS_window_ms) / 1000)),
+      ",\"quiet\":",
+      MedianAndLongest(
+          Untouched(reads, kills, absl::GetFlag(FLAGS_untouched_ms) / 1000)),
+      "}");
 }
 
 absl::Status Main() {
@@ -94,7 +65,7 @@ absl::Status Main() {
   RETURN_IF_ERROR(device.Read());
   std::puts("ready");
   std::fflush(stdout);
-  std::vector<Read> reads;
+  std::vector<Trip> reads;
   reads.reserve(1 << 22);
   std::string input;
   while (TakeInput(input)) {
