@@ -218,6 +218,10 @@ class PciDevice {
     return absl::OkStatus();
   }
 
+  // The calling thread has crashed in OnWork(work), by its own fault: the place
+  // to blame what it was doing, by stores to an area. Async-signal-safe.
+  virtual void OnCrash(uint32_t work) { (void)work; }
+
   // The function is new or was reset: registers have their reset values, work
   // and interrupts are gone. Give the state fields theirs; they begin as zeros.
   virtual void OnReset(PciTxn& txn) { (void)txn; }

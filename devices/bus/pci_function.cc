@@ -344,6 +344,11 @@ absl::Status PciFunction::RunWork() {
   return absl::IsCancelled(ended) ? absl::OkStatus() : done;
 }
 
+void PciFunction::OnWorkCrash() {
+  if (working_ == nullptr || working_->function != this) return;
+  device_->OnCrash(working_->work);
+}
+
 absl::Status PciFunction::Update(
     absl::FunctionRef<absl::Status(PciTxn&)> change) {
   return Transact([&](StateTxn& txn) -> absl::Status {

@@ -85,6 +85,7 @@ class PciFunction final : public RegionDevice, private PciContext {
     return ((work_.load() | called_.load()) & ~active_.load()) != 0;
   }
   absl::Status RunWork() override;
+  void OnWorkCrash() override;
 
   // Accesses and work that the device refused, since Create.
   uint64_t guest_errors() const { return keeper_.guest_errors(); }

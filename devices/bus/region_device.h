@@ -136,6 +136,9 @@ class RegionDevice {
   // may wait for the VMM, which may wait for that answer. May have been done
   // before, by a predecessor that died before it could say so.
   virtual absl::Status RunWork() = 0;
+  // The calling thread has crashed inside RunWork, and this is its signal's
+  // handler: stores, and nothing else.
+  virtual void OnWorkCrash() {}
 };
 
 }  // namespace holdfast

@@ -47,19 +47,19 @@ absl::Status PciNvme::ServeAdmin(PciContext& context) {
   RETURN_IF_ERROR(Settle(context));
   Submission& sq = sqs_[0];
   if (!sq.live) return absl::OkStatus();
-  sq.queue.Unstall();
   for (;;) {
-    bool found = false;
-    size_t slot = 0;
-    absl::Status status = Next(sq, context, &found, &slot);
-    if (status.ok() && !found) break;
-    if (status.ok()) status = ServeAdminCommand(slot, context);
+    std::optional<Taken> taken;
+    absl::Status status = Next(sq, context, &taken);
+    if (status.ok() && !taken.has_value()) break;
+    if (status.ok()) status = ServeAdminCommand(*taken, context);
     if (!status.ok()) return Fail(context);
   }
   return DeliverEvents(context);
 }
 
-absl::Status PciNvme::ServeAdminCommand(size_t slot, PciContext& context) {
+absl::Status PciNvme::ServeAdminCommand(const Taken& taken,
+                                        PciContext& context) {
+  const size_t slot = taken.slot;
   const Command command = sqs_[0].queue.command(slot);
   const uint64_t counter = sqs_[0].queue.counter(slot);
   Outcome outcome;
@@ -69,7 +69,11 @@ absl::Status PciNvme::ServeAdminCommand(size_t slot, PciContext& context) {
     outcome = {txn.Get(state_.done_status), txn.Get(state_.done_result)};
     return absl::OkStatus();
   }));
-  if (!done) {
+  if (!done && taken.crashes >= kCrashesOfPoison) {
+    RETURN_IF_ERROR(ReportPoison(0, taken, context));
+    outcome = {Status::kPoison};
+  } else if (!done) {
+    Executing::Scope executing(executing_[0], {0, slot});
     ASSIGN_OR_RETURN(outcome, Execute(command, counter, context));
   }
   if (outcome.parked) {

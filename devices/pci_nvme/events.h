@@ -2,6 +2,7 @@
 #define HOLDFAST_DEVICES_PCI_NVME_EVENTS_H_
 
 #include <cstdint>
+#include <initializer_list>
 
 // Asynchronous events (section 5.2), as bits of one word: what has happened and
 // was not reported, and which kinds are not reported until the guest has read
@@ -10,21 +11,25 @@ namespace holdfast::nvme {
 
 inline constexpr uint32_t kInvalidDoorbellRegister = 1u << 0;
 inline constexpr uint32_t kInvalidDoorbellValue = 1u << 1;
-inline constexpr uint32_t kErrorEvents =
-    kInvalidDoorbellRegister | kInvalidDoorbellValue;
+inline constexpr uint32_t kTransientError = 1u << 2;
 inline constexpr uint32_t kErrorsReported = 1u << 16;
 
 // One of `events` that is to be reported now; 0: none.
 constexpr uint32_t NextEvent(uint32_t events) {
   if ((events & kErrorsReported) != 0) return 0;
-  if ((events & kInvalidDoorbellRegister) != 0) return kInvalidDoorbellRegister;
-  return events & kInvalidDoorbellValue;
+  for (const uint32_t event :
+       {kInvalidDoorbellRegister, kInvalidDoorbellValue, kTransientError}) {
+    if ((events & event) != 0) return event;
+  }
+  return 0;
 }
 
 // What the completion of an Asynchronous Event Request says of it: type,
 // information, log page.
 constexpr uint32_t EventResult(uint32_t event) {
-  const uint32_t information = event == kInvalidDoorbellValue ? 1 : 0;
+  const uint32_t information = event == kTransientError         ? 4
+                               : event == kInvalidDoorbellValue ? 1
+                                                                : 0;
   return 0x01u << 16 | information << 8;
 }
 

@@ -21,6 +21,7 @@ TEST(Events, AreReportedOneByOne) {
 TEST(Events, AreSaidAsTheSpecificationSays) {
   EXPECT_EQ(EventResult(kInvalidDoorbellRegister), 0x010000u);
   EXPECT_EQ(EventResult(kInvalidDoorbellValue), 0x010100u);
+  EXPECT_EQ(EventResult(kTransientError), 0x010400u);
 }
 
 }  // namespace

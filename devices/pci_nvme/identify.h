@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "devices/pci_nvme/identify_data.h"
 #include "devices/pci_nvme/protocol.h"
 
 namespace holdfast::nvme {

@@ -197,8 +197,8 @@ absl::Status PciNvme::OnWork(uint32_t work, PciContext& context) {
   if (work >= scratch_.size() || scratch_[work] == nullptr) {
     return absl::OkStatus();
   }
-  if (work >= kFirstHelper) return Help(*scratch_[work], context);
-  return ServeIo(static_cast<uint16_t>(work), *scratch_[work], context);
+  if (work >= kFirstHelper) return Help(work, context);
+  return ServeIo(static_cast<uint16_t>(work), work, context);
 }
 
 absl::Status PciNvme::OnWrite(const RegWrite& write, PciTxn& txn) {

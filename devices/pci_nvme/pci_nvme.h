@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -13,13 +14,13 @@
 #include "absl/types/optional.h"
 #include "devices/bus/options.h"
 #include "devices/bus/pci_device.h"
-#include "devices/pci_nvme/completion_queue.h"
 #include "devices/pci_nvme/disk.h"
+#include "devices/pci_nvme/executing.h"
 #include "devices/pci_nvme/gate.h"
 #include "devices/pci_nvme/identify.h"
 #include "devices/pci_nvme/protocol.h"
 #include "devices/pci_nvme/prp.h"
-#include "devices/pci_nvme/submission_queue.h"
+#include "devices/pci_nvme/sides.h"
 
 namespace holdfast::nvme {
 
@@ -50,14 +51,12 @@ class PciNvme final : public PciDevice {
   void OnTakeOver() override;
   absl::Status OnWrite(const RegWrite& write, PciTxn& txn) override;
   absl::Status OnWork(uint32_t work, PciContext& context) override;
+  void OnCrash(uint32_t work) override;
   void OnReset(PciTxn& txn) override;
 
  private:
   static constexpr uint32_t kFirstHelper = kMaxQueues;
   static constexpr uint32_t kMaxHelpers = 64 - kFirstHelper;
-  // A command that takes longer is worth a thread of its own: two wake-ups cost
-  // about as much. Nanoseconds.
-  static constexpr uint64_t kWorthAHelper = 20'000;
   static constexpr size_t kFeatures = 12;
   using Lives = std::array<uint32_t, kMaxQueues>;
   using FeatureValues = std::array<uint32_t, kFeatures>;
@@ -77,27 +76,6 @@ class PciNvme final : public PciDevice {
     Cell<uint64_t> done_counter{"done_counter"};
     Cell<uint32_t> done_result{"done_result"};
     Cell<Status> done_status{"done_status"};
-  };
-
-  // Queues as this process knows them: changed by work 0 when it is alone, used
-  // by the work of the submission queue.
-  struct Submission {
-    absl::Span<uint8_t> area;
-    bool live = false;
-    std::mutex mutex;  // Of `queue`; before that of a completion queue.
-    SubmissionQueue queue;
-    // How long commands take, in nanoseconds: rises with the second one that is
-    // slow, falls slowly.
-    std::atomic<uint64_t> last_took{0};
-    std::atomic<uint64_t> service_time{2 * kWorthAHelper};
-    std::atomic<bool> wants_help{false};
-  };
-  struct CompletionSide {
-    absl::Span<uint8_t> area;
-    bool live = false;
-    std::mutex mutex;  // Submission queues may share it.
-    CompletionQueue queue;
-    uint32_t reserved = 0;  // Room that commands in flight have been promised.
   };
 
   // How much there is of everything.
@@ -149,20 +127,23 @@ class PciNvme final : public PciDevice {
   bool Reserve(CompletionSide& cq);
   bool ReserveOrStall(Submission& sq, PciContext& context);
   void Unreserve(CompletionSide& cq);
-  // The next command of a queue, fetched, and whether there are more of them;
-  // none: nothing is to be done.
-  absl::Status Next(Submission& sq, PciContext& context, bool* found,
-                    size_t* slot, bool* more = nullptr);
+  // A command that has crashed as many processes is executed no more.
+  static constexpr uint32_t kCrashesOfPoison = 2;
+  // The next one; none: nothing is to be done.
+  absl::Status Next(Submission& sq, PciContext& context,
+                    std::optional<Taken>* taken);
   absl::Status Complete(uint16_t sq_id, size_t slot, Status status,
                         uint32_t result, PciContext& context);
   absl::Status Interrupt(CompletionSide& cq, PciContext& context);
-  absl::Status ServeIo(uint16_t queue, Scratch& scratch, PciContext& context);
-  absl::Status ServeIoCommand(uint16_t queue, size_t slot, Scratch& scratch,
+  absl::Status ServeIo(uint16_t queue, uint32_t work, PciContext& context);
+  absl::Status ServeIoCommand(uint16_t queue, const Taken& taken, uint32_t work,
                               PciContext& context);
+  absl::Status ReportPoison(uint16_t queue, const Taken& taken,
+                            PciContext& context);
   Status ExecuteIo(const Command& command, Scratch& scratch,
                    PciContext& context);
   Status FlushAll();
-  absl::Status Help(Scratch& scratch, PciContext& context);
+  absl::Status Help(uint32_t work, PciContext& context);
   // The queues are beyond reach: the guest has to reset the controller.
   absl::Status Fail(PciContext& context);
 
@@ -178,7 +159,7 @@ class PciNvme final : public PciDevice {
 
   // ---- The admin queue: admin.cc. Work 0. ----
   absl::Status ServeAdmin(PciContext& context);
-  absl::Status ServeAdminCommand(size_t slot, PciContext& context);
+  absl::Status ServeAdminCommand(const Taken& taken, PciContext& context);
   absl::StatusOr<Outcome> Execute(const Command& command, uint64_t counter,
                                   PciContext& context);
   Outcome DoIdentify(const Command& command, Dma& dma);
@@ -222,6 +203,7 @@ class PciNvme final : public PciDevice {
   std::array<Submission, kMaxQueues> sqs_;
   std::array<CompletionSide, kMaxQueues> cqs_;
   std::vector<std::unique_ptr<Scratch>> scratch_;  // By work.
+  std::array<Executing, 64> executing_;            // By work.
   // Addresses; 0: there are none.
   std::atomic<uint64_t> shadows_{0};
   std::atomic<uint64_t> events_{0};

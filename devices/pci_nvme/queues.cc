@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/shared_access.h"
 #include "base/status_macros.h"
+#include "devices/pci_nvme/events.h"
 #include "devices/pci_nvme/pci_nvme.h"
 
 namespace holdfast::nvme {
@@ -156,26 +157,22 @@ void PciNvme::Unreserve(CompletionSide& cq) {
   if (cq.reserved > 0) --cq.reserved;
 }
 
-absl::Status PciNvme::Next(Submission& sq, PciContext& context, bool* found,
-                           size_t* slot, bool* more) {
+absl::Status PciNvme::Next(Submission& sq, PciContext& context,
+                           std::optional<Taken>* taken) {
   std::lock_guard<std::mutex> lock(sq.mutex);
-  *found = true;
-  if (const std::optional<size_t> left = sq.queue.TakeLeft()) {
-    *slot = *left;
-    if (more != nullptr) *more = sq.queue.HasMore();
-    return absl::OkStatus();
+  sq.queue.Unstall();
+  std::optional<size_t> slot = sq.queue.TakeLeft();
+  if (!slot.has_value()) {
+    if (!sq.queue.HasRoom()) return absl::OkStatus();
+    if (!sq.queue.HasNew() && !FindTail(sq, context)) return absl::OkStatus();
+    if (!ReserveOrStall(sq, context)) return absl::OkStatus();
+    Command command;
+    RETURN_IF_ERROR(context.dma().Read(
+        GuestAddress{sq.queue.next_address()},
+        {reinterpret_cast<uint8_t*>(&command), sizeof(command)}));
+    slot = sq.queue.Fetch(command);
   }
-  *found = false;
-  if (!sq.queue.HasRoom()) return absl::OkStatus();
-  if (!sq.queue.HasNew() && !FindTail(sq, context)) return absl::OkStatus();
-  if (!ReserveOrStall(sq, context)) return absl::OkStatus();
-  Command command;
-  RETURN_IF_ERROR(context.dma().Read(
-      GuestAddress{sq.queue.next_address()},
-      {reinterpret_cast<uint8_t*>(&command), sizeof(command)}));
-  *slot = sq.queue.Fetch(command);
-  *found = true;
-  if (more != nullptr) *more = sq.queue.HasMore();
+  *taken = {*slot, sq.queue.HasMore(), sq.queue.crashes(*slot)};
   return absl::OkStatus();
 }
 
@@ -223,27 +220,21 @@ absl::Status PciNvme::Interrupt(CompletionSide& cq, PciContext& context) {
   });
 }
 
-absl::Status PciNvme::ServeIo(uint16_t queue, Scratch& scratch,
+absl::Status PciNvme::ServeIo(uint16_t queue, uint32_t work,
                               PciContext& context) {
   Gate::Shared shared(gate_);
   Submission& sq = sqs_[queue];
-  if (sq.live) {
-    std::lock_guard<std::mutex> lock(sq.mutex);
-    sq.queue.Unstall();
-  }
   // Others may delete it between two commands, and even make it anew.
   while (sq.live) {
-    bool found = false;
-    bool more = false;
-    size_t slot = 0;
-    absl::Status status = Next(sq, context, &found, &slot, &more);
-    if (status.ok() && !found) return absl::OkStatus();
-    if (more &&
+    std::optional<Taken> taken;
+    absl::Status status = Next(sq, context, &taken);
+    if (status.ok() && !taken.has_value()) return absl::OkStatus();
+    if (status.ok() && taken->more &&
         sq.service_time.load(std::memory_order_relaxed) > kWorthAHelper) {
       sq.wants_help.store(true);
       context.CallIn(helper_works_);
     }
-    if (status.ok()) status = ServeIoCommand(queue, slot, scratch, context);
+    if (status.ok()) status = ServeIoCommand(queue, *taken, work, context);
     // The queues themselves are out of reach, unless the work was cut off.
     if (!status.ok()) return Fail(context);
     shared.Yield();
@@ -251,18 +242,45 @@ absl::Status PciNvme::ServeIo(uint16_t queue, Scratch& scratch,
   return absl::OkStatus();
 }
 
-absl::Status PciNvme::ServeIoCommand(uint16_t queue, size_t slot,
-                                     Scratch& scratch, PciContext& context) {
+absl::Status PciNvme::ServeIoCommand(uint16_t queue, const Taken& taken,
+                                     uint32_t work, PciContext& context) {
   Submission& sq = sqs_[queue];
+  if (taken.crashes >= kCrashesOfPoison) {
+    RETURN_IF_ERROR(ReportPoison(queue, taken, context));
+    return Complete(queue, taken.slot, Status::kPoison, 0, context);
+  }
   const uint64_t begin = Now();
-  const Status executed = ExecuteIo(sq.queue.command(slot), scratch, context);
+  Status executed;
+  {
+    Executing::Scope executing(executing_[work], {queue, taken.slot});
+    executed =
+        ExecuteIo(sq.queue.command(taken.slot), *scratch_[work], context);
+  }
   const uint64_t took = Now() - begin;
   // One that is slow alone was interrupted, or met a lock.
   const uint64_t last = sq.last_took.exchange(took, std::memory_order_relaxed);
   const uint64_t before = sq.service_time.load(std::memory_order_relaxed);
   sq.service_time.store(std::max(std::min(took, last), before - before / 16),
                         std::memory_order_relaxed);
-  return Complete(queue, slot, executed, 0, context);
+  return Complete(queue, taken.slot, executed, 0, context);
+}
+
+// Before it is answered: perhaps twice, if this process dies in between.
+absl::Status PciNvme::ReportPoison(uint16_t queue, const Taken& taken,
+                                   PciContext& context) {
+  LogError("NVMe: command ", sqs_[queue].queue.command(taken.slot).cid,
+           " of queue ", queue, " has crashed ", taken.crashes,
+           " processes and is answered with an error");
+  return context.Update([this](PciTxn& txn) {
+    RaiseEvent(kTransientError, txn);
+    return absl::OkStatus();
+  });
+}
+
+void PciNvme::OnCrash(uint32_t work) {
+  if (work >= executing_.size()) return;
+  const std::optional<Executing::What> what = executing_[work].Get();
+  if (what.has_value()) sqs_[what->queue].queue.Blame(what->slot);
 }
 
 Status PciNvme::ExecuteIo(const Command& command, Scratch& scratch,
@@ -292,10 +310,10 @@ Status PciNvme::FlushAll() {
   return status;
 }
 
-absl::Status PciNvme::Help(Scratch& scratch, PciContext& context) {
+absl::Status PciNvme::Help(uint32_t work, PciContext& context) {
   for (uint16_t i = 1; i <= io_queues_; ++i) {
     if (!sqs_[i].wants_help.exchange(false)) continue;
-    RETURN_IF_ERROR(ServeIo(i, scratch, context));
+    RETURN_IF_ERROR(ServeIo(i, work, context));
   }
   return absl::OkStatus();
 }

@@ -42,9 +42,20 @@ static_assert(offsetof(SubmissionHeader, tail) == 64);
 struct SubmissionEntry {
   uint64_t word;  // Twice the counter, plus 1 while it is in flight.
   Command command;
-  uint8_t reserved[56];
+  uint64_t blame;  // See below.
+  uint8_t reserved[48];
 };
 static_assert(sizeof(SubmissionEntry) == 128);
+
+// A blame is the counter of a command that has crashed who executed it, and how
+// many processes in the low byte. Of another command it says nothing.
+constexpr uint32_t CrashesIn(uint64_t blame, uint64_t counter) {
+  return blame >> 8 == counter ? blame & 0xff : 0;
+}
+constexpr uint64_t BlameAgain(uint64_t blame, uint64_t counter) {
+  const uint32_t crashes = CrashesIn(blame, counter);
+  return counter << 8 | (crashes == 0xff ? crashes : crashes + 1);
+}
 
 }  // namespace holdfast::nvme
 

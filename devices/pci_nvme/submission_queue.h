@@ -63,6 +63,7 @@ class BasicSubmissionQueue {
     Access::Store(&header()->events, uint64_t{0});
     for (size_t i = 0; i < slots_; ++i) {
       Access::Store(&entry(i)->word, uint64_t{0});
+      Access::Store(&entry(i)->blame, uint64_t{0});
     }
     Access::StoreRelease(&header()->generation, generation);
   }
@@ -153,6 +154,16 @@ class BasicSubmissionQueue {
     return Access::Load(&entry(slot)->word) >> 1;
   }
 
+  // How many processes the command in `slot` has crashed; one more. Blame is
+  // for the handler of the crash, on the thread that executes the command.
+  uint32_t crashes(size_t slot) const {
+    return CrashesIn(Access::Load(&entry(slot)->blame), counter(slot));
+  }
+  void Blame(size_t slot) {
+    uint64_t* const blame = &entry(slot)->blame;
+    Access::Store(blame, BlameAgain(Access::Load(blame), counter(slot)));
+  }
+
   // The guest can see, or has a journal that makes it see, the completion of
   // command `counter` in `slot`. Nothing happens if that is not in flight.
   void Clear(size_t slot, uint64_t counter) {
@@ -178,7 +189,10 @@ class BasicSubmissionQueue {
     Access::Store(&header()->stalled, uint32_t{1});
     Access::Fence();
   }
-  void Unstall() { Access::Store(&header()->stalled, uint32_t{0}); }
+  void Unstall() {
+    if (Access::Load(&header()->stalled) == 0) return;
+    Access::Store(&header()->stalled, uint32_t{0});
+  }
 
   // ---- The doorbell's thread, of a queue that lives ----
 

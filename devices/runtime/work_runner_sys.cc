@@ -1,7 +1,6 @@
 #include "devices/runtime/work_runner_sys.h"
 
 #include "absl/status/status.h"
-#include "devices/runtime/crash_handler_sys.h"
 #include "devices/runtime/prefault.h"
 
 namespace holdfast {
@@ -63,7 +62,7 @@ void WorkRunner::AwaitPause() {
 
 void WorkRunner::Run() {
   PrefaultStack();
-  ObserveCrashes(nullptr);  // For the signal stack.
+  ObserveCrashes(this);
   std::unique_lock<std::mutex> lock(mutex_);
   ++up_;
   idle_.notify_all();

@@ -9,13 +9,14 @@
 
 #include "base/log_limiter.h"
 #include "devices/bus/region_device.h"
+#include "devices/runtime/crash_handler_sys.h"
 
 namespace holdfast {
 
 // Does the work that a device's accesses have ordered, on as many threads of
 // its own as the device asks for. They are there when the constructor returns,
 // and rest until Start. Control thread only.
-class WorkRunner final : private WorkCaller {
+class WorkRunner final : private WorkCaller, private CrashObserver {
  public:
   explicit WorkRunner(RegionDevice& device);
   ~WorkRunner() override;
@@ -42,6 +43,7 @@ class WorkRunner final : private WorkCaller {
   void Run();
   void WakeThread();
   void CallThread() override { WakeThread(); }
+  void OnCrash(int) override { device_.OnWorkCrash(); }
 
   RegionDevice& device_;
   LogLimiter log_;  // Of what the guest orders.

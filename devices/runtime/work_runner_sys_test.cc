@@ -1,5 +1,8 @@
 #include "devices/runtime/work_runner_sys.h"
 
+#include <signal.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -9,10 +12,13 @@
 #include <thread>
 
 #include "absl/status/status.h"
+#include "devices/runtime/crash_handler_sys.h"
 #include "gtest/gtest.h"
 
 namespace holdfast {
 namespace {
+
+constexpr int kBlamed = 7;  // Exit status.
 
 // Has work, and nothing else.
 class Worker final : public RegionDevice {
@@ -48,6 +54,7 @@ class Worker final : public RegionDevice {
     ++done;
     return status;
   }
+  void OnWorkCrash() override { _exit(kBlamed); }
 
  private:
   const uint32_t threads_;
@@ -210,6 +217,24 @@ TEST(WorkRunner, GoesOnAfterAnyStop) {
     ASSERT_TRUE(Becomes([&] { return device.done == i; })) << i;
     runner.Stop();
   }
+}
+
+// In another process: the handler ends it.
+TEST(WorkRunnerDeathTest, ACrashIsTheDevicesToBlame) {
+  const auto crash = [] {
+    InstallCrashHandler();
+    Worker device(1);
+    device.pending = 1;
+    device.work = [] {
+      raise(SIGSEGV);
+      return absl::OkStatus();
+    };
+    WorkRunner runner(device);
+    runner.Start();
+    runner.Wake();
+    for (;;) pause();
+  };
+  EXPECT_EXIT(crash(), ::testing::ExitedWithCode(kBlamed), "");
 }
 
 }  // namespace
