@@ -1,4 +1,5 @@
-"""The disk image of a test: a raw partition and one with ext4."""
+"""The disk image of a test: a raw partition, one with ext4, and perhaps one that
+firmware starts from."""
 
 import os
 import struct
@@ -10,6 +11,7 @@ MIB = 1 << 20
 _SECTOR = 512
 _RAW_START_MIB = 1
 _TYPE_LINUX = 0x83
+_TYPE_EFI = 0xef
 
 
 class Disk:
@@ -17,9 +19,10 @@ class Disk:
 
     raw_mib, ext4_mib: their sizes; ext4_mib=0: the whole disk is raw, without
     any partition.
+    efi: files, by name, of a third one that UEFI firmware reads, efi_mib large.
     """
 
-    def __init__(self, path, raw_mib=96, ext4_mib=64):
+    def __init__(self, path, raw_mib=96, ext4_mib=64, efi=None, efi_mib=40):
         self.path = path
         self._ext4_mib = ext4_mib
         self._ext4_start_mib = _RAW_START_MIB + raw_mib
@@ -27,9 +30,15 @@ class Disk:
             if not ext4_mib:
                 f.truncate(raw_mib * MIB)
                 return
-            f.write(partition_table([(_RAW_START_MIB, raw_mib),
-                                     (self._ext4_start_mib, ext4_mib)]))
-            f.truncate((self._ext4_start_mib + ext4_mib) * MIB)
+            partitions = [(_RAW_START_MIB, raw_mib, _TYPE_LINUX),
+                          (self._ext4_start_mib, ext4_mib, _TYPE_LINUX)]
+            end_mib = self._ext4_start_mib + ext4_mib
+            if efi:
+                partitions.append((end_mib, efi_mib, _TYPE_EFI))
+            f.write(partition_table(partitions))
+            f.truncate((end_mib + (efi_mib if efi else 0)) * MIB)
+        if efi:
+            _make_fat(path, end_mib, efi_mib, efi)
         # Two options that make fsck see more: checksums of metadata are on by
         # default, and no part of the inode tables is left for later.
         subprocess.run(
@@ -57,14 +66,26 @@ class Disk:
         return result.stdout if result.returncode else ""
 
 
+def _make_fat(path, start_mib, size_mib, files):
+    subprocess.run(
+        [parts.installed("mkfs.vfat"), "--offset",
+         str(start_mib * MIB // _SECTOR), path, str(size_mib * 1024)],
+        check=True, stdout=subprocess.DEVNULL)
+    for name, source in files.items():
+        subprocess.run(
+            [parts.installed("mcopy"), "-i",
+             "%s@@%d" % (path, start_mib * MIB), source, "::" + name],
+            check=True)
+
+
 def partition_table(partitions):
-    """A master boot record: (start, size) of each partition in MiB."""
+    """A master boot record: (start, size) in MiB and type of each partition."""
     sector = bytearray(_SECTOR)
-    for number, (start, size) in enumerate(partitions):
+    for number, (start, size, kind) in enumerate(partitions):
         # No valid cylinder numbers: everybody reads the sector numbers.
         struct.pack_into(
             "<B3sB3sII", sector, 446 + 16 * number, 0, b"\xfe\xff\xff",
-            _TYPE_LINUX, b"\xfe\xff\xff", start * MIB // _SECTOR,
+            kind, b"\xfe\xff\xff", start * MIB // _SECTOR,
             size * MIB // _SECTOR)
     sector[510:512] = b"\x55\xaa"
     return bytes(sector)

@@ -23,6 +23,22 @@ class Image(unittest.TestCase):
         self.assertRegex(table, r"start= +2048, size= +16384, type=83")
         self.assertRegex(table, r"start= +18432, size= +32768, type=83")
 
+    def test_firmware_finds_its_files(self):
+        source = self.path + ".source"
+        with open(source, "w") as f:
+            f.write("found")
+        image = disk.Disk(self.path, 8, 16, efi={"startup.nsh": source},
+                          efi_mib=8)
+        table = subprocess.run(
+            [parts.installed("sfdisk"), "--dump", self.path], check=True,
+            stdout=subprocess.PIPE, text=True).stdout
+        self.assertRegex(table, r"start= +51200, size= +16384, type=ef")
+        self.assertEqual(subprocess.run(
+            [parts.installed("mtype"), "-i", self.path + "@@25M",
+             "::startup.nsh"], check=True, stdout=subprocess.PIPE).stdout,
+                         b"found")
+        self.assertEqual(image.fsck(), "")
+
     def test_a_new_file_system_is_clean(self):
         self.assertEqual(disk.Disk(self.path, 8, 16).fsck(), "")
 

@@ -5,6 +5,7 @@ prints), else looked up where fetch-guest puts it. A missing part skips a test
 with the reason, or fails it where VM_REQUIRED=1 (in CI).
 """
 
+import glob
 import os
 import shutil
 import unittest
@@ -41,6 +42,22 @@ def kernel(version="6.1"):
     part = "kernel" if version == "6.1" else "kernel-" + version
     return (fetched("VM_KERNEL" + suffix, "kernel-%s/vmlinux" % version, part),
             fetched("VM_TREE" + suffix, "kernel-%s/tree" % version, part))
+
+
+def kernel_image(tree):
+    """The same kernel as Debian ships it: firmware starts it as a program."""
+    images = glob.glob(os.path.join(tree, "boot/vmlinuz-*"))
+    return images[0] if images else _missing(
+        tree + "/boot/vmlinuz-*", "run tools/fetch-guest kernel")
+
+
+def firmware():
+    """UEFI firmware: its code, and its variables as they are at first."""
+    files = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd")
+    for name in files:
+        if not os.path.exists(name):
+            _missing(name, "run tools/setup")
+    return files
 
 
 def blkio_library():

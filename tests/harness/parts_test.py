@@ -46,6 +46,14 @@ class Fetched(unittest.TestCase):
             self.cache + "/kernel-6.1/vmlinux", self.cache + "/kernel-6.1/tree"
         ))
 
+    def test_a_kernel_is_there_in_both_forms(self):
+        self.make("kernel-6.1/vmlinux", "kernel-6.1/tree/boot/vmlinuz-6.1.0")
+        self.assertEqual(
+            parts.kernel_image(parts.kernel()[1]),
+            self.cache + "/kernel-6.1/tree/boot/vmlinuz-6.1.0")
+        with self.assertRaisesRegex(unittest.SkipTest, "vmlinuz"):
+            parts.kernel_image(self.cache)
+
     def test_the_environment_goes_before_the_cache(self):
         self.make("kernel-6.1/tree/x", "mine")
         os.environ["VM_KERNEL"] = self.cache + "/mine"

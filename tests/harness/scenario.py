@@ -34,12 +34,13 @@ class Settings:
         kill, instead of `period`: as fast as it goes. The device has a killer.
       boot_kills: so many of the kills begin with QEMU, with BOOT_PAUSE.
       append: to the command line of the guest's kernel.
+      firmware: UEFI firmware reads the kernel from the disk and starts it.
     """
 
     def __init__(self, kills=20, period=0.5, control=3.0, depth=32,
                  max_kib=256, lost=30, ext4=True, stop_at_damage=True,
                  cpus=1, shared_memory=True, qemu="7.2", kernel="6.1", seed=1,
-                 pause=None, boot_kills=0, append=""):
+                 pause=None, boot_kills=0, append="", firmware=False):
         self.kills = kills
         self.period = period
         self.control = control
@@ -56,6 +57,7 @@ class Settings:
         self.pause = pause
         self.boot_kills = boot_kills
         self.append = append
+        self.firmware = firmware
 
     def schedule(self):
         """The pauses before each kill, in seconds: equal seeds, equal kills."""
@@ -156,15 +158,22 @@ def run(device_factory, settings, directory, strict=True, log=None,
     kernel, tree = parts.kernel(settings.kernel)
     qemu = parts.qemu(settings.qemu)
     guest = initramfs.disk(directory, tree)
-    image = disk.Disk(os.path.join(directory, "disk.img"),
-                      ext4_mib=64 if settings.ext4 else 0)
     accel = vm.pick_accelerator(kernel, initramfs.hello(directory, tree), qemu)
-    with device_factory(image.path) as device:
+    path = os.path.join(directory, "disk.img")
+    unstarted = device_factory(path)
+    command_line = settings.command_line(unstarted.guest_disk)
+    efi = None
+    if settings.firmware:
+        efi = _efi_files(directory, parts.kernel_image(tree), guest,
+                         command_line)
+        kernel = None
+    image = disk.Disk(path, ext4_mib=64 if settings.ext4 else 0, efi=efi)
+    with unstarted as device:
         outcome = Outcome(settings, device)
         outcome.accel = accel
         with vm.Vm(kernel, guest, qemu=qemu, accel=accel, shared_memory=settings.shared_memory,
                    cpus=settings.cpus, arguments=device.qemu_arguments(), log=log,
-                   append=settings.command_line(device.guest_disk)) as machine:
+                   append=command_line) as machine:
             if settings.boot_kills:
                 device.killer.start(settings.boot_kills, *BOOT_PAUSE)
             machine.wait_boot()
@@ -178,6 +187,15 @@ def run(device_factory, settings, directory, strict=True, log=None,
         outcome.problems.append("fsck: " + "\n".join(
             console.first(problem.strip().split("\n"), most=12)))
     return outcome
+
+
+def _efi_files(directory, kernel, guest, command_line):
+    """What the firmware's shell starts by itself: a kernel."""
+    script = os.path.join(directory, "startup.nsh")
+    with open(script, "w") as f:
+        f.write("fs0:\r\nlinux.efi initrd=\\initrd %s%s\r\n" % (
+            vm.KERNEL_LINE, command_line))
+    return {"startup.nsh": script, "linux.efi": kernel, "initrd": guest}
 
 
 def _load_and_kill(machine, device, settings, outcome, on_kill):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -14,8 +15,16 @@ BOOT_SECONDS = 120
 KVM_PROBE_SECONDS = 8
 
 
+# What the guest's kernel is told always. On a busy host a guest without KVM
+# misses the ticks that the kernel waits for when it tries its timer, and panics.
+KERNEL_LINE = "console=ttyS0 panic=-1 no_timer_check quiet "
+
+
 class Vm:
     """One QEMU process.
+
+    kernel: starts with `initramfs` and `append`. None: UEFI firmware looks for
+    something to start on the disks.
 
     Its standard error is kept apart from the console: QEMU must not have a
     word to say about a device that recovers.
@@ -35,19 +44,27 @@ class Vm:
             arguments = (
                 "-object", "memory-backend-memfd,id=mem,share=on,size=%dM" %
                 memory_mib, *arguments)
-        # On a busy host a guest without KVM misses the ticks that the kernel
-        # waits for when it tries its timer, and panics.
-        kernel_line = "console=ttyS0 panic=-1 no_timer_check quiet " + append
+        if kernel:
+            starts = ["-kernel", kernel, "-initrd", initramfs, "-append",
+                      (KERNEL_LINE + append).strip()]
+        else:
+            starts = self._firmware()
         self.command = [
             qemu or parts.qemu(), "-accel", accel, "-M", machine, "-cpu", cpu,
             "-m", str(memory_mib), "-smp", str(cpus), "-nodefaults", "-no-user-config",
             "-display", "none", "-serial", "stdio", "-no-reboot",
             "-qmp", "unix:%s,server=on,wait=off" % self._qmp_path,
-            "-kernel", kernel, "-initrd", initramfs, "-append",
-            kernel_line.strip(), *arguments]
+            *starts, *arguments]
         self.process = None
         self.console = None
         self._stderr = None
+
+    def _firmware(self):
+        code, variables = parts.firmware()
+        own = os.path.join(self._directory.name, "variables")
+        shutil.copyfile(variables, own)
+        return ["-drive", "if=pflash,format=raw,readonly=on,file=" + code,
+                "-drive", "if=pflash,format=raw,file=" + own]
 
     def __enter__(self):
         return self.start()
