@@ -81,6 +81,7 @@ absl::Status Lane::ResetConnection() {
 }
 
 size_t Lane::unread() const {
+  if (adopted_) return received_.unread;
   const absl::StatusOr<LaneReception> at = TallyRx();
   return at.ok() ? at->unread : 0;
 }

@@ -132,9 +132,12 @@ absl::Status PciFunction::Transact(Change change, Routes routes) {
   uint64_t resets = 0;
   bool masters_bus = false;
   bool intx = false;
+  bool same = false;  // As what the last transaction made known.
   return keeper_.Transact(
       [&](StateTxn& txn) -> absl::Status {
         RETURN_IF_ERROR(change(txn));
+        same = !txn.dirty() && routes == Routes::kSame;
+        if (same) return absl::OkStatus();
         if (txn.dirty()) {
           fresh = RouteInterrupts(state_, txn, /*sent=*/keeper_.resumed(),
                                   has_table);
@@ -150,6 +153,7 @@ absl::Status PciFunction::Transact(Change change, Routes routes) {
         return absl::OkStatus();
       },
       [&] {
+        if (same) return;
         if (routes == Routes::kChanged) PublishReady(ready);
         resets_.store(resets);
         masters_bus_.store(masters_bus);

@@ -70,6 +70,12 @@ void RouteMsix(const PciState& state, StateTxn& txn, bool vmm_has_table,
   }
 }
 
+void SignalBits(uint64_t bits, uint32_t irq, uint32_t first, IrqSink& sink) {
+  for (; bits != 0; bits &= bits - 1) {
+    sink.Signal(irq, first + static_cast<uint32_t>(__builtin_ctzll(bits)));
+  }
+}
+
 }  // namespace
 
 void SetIntx(const PciState& state, StateTxn& txn, bool asserted) {
@@ -158,14 +164,10 @@ PciSignals UnsentInterrupts(const PciState& state, StateTxn& txn) {
 
 void Signal(const PciSignals& signals, IrqSink& sink) {
   if ((signals[0] & 1) != 0) sink.Signal(kPciIntxIrq, 0);
-  for (uint32_t i = 0; i < pci::kMaxMsiVectors; ++i) {
-    if ((signals[0] & Bit(kMsiShift + i)) != 0) sink.Signal(kPciMsiIrq, i);
-  }
+  SignalBits(signals[0] >> kMsiShift & (Bit(pci::kMaxMsiVectors) - 1),
+             kPciMsiIrq, 0, sink);
   for (uint32_t word = 1; word < signals.size(); ++word) {
-    for (uint32_t i = 0; i < 64; ++i) {
-      if ((signals[word] & Bit(i)) == 0) continue;
-      sink.Signal(kPciMsixIrq, 64 * (word - 1) + i);
-    }
+    SignalBits(signals[word], kPciMsixIrq, 64 * (word - 1), sink);
   }
 }
 

@@ -7,18 +7,14 @@
 #include "base/status_macros.h"
 
 namespace holdfast::vfio_user {
-namespace {
 
-SessionState StateOf(absl::Span<const uint8_t> bank) {
-  SessionState state;
-  std::memcpy(&state, bank.data(), sizeof(state));
-  return state;
+// Straight into its place: it is copied for each message.
+void Server::TakeState(absl::Span<const uint8_t> bank) {
+  std::memcpy(&state_, bank.data(), sizeof(state_));
 }
 
-}  // namespace
-
 absl::Status Server::Resume(absl::Span<const uint8_t> bank) {
-  state_ = StateOf(bank);
+  TakeState(bank);
   RETURN_IF_ERROR(CheckInvariants(state_, memory_.windows));
   environment_.Apply(state_, memory_.windows);
   return absl::OkStatus();
@@ -44,12 +40,13 @@ absl::StatusOr<LaneHandler::Outcome> Server::Execute(
     absl::Span<const uint8_t> old_bank, absl::Span<uint8_t> new_bank,
     absl::Span<uint8_t> reply, uint32_t /*attempts*/) {
   environment_.Answered();
-  state_ = StateOf(old_bank);
+  TakeState(old_bank);
   const Request request = Parse(message, fd_count);
   const SlotList slots = SlotsFor(state_, memory_.windows, request);
-  ASSIGN_OR_RETURN(const Decision decision,
-                   Decide(state_, memory_, request, slots, serving_, device_,
-                          environment_, reply));
+  const absl::StatusOr<Decision> decided = Decide(
+      state_, memory_, request, slots, serving_, device_, environment_, reply);
+  RETURN_IF_ERROR(decided.status());
+  const Decision& decision = *decided;
   std::memcpy(new_bank.data(), &decision.next, sizeof(decision.next));
   which_ = decision.afterwards.which;
   if (decision.answered && !environment_.Take(decision.answer)) {
@@ -61,7 +58,7 @@ absl::StatusOr<LaneHandler::Outcome> Server::Execute(
 }
 
 void Server::Committed(absl::Span<const uint8_t> bank) {
-  state_ = StateOf(bank);
+  TakeState(bank);
   environment_.Apply(state_, memory_.windows);
   Afterwards afterwards = AfterwardsOf(state_);
   afterwards.which = std::exchange(which_, {});
@@ -71,8 +68,8 @@ void Server::Committed(absl::Span<const uint8_t> bank) {
 }
 
 absl::Span<const int> Server::ReplyFds(absl::Span<const uint8_t> bank) {
-  const uint8_t region = StateOf(bank).reply_region;
-  reply_fd_ = device_.RegionMemory(region - 1u).get();
+  TakeState(bank);
+  reply_fd_ = device_.RegionMemory(state_.reply_region - 1u).get();
   return absl::MakeConstSpan(&reply_fd_, 1);
 }
 

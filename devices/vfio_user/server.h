@@ -83,6 +83,8 @@ class Server final : public LaneHandler {
   absl::Span<const int> ReplyFds(absl::Span<const uint8_t> bank) override;
 
  private:
+  void TakeState(absl::Span<const uint8_t> bank);
+
   const Serving serving_;
   SessionMemory& memory_;
   RegionDevice& device_;

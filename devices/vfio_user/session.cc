@@ -115,6 +115,13 @@ void Remember(const Afterwards& afterwards, SessionState& next) {
   next.after_count = static_cast<uint8_t>(afterwards.count);
 }
 
+// What was asked for and told with the message before is no more.
+void Begin(SessionState& next) {
+  next.version = kSessionStateVersion;
+  next.reply_region = 0;
+  Remember(Afterwards{}, next);
+}
+
 // An answer is never answered: that could go on for ever.
 Answer AnswerIn(const Request& request) {
   Answer answer;
@@ -124,6 +131,42 @@ Answer AnswerIn(const Request& request) {
       request.malformed.ok() ? request.error : ErrorNumber(request.malformed);
   if (answer.error == 0) answer.data = request.data;
   return answer;
+}
+
+// Decide, on a copy of `state`.
+absl::Status DecideIn(Turn& turn, const SessionState& state,
+                      absl::Span<uint8_t> reply, Decision& decision) {
+  const Request& request = turn.request;
+  if (state.lost != 0) {
+    return absl::InvalidArgumentError(
+        "the message before had an impossible size");
+  }
+  Begin(turn.next);
+  if (request.is_reply && !request.boundary_lost) {
+    decision.answered = true;
+    decision.answer = AnswerIn(request);
+    return absl::OkStatus();
+  }
+  decision.refusal =
+      request.malformed.ok() ? DecideCommand(turn) : request.malformed;
+  RETURN_IF_ERROR(turn.fatal);
+  if (decision.refusal.ok()) {
+    decision.afterwards = turn.afterwards;
+    Remember(turn.afterwards, turn.next);
+    ASSIGN_OR_RETURN(decision.reply_size, turn.writer.FinishReply(request));
+  } else {
+    turn.next = state;
+    Begin(turn.next);
+    turn.next.lost = request.boundary_lost ? 1 : 0;
+    ASSIGN_OR_RETURN(
+        decision.reply_size,
+        EncodeError(request, ErrorNumber(decision.refusal), reply));
+  }
+  if (request.no_reply) {
+    decision.reply_size = 0;
+    turn.next.reply_region = 0;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -190,39 +233,12 @@ absl::StatusOr<Decision> Decide(const SessionState& state,
                                 RegionDevice& device,
                                 SessionEnvironment& environment,
                                 absl::Span<uint8_t> reply) {
-  if (state.lost != 0) {
-    return absl::InvalidArgumentError(
-        "the message before had an impossible size");
-  }
-  Decision decision;
-  decision.next = state;
-  decision.next.version = kSessionStateVersion;
-  decision.next.reply_region = 0;
-  Remember(Afterwards{}, decision.next);
-  if (request.is_reply && !request.boundary_lost) {
-    decision.answered = true;
-    decision.answer = AnswerIn(request);
-    return decision;
-  }
-  Turn turn(decision.next, memory, request, slots, serving, device, environment,
-            reply);
-  decision.refusal =
-      request.malformed.ok() ? DecideCommand(turn) : request.malformed;
-  RETURN_IF_ERROR(turn.fatal);
-  if (decision.refusal.ok()) {
-    decision.next = turn.next;
-    decision.afterwards = turn.afterwards;
-    Remember(turn.afterwards, decision.next);
-    ASSIGN_OR_RETURN(decision.reply_size, turn.writer.FinishReply(request));
-  } else {
-    decision.next.lost = request.boundary_lost ? 1 : 0;
-    ASSIGN_OR_RETURN(
-        decision.reply_size,
-        EncodeError(request, ErrorNumber(decision.refusal), reply));
-  }
-  if (request.no_reply) {
-    decision.reply_size = 0;
-    decision.next.reply_region = 0;
+  // The state is more than most messages change: it is copied once, here.
+  absl::StatusOr<Decision> decision(absl::in_place, state);
+  Turn turn(decision->next, memory, request, slots, serving, device,
+            environment, reply);
+  if (absl::Status over = DecideIn(turn, state, reply, *decision); !over.ok()) {
+    decision = std::move(over);
   }
   return decision;
 }

@@ -140,6 +140,9 @@ Afterwards AfterwardsOf(const SessionState& state);
 
 // The outcome of one message.
 struct Decision {
+  Decision() = default;
+  explicit Decision(const SessionState& state) : next(state) {}
+
   SessionState next{};
   // Bytes of `reply` to be sent; 0: none. With descriptors if
   // next.reply_region is not 0.

@@ -13,11 +13,12 @@
 
 namespace holdfast::vfio_user {
 
-// One request being decided. Handlers change `next` and write the payload of
-// the reply; an error from a handler refuses the request, and both are dropped.
+// One request being decided. Handlers change `next`, which is the old state at
+// first, and write the payload of the reply; an error from a handler refuses
+// the request, and both are dropped.
 class Turn {
  public:
-  Turn(const SessionState& state, SessionMemory& memory_in,
+  Turn(SessionState& next_in, SessionMemory& memory_in,
        const Request& request_in, const SlotList& slots_in,
        const Serving& serving_in, RegionDevice& device_in,
        SessionEnvironment& environment_in, absl::Span<uint8_t> reply)
@@ -28,7 +29,7 @@ class Turn {
         environment(environment_in),
         memory(memory_in),
         table(memory_in.windows),
-        next(state),
+        next(next_in),
         writer(reply) {}
 
   const Request& request;
@@ -38,7 +39,7 @@ class Turn {
   SessionEnvironment& environment;
   SessionMemory& memory;
   const absl::Span<WindowState> table;
-  SessionState next;
+  SessionState& next;
   MessageWriter writer;
   Afterwards afterwards;
   // An error that ends the service: the device's.
