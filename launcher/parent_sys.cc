@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "base/log.h"
+#include "base/pidfd_sys.h"
 #include "base/status_macros.h"
 #include "base/unix_socket_sys.h"
 #include "launcher/cgroup_plan.h"

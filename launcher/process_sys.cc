@@ -6,19 +6,18 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
+#include "base/pidfd_sys.h"
 #include "base/scheduling_sys.h"
 #include "launcher/exit_cause.h"
 
@@ -95,11 +94,8 @@ bool IsEnding(int pid) {
 }
 
 absl::Status SendSignal(BorrowedFd pidfd, int signal) {
-  if (syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) != 0 &&
-      errno != ESRCH) {
-    return ErrnoStatus("pidfd_send_signal");
-  }
-  return absl::OkStatus();
+  const absl::Status status = SignalPidfd(pidfd, signal);
+  return absl::IsNotFound(status) ? absl::OkStatus() : status;
 }
 
 std::optional<std::string> TakeExitCause(BorrowedFd pidfd) {
@@ -131,12 +127,6 @@ std::vector<int> StopSignals() {
     }
   }
   return signals;
-}
-
-absl::StatusOr<UniqueFd> OpenPidfd(int pid) {
-  UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  if (!pidfd.valid()) return ErrnoStatus(absl::StrCat("pidfd_open ", pid));
-  return pidfd;
 }
 
 void Demote(int pid) {

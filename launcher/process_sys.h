@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 #include "launcher/restart_policy.h"
 
@@ -36,9 +35,6 @@ std::optional<std::string> TakeExitCause(BorrowedFd pidfd);
 // when it closes nobody is there to start another launcher. Not those that
 // whoever started this process has it ignore, as nohup does.
 std::vector<int> StopSignals();
-
-// A pidfd, close-on-exec.
-absl::StatusOr<UniqueFd> OpenPidfd(int pid);
 
 // Lowers the priority of all threads of `pid`, which dies, so that the
 // tear-down of its memory hardly competes with the guest. Best effort.

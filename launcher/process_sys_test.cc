@@ -12,6 +12,7 @@
 #include <string>
 #include <thread>
 
+#include "base/pidfd_sys.h"
 #include "base/testing/matchers.h"
 #include "base/testing/poll.h"
 #include "base/unique_fd.h"

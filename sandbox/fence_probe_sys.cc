@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
+#include "base/pidfd_sys.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "base/unix_socket_sys.h"
@@ -85,10 +85,9 @@ absl::StatusOr<First> TryOnce() {
     RunVictim(pair.second);
   }
   pair.second.Reset();
-  const UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  const absl::StatusOr<UniqueFd> pidfd = OpenPidfd(pid);
   absl::StatusOr<First> first =
-      pidfd.valid() ? WatchDeath(pid, pidfd, pair.first)
-                    : absl::StatusOr<First>(ErrnoStatus("pidfd_open"));
+      pidfd.ok() ? WatchDeath(pid, *pidfd, pair.first) : pidfd.status();
   kill(pid, SIGKILL);
   Reap(pid);
   return first;

@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "absl/strings/match.h"
+#include "base/pidfd_sys.h"
 #include "base/shm_sys.h"
 #include "base/status_macros.h"
 #include "launcher/process_sys.h"

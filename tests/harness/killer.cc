@@ -18,11 +18,8 @@
 // or in the end "failed WHY". Ends with its input.
 
 #include <signal.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
@@ -38,7 +35,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/errno_status.h"
+#include "base/pidfd_sys.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "launcher/core_client_sys.h"
@@ -96,10 +93,8 @@ class Killer {
     absl::SleepFor(absl::Microseconds(std::uniform_int_distribution<uint64_t>(
         order.min_us, order.max_us)(random_)));
     const int64_t when = MonotonicNanos();
-    if (syscall(SYS_pidfd_send_signal, victim.get(), SIGKILL, nullptr, 0) !=
-        0) {
-      return ErrnoStatus("pidfd_send_signal");
-    }
+    // One that has ended already died by itself, which is an error here.
+    RETURN_IF_ERROR(SignalPidfd(victim, SIGKILL));
     ASSIGN_OR_RETURN(InstanceStatus next, AwaitWhole(whole.epoch + 1));
     std::printf("kill %" PRId64 " %d %" PRIu64 "\n", when, whole.active_pid,
                 next.last_recovery_us);
@@ -109,9 +104,7 @@ class Killer {
   // A descriptor of the active process and of no other one: that it was still
   // active after its pid had been opened says that the pid was still its own.
   absl::StatusOr<UniqueFd> OpenActive(InstanceStatus* whole) {
-    UniqueFd victim(
-        static_cast<int>(syscall(SYS_pidfd_open, whole->active_pid, 0)));
-    if (!victim.valid()) return ErrnoStatus("pidfd_open");
+    ASSIGN_OR_RETURN(UniqueFd victim, OpenPidfd(whole->active_pid));
     ASSIGN_OR_RETURN(const InstanceStatus now, client_.Status(instance_));
     if (now.active_pid != whole->active_pid || now.epoch != whole->epoch) {
       return absl::AbortedError("the active process died by itself");

@@ -21,6 +21,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/handoff.h"
+#include "base/pidfd_sys.h"
 #include "base/testing/poll.h"
 #include "base/unix_socket_sys.h"
 #include "statestore/store/message_io_sys.h"
@@ -169,7 +170,7 @@ FakeChild::FakeChild(ChildId id, const Body& body) : id_(id) {
     test.first.Reset();
     RunChild(std::move(store.second), std::move(test.second), body);
   }
-  pidfd_.Reset(static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)));
+  pidfd_ = Must(OpenPidfd(pid_));
   store_ = std::move(store.first);
   test_ = std::move(test.first);
   test.second.Reset();
