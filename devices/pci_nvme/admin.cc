@@ -29,12 +29,22 @@ size_t LogPageSize(uint8_t page) {
   return 0;
 }
 
-void FillLogPage(uint8_t page, absl::Span<uint8_t> bytes) {
+void FillLogPage(uint8_t page, const Traffic& traffic,
+                 absl::Span<uint8_t> bytes) {
   if (static_cast<LogPage>(page) == LogPage::kSmart) {
     const uint16_t kelvin = 300;
     std::memcpy(bytes.data() + 1, &kelvin, sizeof(kelvin));
     bytes[3] = 100;  // Spare: percent, and the threshold below.
     bytes[4] = 10;
+    const auto put = [bytes](size_t at, uint64_t value) {
+      std::memcpy(bytes.data() + at, &value, sizeof(value));
+    };
+    // Thousands of sectors, rounded up.
+    put(32, (traffic.sectors_read + 999) / 1000);
+    put(48, (traffic.sectors_written + 999) / 1000);
+    put(64, traffic.reads);
+    put(80, traffic.writes);
+    put(112, 1);  // The guest's: a segment is made for one power cycle.
   } else if (static_cast<LogPage>(page) == LogPage::kFirmware) {
     bytes[0] = 1;  // The active slot.
     std::memcpy(bytes.data() + 8, "1.0     ", 8);
@@ -155,6 +165,19 @@ PciNvme::Outcome PciNvme::DoIdentify(const Command& command, Dma& dma) {
   return {SendToGuest(command, page, dma)};
 }
 
+Traffic PciNvme::AllTraffic() {
+  Traffic sum;
+  for (uint16_t i = 1; i <= io_queues_; ++i) {
+    std::lock_guard<std::mutex> lock(cqs_[i].mutex);
+    const Traffic one = CompletionQueue::TrafficIn(cqs_[i].area);
+    sum.reads += one.reads;
+    sum.writes += one.writes;
+    sum.sectors_read += one.sectors_read;
+    sum.sectors_written += one.sectors_written;
+  }
+  return sum;
+}
+
 absl::StatusOr<PciNvme::Outcome> PciNvme::GetLogPage(const Command& command,
                                                      uint64_t counter,
                                                      PciContext& context) {
@@ -171,7 +194,7 @@ absl::StatusOr<PciNvme::Outcome> PciNvme::GetLogPage(const Command& command,
     return Outcome{Status::kInvalidNamespace};
   }
   std::array<uint8_t, 4096> bytes = {};
-  FillLogPage(page, absl::MakeSpan(bytes));
+  FillLogPage(page, AllTraffic(), absl::MakeSpan(bytes));
   const absl::Span<const uint8_t> part =
       absl::MakeConstSpan(bytes).subspan(offset, whole - offset);
   const Status sent =

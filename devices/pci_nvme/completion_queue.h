@@ -25,16 +25,42 @@ struct CompletionConfig {
   bool interrupts = false;
 };
 
+// What the commands did that a queue has completed, in all its lives.
+struct Traffic {
+  uint64_t reads = 0;
+  uint64_t writes = 0;
+  uint64_t sectors_read = 0;  // Of 512 bytes.
+  uint64_t sectors_written = 0;
+
+  // What one command adds, in a word.
+  static constexpr uint32_t kWrite = 1u << 31;
+  static constexpr uint32_t OfRead(uint64_t bytes) {
+    return static_cast<uint32_t>(bytes / 512) & ~kWrite;
+  }
+  static constexpr uint32_t OfWrite(uint64_t bytes) {
+    return OfRead(bytes) | kWrite;
+  }
+  Traffic Plus(uint32_t one) const {
+    Traffic sum = *this;
+    if (one == 0) return sum;
+    ++((one & kWrite) != 0 ? sum.writes : sum.reads);
+    ((one & kWrite) != 0 ? sum.sectors_written : sum.sectors_read) +=
+        one & ~kWrite;
+    return sum;
+  }
+};
+static_assert(sizeof(Traffic) == 32);
+
 // A completion on its way, and whose it is.
 struct CompletionRecord {
   Completion completion;
   uint64_t counter;  // Of the command; its queue is completion.sq_id.
   uint32_t slot;     // Its entry in that queue's table.
-  uint32_t reserved;
+  uint32_t traffic;  // What it adds.
 };
 static_assert(sizeof(CompletionRecord) == 32);
 
-// An area, on three cache lines.
+// An area, on four cache lines.
 struct CompletionArea {
   uint32_t generation;  // Which life of the queue; 0: none.
   uint32_t size;
@@ -48,8 +74,9 @@ struct CompletionArea {
   uint64_t posted;     // Completions; never less than journaled - 1.
   CompletionRecord record;
   uint8_t reserved2[16];
+  Traffic traffic[2];  // That of posted % 2 counts.
 };
-static_assert(sizeof(CompletionArea) == 192);
+static_assert(sizeof(CompletionArea) == 256);
 
 // The queue over its area, which this class neither owns nor trusts.
 //
@@ -58,10 +85,11 @@ static_assert(sizeof(CompletionArea) == 192);
 //   (2) journaled + 1, which commits it: the command is never executed again
 //   (3) the entry in the guest's memory, its phase last
 //   (4) the command's entry in its queue's table is free
-//   (5) posted + 1
+//   (5) the other traffic is this one and what the command adds
+//   (6) posted + 1
 // Cut before (2), the command is executed again. Cut after it, Resolve does (3)
-// to (5) again, with the same bytes: the guest may have seen them, but nobody
-// else writes that slot before (5).
+// to (6) again, with the same bytes: the guest may have seen them, but nobody
+// else writes that slot before (6), nor the traffic that counts.
 //
 // Threads: none of its own; the caller serialises all but the statics. No call
 // allocates.
@@ -87,6 +115,10 @@ class BasicCompletionQueue {
     Access::Store(&area_->vector, config.vector);
     Access::Store(&area_->interrupts, uint16_t{config.interrupts});
     Access::Store(&area_->head, uint32_t{0});
+    // Both, so that it does not matter which one counts.
+    const uint64_t posted = Access::Load(&area_->posted);
+    Access::Copy(&area_->traffic[(posted + 1) % 2], &area_->traffic[posted % 2],
+                 sizeof(Traffic));
     Access::Store(&area_->journaled, uint64_t{0});
     Access::Store(&area_->posted, uint64_t{0});
     Access::StoreRelease(&area_->generation, generation);
@@ -124,15 +156,16 @@ class BasicCompletionQueue {
   bool HasUnseen() const { return Unseen() != 0; }
 
   // Posts `completion`, for the command `counter` in entry `slot` of the queue
-  // that it names; the phase is filled in. Precondition: Room() > 0. Errors:
-  // those of `write`; then the queue cannot be used any more in this process.
+  // that it names and adds `traffic`; the phase is filled in. Precondition:
+  // Room() > 0. Errors: those of `write`; then the queue cannot be used any
+  // more in this process.
   absl::Status Post(Completion completion, uint64_t counter, size_t slot,
-                    Write write, Clear clear) {
+                    uint32_t traffic, Write write, Clear clear) {
     const bool phase = (posted_ / config_.size) % 2 == 0;
     completion.status =
         static_cast<uint16_t>((completion.status & ~1u) | (phase ? 1u : 0u));
     const CompletionRecord record = {completion, counter,
-                                     static_cast<uint32_t>(slot), 0};
+                                     static_cast<uint32_t>(slot), traffic};
     Access::Copy(&area_->record, &record, sizeof(record));
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     Access::StoreRelease(&area_->journaled, posted_ + 1);
@@ -143,6 +176,14 @@ class BasicCompletionQueue {
 
   static uint32_t SizeIn(absl::Span<uint8_t> area) {
     return Access::Load(&AreaIn(area)->size);
+  }
+  // Of all lives; by the caller's serialisation no completion is on its way.
+  static Traffic TrafficIn(absl::Span<uint8_t> area) {
+    const CompletionArea* const a = AreaIn(area);
+    Traffic traffic;
+    Access::Copy(&traffic, &a->traffic[Access::Load(&a->posted) % 2],
+                 sizeof(traffic));
+    return traffic;
   }
   static uint32_t HeadIn(absl::Span<uint8_t> area) {
     return Access::LoadAcquire(&AreaIn(area)->head);
@@ -181,7 +222,12 @@ class BasicCompletionQueue {
         write(config_.base + slot * sizeof(Completion), record.completion);
     if (!written.ok()) return written;
     clear(record);
+    Traffic sum;
+    Access::Copy(&sum, &area_->traffic[posted_ % 2], sizeof(sum));
+    sum = sum.Plus(record.traffic);
     ++posted_;
+    Access::Copy(&area_->traffic[posted_ % 2], &sum, sizeof(sum));
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     unresolved_ = false;
     Access::StoreRelease(&area_->posted, posted_);
     return absl::OkStatus();

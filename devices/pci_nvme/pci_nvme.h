@@ -133,7 +133,9 @@ class PciNvme final : public PciDevice {
   absl::Status Next(Submission& sq, PciContext& context,
                     std::optional<Taken>* taken);
   absl::Status Complete(uint16_t sq_id, size_t slot, Status status,
-                        uint32_t result, PciContext& context);
+                        uint32_t result, PciContext& context,
+                        uint32_t traffic = 0);
+  uint32_t TrafficOf(const Command& command) const;
   absl::Status Interrupt(CompletionSide& cq, PciContext& context);
   absl::Status ServeIo(uint16_t queue, uint32_t work, PciContext& context);
   absl::Status ServeIoCommand(uint16_t queue, const Taken& taken, uint32_t work,
@@ -163,6 +165,7 @@ class PciNvme final : public PciDevice {
   absl::StatusOr<Outcome> Execute(const Command& command, uint64_t counter,
                                   PciContext& context);
   Outcome DoIdentify(const Command& command, Dma& dma);
+  Traffic AllTraffic();
   absl::StatusOr<Outcome> GetLogPage(const Command& command, uint64_t counter,
                                      PciContext& context);
   absl::StatusOr<Outcome> GetFeatures(const Command& command,

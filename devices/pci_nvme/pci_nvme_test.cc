@@ -368,6 +368,37 @@ TEST_F(PciNvmeTest, GivesLogPages) {
   EXPECT_EQ(driver_.Try(0, command), Status::kInvalidNamespace);
 }
 
+TEST_F(PciNvmeTest, CountsWhatItMovesForAsLongAsItLives) {
+  const auto counter = [](NvmeDriver& driver, size_t at) {
+    EXPECT_EQ(
+        driver.Try(0, NvmeDriver::Admin(AdminOpcode::kGetLogPage, 0x007f0002, 0,
+                                        NvmeDriver::kData + kPageSize)),
+        Status::kSuccess);
+    uint64_t value;
+    std::memcpy(&value,
+                driver.Data(NvmeDriver::kData + kPageSize + at, 8).data(),
+                sizeof(value));
+    return value;
+  };
+  for (int i = 0; i < 3; ++i) {
+    driver_.Try(1, NvmeDriver::Io(IoOpcode::kWrite, 0, 2));
+  }
+  guest_.Restart();
+  driver_.Try(1, NvmeDriver::Io(IoOpcode::kRead, 0, 1));
+  driver_.Try(1, NvmeDriver::Io(IoOpcode::kRead, 1 << 20, 1));  // Fails.
+  EXPECT_EQ(counter(driver_, 64), 1u);
+  EXPECT_EQ(counter(driver_, 80), 3u);
+  EXPECT_EQ(counter(driver_, 32), 1u) << "thousands, rounded up";
+  EXPECT_EQ(counter(driver_, 48), 1u);
+  driver_.SetConfiguration(0);
+  NvmeDriver again = Anew();
+  again.Enable();
+  again.CreateQueue(1);
+  again.Try(1, NvmeDriver::Io(IoOpcode::kRead, 0, 1));
+  EXPECT_EQ(counter(again, 64), 2u);
+  EXPECT_EQ(counter(again, 80), 3u);
+}
+
 TEST_F(PciNvmeTest, RefusesAdminCommandsThatItHasNot) {
   EXPECT_EQ(driver_.Try(0, NvmeDriver::Admin(static_cast<AdminOpcode>(0x7f))),
             Status::kInvalidOpcode);

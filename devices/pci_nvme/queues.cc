@@ -177,7 +177,8 @@ absl::Status PciNvme::Next(Submission& sq, PciContext& context,
 }
 
 absl::Status PciNvme::Complete(uint16_t sq_id, size_t slot, Status status,
-                               uint32_t result, PciContext& context) {
+                               uint32_t result, PciContext& context,
+                               uint32_t traffic) {
   SubmissionQueue& sq = sqs_[sq_id].queue;
   CompletionSide& cq = cqs_[sq.config().cq];
   std::lock_guard<std::mutex> sq_lock(sqs_[sq_id].mutex);
@@ -191,7 +192,7 @@ absl::Status PciNvme::Complete(uint16_t sq_id, size_t slot, Status status,
   {
     std::lock_guard<std::mutex> lock(cq.mutex);
     RETURN_IF_ERROR(cq.queue.Post(
-        completion, sq.counter(slot), slot,
+        completion, sq.counter(slot), slot, traffic,
         [&dma](uint64_t address, const Completion& entry) {
           return WriteCompletion(dma, address, entry);
         },
@@ -262,7 +263,26 @@ absl::Status PciNvme::ServeIoCommand(uint16_t queue, const Taken& taken,
   const uint64_t before = sq.service_time.load(std::memory_order_relaxed);
   sq.service_time.store(std::max(std::min(took, last), before - before / 16),
                         std::memory_order_relaxed);
-  return Complete(queue, taken.slot, executed, 0, context);
+  const uint32_t traffic = executed == Status::kSuccess
+                               ? TrafficOf(sq.queue.command(taken.slot))
+                               : 0;
+  return Complete(queue, taken.slot, executed, 0, context, traffic);
+}
+
+// Of a command that was executed, so what it says is so.
+uint32_t PciNvme::TrafficOf(const Command& command) const {
+  if (command.nsid == 0 || command.nsid > disks_.size()) return 0;
+  const uint64_t bytes = (uint64_t{command.cdw12 & 0xffff} + 1)
+                         << disks_[command.nsid - 1]->block_shift();
+  switch (static_cast<IoOpcode>(command.opcode)) {
+    case IoOpcode::kRead:
+    case IoOpcode::kCompare:
+      return Traffic::OfRead(bytes);
+    case IoOpcode::kWrite:
+      return Traffic::OfWrite(bytes);
+    default:
+      return 0;
+  }
 }
 
 // Before it is answered: perhaps twice, if this process dies in between.
