@@ -11,47 +11,6 @@
 #include "devices/pci_nvme/registers.h"
 
 namespace holdfast::nvme {
-namespace {
-
-constexpr uint32_t kSave = 1u << 31;  // Of Set Features, cdw10.
-
-// Bytes of a log page; 0: there is none of this name.
-size_t LogPageSize(uint8_t page) {
-  switch (static_cast<LogPage>(page)) {
-    case LogPage::kErrors:
-      return 64 * kErrorLogEntries;
-    case LogPage::kSmart:
-    case LogPage::kFirmware:
-      return 512;
-    case LogPage::kChangedNamespaces:
-      return 4096;
-  }
-  return 0;
-}
-
-void FillLogPage(uint8_t page, const Traffic& traffic,
-                 absl::Span<uint8_t> bytes) {
-  if (static_cast<LogPage>(page) == LogPage::kSmart) {
-    const uint16_t kelvin = 300;
-    std::memcpy(bytes.data() + 1, &kelvin, sizeof(kelvin));
-    bytes[3] = 100;  // Spare: percent, and the threshold below.
-    bytes[4] = 10;
-    const auto put = [bytes](size_t at, uint64_t value) {
-      std::memcpy(bytes.data() + at, &value, sizeof(value));
-    };
-    // Thousands of sectors, rounded up.
-    put(32, (traffic.sectors_read + 999) / 1000);
-    put(48, (traffic.sectors_written + 999) / 1000);
-    put(64, traffic.reads);
-    put(80, traffic.writes);
-    put(112, 1);  // The guest's: a segment is made for one power cycle.
-  } else if (static_cast<LogPage>(page) == LogPage::kFirmware) {
-    bytes[0] = 1;  // The active slot.
-    std::memcpy(bytes.data() + 8, "1.0     ", 8);
-  }
-}
-
-}  // namespace
 
 absl::Status PciNvme::ServeAdmin(PciContext& context) {
   RETURN_IF_ERROR(Settle(context));
@@ -79,13 +38,16 @@ absl::Status PciNvme::ServeAdminCommand(const Taken& taken,
     outcome = {txn.Get(state_.done_status), txn.Get(state_.done_result)};
     return absl::OkStatus();
   }));
-  if (!done && taken.crashes >= kCrashesOfPoison) {
+  if (!done && sqs_[0].queue.IsAborted(slot)) {
+    outcome = {Status::kAborted};
+  } else if (!done && taken.crashes >= kCrashesOfPoison) {
     RETURN_IF_ERROR(ReportPoison(0, taken, context));
     outcome = {Status::kPoison};
   } else if (!done) {
     Executing::Scope executing(executing_[0], {0, slot});
     ASSIGN_OR_RETURN(outcome, Execute(command, counter, context));
   }
+  RecordError(0, command, counter, outcome.status);
   if (outcome.parked) {
     // It takes no room until there is something to say.
     Unreserve(cqs_[0]);
@@ -119,8 +81,7 @@ absl::StatusOr<PciNvme::Outcome> PciNvme::Execute(const Command& command,
     case AdminOpcode::kDoorbellBuffers:
       return SetDoorbellBuffers(command, context);
     case AdminOpcode::kAbort:
-      // Commands are executed as they come: none is left to be aborted.
-      return Outcome{Status::kSuccess, 1};
+      return Abort(command, counter, context);
     case AdminOpcode::kAsyncEvent:
       if (parked_.size() >= kAsyncEventLimit) {
         return Outcome{Status::kAsyncEventLimit};
@@ -163,144 +124,6 @@ PciNvme::Outcome PciNvme::DoIdentify(const Command& command, Dma& dma) {
   const Status status = Identify(identity_, cns, command.nsid, &page);
   if (status != Status::kSuccess) return {status};
   return {SendToGuest(command, page, dma)};
-}
-
-Traffic PciNvme::AllTraffic() {
-  Traffic sum;
-  for (uint16_t i = 1; i <= io_queues_; ++i) {
-    std::lock_guard<std::mutex> lock(cqs_[i].mutex);
-    const Traffic one = CompletionQueue::TrafficIn(cqs_[i].area);
-    sum.reads += one.reads;
-    sum.writes += one.writes;
-    sum.sectors_read += one.sectors_read;
-    sum.sectors_written += one.sectors_written;
-  }
-  return sum;
-}
-
-absl::StatusOr<PciNvme::Outcome> PciNvme::GetLogPage(const Command& command,
-                                                     uint64_t counter,
-                                                     PciContext& context) {
-  const auto page = static_cast<uint8_t>(command.cdw10);
-  const bool retain = (command.cdw10 & 1u << 15) != 0;
-  const uint64_t size =
-      ((uint64_t{command.cdw11 & 0xffff} << 16 | command.cdw10 >> 16) + 1) * 4;
-  const uint64_t offset = uint64_t{command.cdw13} << 32 | command.cdw12;
-  const size_t whole = LogPageSize(page);
-  if (whole == 0) return Outcome{Status::kInvalidLogPage};
-  if (offset % 4 != 0 || offset > whole) return Outcome{Status::kInvalidField};
-  if (command.nsid > identity_.namespaces.size() &&
-      command.nsid != kAllNamespaces) {
-    return Outcome{Status::kInvalidNamespace};
-  }
-  std::array<uint8_t, 4096> bytes = {};
-  FillLogPage(page, AllTraffic(), absl::MakeSpan(bytes));
-  const absl::Span<const uint8_t> part =
-      absl::MakeConstSpan(bytes).subspan(offset, whole - offset);
-  const Status sent =
-      SendToGuest(command, part.subspan(0, size), context.dma());
-  if (sent != Status::kSuccess || retain) return Outcome{sent};
-  return Once(counter, {}, context, [&](PciTxn& txn) {
-    txn.Set(state_.events, AfterLogPage(txn.Get(state_.events), page));
-  });
-}
-
-absl::StatusOr<PciNvme::Outcome> PciNvme::GetFeatures(const Command& command,
-                                                      PciContext& context) {
-  const auto feature = static_cast<Feature>(command.cdw10 & 0xff);
-  const uint32_t select = command.cdw10 >> 8 & 7;
-  if (CheckFeature(feature, command.cdw11) == Status::kInvalidField) {
-    return Outcome{Status::kInvalidField};
-  }
-  constexpr uint32_t kDefault = 1;
-  constexpr uint32_t kSaved = 2;
-  constexpr uint32_t kSupported = 3;
-  if (select > kSupported) return Outcome{Status::kInvalidField};
-  if (select == kSupported) return Outcome{Status::kSuccess, 1u << 2};
-  if (feature == Feature::kQueues) {
-    return Outcome{Status::kSuccess, (io_queues_ - 1u) * 0x10001u};
-  }
-  if (feature == Feature::kInterruptVector) {
-    // Never coalesced.
-    return Outcome{Status::kSuccess, (command.cdw11 & 0xffff) | 1u << 16};
-  }
-  FeatureValues values = DefaultFeatures();
-  if (select != kDefault && select != kSaved) {
-    RETURN_IF_ERROR(context.Update([&](PciTxn& txn) {
-      values = txn.Get(state_.features);
-      return absl::OkStatus();
-    }));
-  }
-  // The threshold that is asked for: only the one of the whole, from above.
-  if (feature == Feature::kTemperatureThreshold &&
-      (command.cdw11 & 0x3f0000) != 0) {
-    return Outcome{Status::kSuccess, 0};
-  }
-  return Outcome{Status::kSuccess, values[static_cast<size_t>(feature)]};
-}
-
-// kInvalidField: there is no such feature, or not this value of it.
-Status PciNvme::CheckFeature(Feature feature, uint32_t value) const {
-  switch (feature) {
-    case Feature::kArbitration:
-    case Feature::kTemperatureThreshold:
-    case Feature::kErrorRecovery:
-    case Feature::kWriteCache:
-    case Feature::kQueues:
-    case Feature::kInterruptCoalescing:
-    case Feature::kPowerManagement:
-    case Feature::kWriteAtomicity:
-    case Feature::kAsyncEvents:
-      return Status::kSuccess;
-    case Feature::kInterruptVector:
-      return (value & 0xffff) <= io_queues_ ? Status::kSuccess
-                                            : Status::kInvalidField;
-  }
-  return Status::kInvalidField;
-}
-
-absl::StatusOr<PciNvme::Outcome> PciNvme::SetFeatures(const Command& command,
-                                                      uint64_t counter,
-                                                      PciContext& context) {
-  const auto feature = static_cast<Feature>(command.cdw10 & 0xff);
-  const uint32_t value = command.cdw11;
-  const Status status = CheckFeature(feature, value);
-  if (status != Status::kSuccess) return Outcome{status};
-  if ((command.cdw10 & kSave) != 0) return Outcome{Status::kFeatureNotSaveable};
-  if (feature == Feature::kQueues) {
-    const auto lives = [](const auto& queue) { return queue.live; };
-    if (std::any_of(sqs_.begin() + 1, sqs_.end(), lives) ||
-        std::any_of(cqs_.begin() + 1, cqs_.end(), lives)) {
-      return Outcome{Status::kCommandSequence};
-    }
-    if ((value & 0xffff) == 0xffff || value >> 16 == 0xffff) {
-      return Outcome{Status::kInvalidField};
-    }
-    return Outcome{Status::kSuccess, (io_queues_ - 1u) * 0x10001u};
-  }
-  // The only power state there is.
-  if (feature == Feature::kPowerManagement && (value & 0x1f) != 0) {
-    return Outcome{Status::kInvalidField};
-  }
-  if (feature == Feature::kInterruptVector ||
-      (feature == Feature::kTemperatureThreshold && (value & 0x3f0000) != 0)) {
-    return Outcome{};
-  }
-  if (feature == Feature::kWriteCache) {
-    // What was completed so far is durable before the promise is made.
-    // No command is between its write and its completion then.
-    Gate::Alone alone(gate_);
-    if ((value & 1) == 0) {
-      const Status flushed = FlushAll();
-      if (flushed != Status::kSuccess) return Outcome{flushed};
-    }
-    write_through_.store((value & 1) == 0);
-  }
-  return Once(counter, {}, context, [&](PciTxn& txn) {
-    FeatureValues values = txn.Get(state_.features);
-    values[static_cast<size_t>(feature)] = value;
-    txn.Set(state_.features, values);
-  });
 }
 
 // What queues of both kinds have in common: they are contiguous, begin with a
@@ -415,6 +238,32 @@ absl::StatusOr<PciNvme::Outcome> PciNvme::DeleteQueue(const Command& command,
     cqs_[id].live = false;
   }
   return outcome;
+}
+
+// Commands are executed as they come, so only an event request that waits is
+// left to be aborted. The mark comes first: a successor that finds it aborts
+// the request, which is older, and then says so here.
+absl::StatusOr<PciNvme::Outcome> PciNvme::Abort(const Command& command,
+                                                uint64_t counter,
+                                                PciContext& context) {
+  constexpr uint32_t kNotAborted = 1;
+  const auto sq_id = static_cast<uint16_t>(command.cdw10);
+  const auto cid = static_cast<uint16_t>(command.cdw10 >> 16);
+  SubmissionQueue& queue = sqs_[0].queue;
+  if (sq_id != 0) return Outcome{Status::kSuccess, kNotAborted};
+  if (queue.HasAborted(counter)) return Outcome{};
+  const auto waits = [&queue, cid](size_t slot) {
+    return queue.command(slot).cid == cid;
+  };
+  const auto found = std::find_if(parked_.begin(), parked_.end(), waits);
+  if (found == parked_.end() || !Reserve(cqs_[0])) {
+    return Outcome{Status::kSuccess, kNotAborted};
+  }
+  const size_t slot = *found;
+  parked_.erase(found);
+  queue.MarkAborted(slot, counter);
+  RETURN_IF_ERROR(Complete(0, slot, Status::kAborted, 0, context));
+  return Outcome{};
 }
 
 absl::Status PciNvme::DeliverEvents(PciContext& context) {

@@ -81,6 +81,9 @@ absl::Status PciNvme::Enable(PciContext& context) {
   }));
   if (!supported || sq.size < 2 || cq.size < 2) return Fail(context);
   ASSIGN_OR_RETURN(const uint32_t life, NextLife(context));
+  for (uint32_t nsid = 1; nsid <= disks_.size(); ++nsid) {
+    log_.Know(nsid, disks_[nsid - 1]->blocks());
+  }
   sqs_[0].queue.Format(life, sq);
   cqs_[0].queue.Format(life, cq);
   RETURN_IF_ERROR(context.Update([&](PciTxn& txn) {

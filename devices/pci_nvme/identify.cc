@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/crc32c.h"
+#include "devices/pci_nvme/error_log.h"
 #include "devices/pci_nvme/prp.h"
 #include "devices/pci_nvme/registers.h"
 

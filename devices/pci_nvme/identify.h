@@ -34,7 +34,6 @@ struct Identity {
 using IdentifyPage = std::array<uint8_t, kIdentifySize>;
 
 inline constexpr uint8_t kAsyncEventLimit = 4;
-inline constexpr uint8_t kErrorLogEntries = 4;
 
 // The page that Identify `cns` for namespace `nsid` gives (section 5.15).
 // kInvalidField: no such page; kInvalidNamespace. Pure.

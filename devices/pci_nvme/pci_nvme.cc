@@ -96,6 +96,7 @@ absl::StatusOr<PciSpec> PciNvme::Spec(const DeviceOptions& options) {
               SubmissionQueue::AreaSize(i == 0 ? kAdminInFlight : kInFlight));
     spec.Area(CqArea(i), sizeof(CompletionArea));
   }
+  spec.Area("log", sizeof(LogArea));
   return spec;
 }
 
@@ -175,6 +176,7 @@ void PciNvme::FindAreas() {
       sqs_[i].queue = SubmissionQueue(sqs_[i].area);
       cqs_[i].queue = CompletionQueue(cqs_[i].area);
     }
+    log_.Attach(context_.Area("log"));
   });
 }
 
@@ -279,7 +281,12 @@ void PciNvme::OnCompletionHead(uint16_t queue, uint32_t value, PciTxn& txn) {
 
 void PciNvme::RaiseEvent(uint32_t event, PciTxn& txn) {
   const uint32_t events = txn.Get(state_.events);
-  if ((events & event) != 0) return;
+  const FeatureValues features = txn.Get(state_.features);
+  if ((events & event) != 0 ||
+      !IsAskedFor(event,
+                  features[static_cast<size_t>(Feature::kAsyncEvents)])) {
+    return;
+  }
   txn.Set(state_.events, events | event);
   txn.Order(0);
 }

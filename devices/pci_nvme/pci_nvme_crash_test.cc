@@ -133,5 +133,25 @@ TEST(PciNvmeCrash, FeaturesAndEvents) {
       });
 }
 
+TEST(PciNvmeCrash, AbortingARequestThatWaits) {
+  Survives(
+      [](NvmeDriver& driver) {
+        Prepare(driver);
+        driver.Submit(0, NvmeDriver::Admin(AdminOpcode::kAsyncEvent));
+        driver.RingTail(0);
+      },
+      [](NvmeDriver& driver) {
+        driver.Do(0, NvmeDriver::Admin(AdminOpcode::kAbort, 0x00030000));
+      });
+}
+
+TEST(PciNvmeCrash, CommandsThatFail) {
+  Survives(Prepare, [](NvmeDriver& driver) {
+    driver.Do(1, NvmeDriver::Io(IoOpcode::kRead, 1 << 20, 1));
+    driver.Do(0, NvmeDriver::Admin(AdminOpcode::kGetLogPage, 0x003f0001, 0,
+                                   NvmeDriver::kData));
+  });
+}
+
 }  // namespace
 }  // namespace holdfast::nvme

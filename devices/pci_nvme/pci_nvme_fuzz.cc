@@ -36,7 +36,10 @@ void Require(bool condition) {
 // Mostly such as means something.
 Command CommandFrom(FuzzInput& input) {
   Command command = {};
-  command.opcode = input.Take<uint8_t>() % 16;
+  command.opcode = input.Take<uint8_t>() % 17;
+  if (command.opcode == 16) {
+    command.opcode = static_cast<uint8_t>(AdminOpcode::kDoorbellBuffers);
+  }
   const uint8_t shape = input.Take<uint8_t>();
   command.flags = (shape & 0x80) != 0 ? input.Take<uint8_t>() : 0;
   command.nsid = (shape & 0x40) != 0 ? input.Take<uint32_t>() : 1;
@@ -88,7 +91,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size > kMaxInput) return 0;
   FuzzInput input(data, size);
   // Made once: that takes longer than most lives.
-  static const PciClass device = NvmeClass();
+  static const PciClass device =
+      NvmeClass({{"num-queues", "2"}, {"shadow-doorbells", "on"}});
   static PciGuest guest(device, NvmeGuest());
   PciGuest::Format(device, guest.memory());
   guest.set_next_id(0);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "devices/bus/testing/pci_guest.h"
@@ -93,6 +94,34 @@ TEST_F(ChangedTest, AnImageMayHaveGrown) {
   Command command = NvmeDriver::Io(IoOpcode::kRead, kSecond / 512, 1);
   command.nsid = 2;
   EXPECT_EQ(Driver().Try(1, command), Status::kSuccess);
+}
+
+// The driver is told, and what it knows from then on is the new size.
+TEST_F(ChangedTest, AGuestThatAskedIsToldOfAnotherSize) {
+  EXPECT_EQ(
+      driver_.Try(0, NvmeDriver::Admin(AdminOpcode::kSetFeatures, 0x0b, 0x100)),
+      Status::kSuccess);
+  for (int i = 0; i < 2; ++i) {
+    driver_.Submit(0, NvmeDriver::Admin(AdminOpcode::kAsyncEvent));
+  }
+  driver_.RingTail(0);
+  TakeOver({kFirst, 2 * kSecond});
+  NvmeDriver driver = Driver();
+  const auto event = driver.Poll(0);
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->result, 0x040002u) << "a namespace's attributes";
+  driver.Acknowledge(0);
+  const auto changed = [&driver] {
+    EXPECT_EQ(driver.Try(0, NvmeDriver::Admin(AdminOpcode::kGetLogPage,
+                                              0x03ff0004, 0, 0x7000)),
+              Status::kSuccess);
+    return std::pair<uint8_t, uint8_t>(driver.Data(0x7000, 8)[0],
+                                       driver.Data(0x7000, 8)[4]);
+  };
+  EXPECT_EQ(changed(), std::make_pair(uint8_t{2}, uint8_t{0}));
+  EXPECT_EQ(changed(), std::make_pair(uint8_t{0}, uint8_t{0})) << "it is read";
+  successor_->Restart();
+  EXPECT_FALSE(driver.Poll(0).has_value()) << "it was told";
 }
 
 TEST_F(ChangedTest, AnotherListIsAnotherController) {

@@ -2,67 +2,39 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <functional>
-#include <memory>
 
+#include "absl/status/status.h"
 #include "devices/bus/pci_registers.h"
 #include "devices/bus/testing/pci_guest.h"
 #include "devices/pci_nvme/protocol.h"
 #include "devices/pci_nvme/registers.h"
+#include "devices/pci_nvme/testing/hooked_engine.h"
 #include "devices/pci_nvme/testing/nvme_driver.h"
 #include "gtest/gtest.h"
 
 namespace holdfast::nvme {
 namespace {
 
+using ::holdfast::nvme::testing::HookedEngine;
 using ::holdfast::nvme::testing::NvmeClass;
 using ::holdfast::nvme::testing::NvmeDriver;
 using ::holdfast::nvme::testing::NvmeGuest;
-using ::holdfast::nvme::testing::RamEngine;
 using ::holdfast::testing::PciGuest;
 
 constexpr uint64_t kShadows = 0xa000;
 constexpr uint64_t kEvents = 0xb000;
 
-// Calls back while it reads.
-class HookedEngine final : public block::BlockEngine {
- public:
-  explicit HookedEngine(Dma& dma) : ram_(dma) {}
-  static std::function<void()> during_read;
-
-  uint32_t BlockSize() const override { return 512; }
-  absl::StatusOr<uint64_t> Size() const override { return ram_.Size(); }
-  absl::Status Read(uint64_t offset, absl::Span<const Buffer> to) override {
-    if (during_read) during_read();
-    return ram_.Read(offset, to);
-  }
-  absl::Status Write(uint64_t offset, absl::Span<const Buffer> from) override {
-    return ram_.Write(offset, from);
-  }
-  absl::Status Flush() override { return absl::OkStatus(); }
-  absl::Status Discard(uint64_t, uint64_t) override { return absl::OkStatus(); }
-  absl::Status WriteZeroes(uint64_t, uint64_t, bool) override {
-    return absl::OkStatus();
-  }
-
- private:
-  RamEngine ram_;
-};
-std::function<void()> HookedEngine::during_read;
-
 class ShadowsTest : public ::testing::Test {
  protected:
   ShadowsTest()
       : guest_(NvmeClass({{"num-queues", "2"}, {"shadow-doorbells", "on"}},
-                         [](PciContext& context) {
-                           return std::make_unique<HookedEngine>(context.dma());
-                         }),
+                         &HookedEngine::Make),
                NvmeGuest()),
         driver_(guest_) {
     driver_.Enable();
     driver_.CreateQueue(1);
   }
-  ~ShadowsTest() override { HookedEngine::during_read = nullptr; }
+  ~ShadowsTest() override { HookedEngine::hook() = nullptr; }
 
   Status Configure(uint64_t shadows = kShadows, uint64_t events = kEvents) {
     Command command = NvmeDriver::Admin(AdminOpcode::kDoorbellBuffers);
@@ -121,11 +93,12 @@ TEST_F(ShadowsTest, AnIdleQueueIsRungFor) {
 TEST_F(ShadowsTest, ABusyQueueIsNotRungFor) {
   ASSERT_EQ(Configure(), Status::kSuccess);
   int left = 10;  // Less than once round.
-  HookedEngine::during_read = [&] {
+  HookedEngine::hook() = [&](uint64_t) {
     while (driver_.Poll(1).has_value()) UpdateHead(1);
-    if (left-- <= 0) return;
+    if (left-- <= 0) return absl::OkStatus();
     driver_.Submit(1, Read(2));
     EXPECT_FALSE(UpdateTail(1));
+    return absl::OkStatus();
   };
   driver_.Submit(1, Read(1));
   ASSERT_TRUE(UpdateTail(1));

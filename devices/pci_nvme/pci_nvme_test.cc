@@ -344,61 +344,6 @@ TEST(PciNvme, GivesAllItsQueuesToWhoeverAsks) {
             Status::kInvalidField);
 }
 
-TEST_F(PciNvmeTest, GivesLogPages) {
-  const auto get = [this](uint32_t cdw10) {
-    return driver_.Try(0, NvmeDriver::Admin(AdminOpcode::kGetLogPage, cdw10, 0,
-                                            NvmeDriver::kData));
-  };
-  EXPECT_EQ(get(0x007f0002), Status::kSuccess) << "SMART";
-  EXPECT_EQ(guest_.ram()[NvmeDriver::kData + 3], 100);
-  EXPECT_EQ(get(0x007f0003), Status::kSuccess) << "firmware";
-  EXPECT_EQ(guest_.ram()[NvmeDriver::kData + 8], '1');
-  EXPECT_EQ(get(0x00000001), Status::kSuccess) << "errors";
-  EXPECT_EQ(get(0xffff0004), Status::kSuccess) << "more than there is";
-  EXPECT_EQ(get(0x007f0077), Status::kInvalidLogPage);
-  Command command = NvmeDriver::Admin(AdminOpcode::kGetLogPage, 0x007f0002, 0,
-                                      NvmeDriver::kData);
-  command.cdw12 = 516;
-  EXPECT_EQ(driver_.Try(0, command), Status::kInvalidField);
-  command.cdw12 = 2;
-  EXPECT_EQ(driver_.Try(0, command), Status::kInvalidField);
-  command.cdw12 = 508;
-  EXPECT_EQ(driver_.Try(0, command), Status::kSuccess);
-  command.nsid = 5;
-  EXPECT_EQ(driver_.Try(0, command), Status::kInvalidNamespace);
-}
-
-TEST_F(PciNvmeTest, CountsWhatItMovesForAsLongAsItLives) {
-  const auto counter = [](NvmeDriver& driver, size_t at) {
-    EXPECT_EQ(
-        driver.Try(0, NvmeDriver::Admin(AdminOpcode::kGetLogPage, 0x007f0002, 0,
-                                        NvmeDriver::kData + kPageSize)),
-        Status::kSuccess);
-    uint64_t value;
-    std::memcpy(&value,
-                driver.Data(NvmeDriver::kData + kPageSize + at, 8).data(),
-                sizeof(value));
-    return value;
-  };
-  for (int i = 0; i < 3; ++i) {
-    driver_.Try(1, NvmeDriver::Io(IoOpcode::kWrite, 0, 2));
-  }
-  guest_.Restart();
-  driver_.Try(1, NvmeDriver::Io(IoOpcode::kRead, 0, 1));
-  driver_.Try(1, NvmeDriver::Io(IoOpcode::kRead, 1 << 20, 1));  // Fails.
-  EXPECT_EQ(counter(driver_, 64), 1u);
-  EXPECT_EQ(counter(driver_, 80), 3u);
-  EXPECT_EQ(counter(driver_, 32), 1u) << "thousands, rounded up";
-  EXPECT_EQ(counter(driver_, 48), 1u);
-  driver_.SetConfiguration(0);
-  NvmeDriver again = Anew();
-  again.Enable();
-  again.CreateQueue(1);
-  again.Try(1, NvmeDriver::Io(IoOpcode::kRead, 0, 1));
-  EXPECT_EQ(counter(again, 64), 2u);
-  EXPECT_EQ(counter(again, 80), 3u);
-}
-
 TEST_F(PciNvmeTest, RefusesAdminCommandsThatItHasNot) {
   EXPECT_EQ(driver_.Try(0, NvmeDriver::Admin(static_cast<AdminOpcode>(0x7f))),
             Status::kInvalidOpcode);
@@ -409,47 +354,6 @@ TEST_F(PciNvmeTest, RefusesAdminCommandsThatItHasNot) {
       driver_.Do(0, NvmeDriver::Admin(AdminOpcode::kAbort, 0x00010001)).result,
       1u)
       << "nothing is left to be aborted";
-}
-
-// ---- Events ----
-
-TEST_F(PciNvmeTest, TellsOfDoorbellsThatAreWrong) {
-  driver_.Submit(0, NvmeDriver::Admin(AdminOpcode::kAsyncEvent));
-  driver_.Submit(0, NvmeDriver::Admin(AdminOpcode::kAsyncEvent));
-  driver_.RingTail(0);
-  EXPECT_FALSE(driver_.Poll(0).has_value()) << "they wait";
-  guest_.Restart();
-  guest_.Write32(0, kDoorbells.offset() + 8, 16);
-  auto completion = driver_.Poll(0);
-  ASSERT_TRUE(completion.has_value());
-  EXPECT_EQ(completion->result, 0x010100u) << "a wrong value";
-  driver_.Acknowledge(0);
-  guest_.Write32(0, kDoorbells.offset() + 16, 0);
-  EXPECT_FALSE(driver_.Poll(0).has_value()) << "until the page was read";
-  guest_.Restart();
-  EXPECT_EQ(driver_.Try(0, NvmeDriver::Admin(AdminOpcode::kGetLogPage,
-                                             0x000f8001, 0, NvmeDriver::kData)),
-            Status::kSuccess)
-      << "which does not count if it is retained";
-  EXPECT_FALSE(driver_.Poll(0).has_value());
-  EXPECT_EQ(driver_.Try(0, NvmeDriver::Admin(AdminOpcode::kGetLogPage,
-                                             0x000f0001, 0, NvmeDriver::kData)),
-            Status::kSuccess);
-  completion = driver_.Poll(0);
-  ASSERT_TRUE(completion.has_value());
-  EXPECT_EQ(completion->result, 0x010000u) << "no such queue";
-}
-
-TEST_F(PciNvmeTest, OnlySoManyEventRequestsWait) {
-  for (int i = 0; i < 5; ++i) {
-    driver_.Submit(0, NvmeDriver::Admin(AdminOpcode::kAsyncEvent));
-  }
-  driver_.RingTail(0);
-  const auto completion = driver_.Poll(0);
-  ASSERT_TRUE(completion.has_value());
-  EXPECT_EQ(completion->status >> 1 & 0x7ff,
-            static_cast<int>(Status::kAsyncEventLimit));
-  EXPECT_FALSE(driver_.Poll(0).has_value());
 }
 
 // ---- Options ----

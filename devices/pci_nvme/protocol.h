@@ -70,6 +70,7 @@ enum class Status : uint16_t {
   kInvalidField = 0x002,
   kDataTransferError = 0x004,
   kInternal = 0x006,
+  kAborted = 0x007,  // By request.
   kInvalidNamespace = 0x00b,
   kCommandSequence = 0x00c,
   kInvalidPrpOffset = 0x013,
@@ -97,6 +98,7 @@ constexpr bool IsPermanent(Status status) {
   switch (status) {
     case Status::kSuccess:
     case Status::kInternal:
+    case Status::kAborted:
     case Status::kDataTransferError:
     case Status::kWriteFault:
     case Status::kUnrecoveredRead:

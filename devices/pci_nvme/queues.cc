@@ -107,6 +107,7 @@ absl::Status PciNvme::AttachQueues(const Lives& sq, const Lives& cq,
   if (sqs_[0].live) {
     events_.store(sqs_[0].queue.events());
     shadows_.store(sqs_[0].queue.shadows());
+    RETURN_IF_ERROR(TellOfSizes(context));
   }
   Dma& dma = context.dma();
   for (uint16_t i = 0; i <= io_queues_; ++i) {
@@ -246,16 +247,17 @@ absl::Status PciNvme::ServeIo(uint16_t queue, uint32_t work,
 absl::Status PciNvme::ServeIoCommand(uint16_t queue, const Taken& taken,
                                      uint32_t work, PciContext& context) {
   Submission& sq = sqs_[queue];
+  const Command command = sq.queue.command(taken.slot);
   if (taken.crashes >= kCrashesOfPoison) {
     RETURN_IF_ERROR(ReportPoison(queue, taken, context));
+    RecordError(queue, command, sq.queue.counter(taken.slot), Status::kPoison);
     return Complete(queue, taken.slot, Status::kPoison, 0, context);
   }
   const uint64_t begin = Now();
   Status executed;
   {
     Executing::Scope executing(executing_[work], {queue, taken.slot});
-    executed =
-        ExecuteIo(sq.queue.command(taken.slot), *scratch_[work], context);
+    executed = ExecuteIo(command, *scratch_[work], context);
   }
   const uint64_t took = Now() - begin;
   // One that is slow alone was interrupted, or met a lock.
@@ -263,9 +265,11 @@ absl::Status PciNvme::ServeIoCommand(uint16_t queue, const Taken& taken,
   const uint64_t before = sq.service_time.load(std::memory_order_relaxed);
   sq.service_time.store(std::max(std::min(took, last), before - before / 16),
                         std::memory_order_relaxed);
-  const uint32_t traffic = executed == Status::kSuccess
-                               ? TrafficOf(sq.queue.command(taken.slot))
-                               : 0;
+  if (executed != Status::kSuccess) {
+    RecordError(queue, command, sq.queue.counter(taken.slot), executed);
+  }
+  const uint32_t traffic =
+      executed == Status::kSuccess ? TrafficOf(command) : 0;
   return Complete(queue, taken.slot, executed, 0, context, traffic);
 }
 

@@ -42,8 +42,9 @@ static_assert(offsetof(SubmissionHeader, tail) == 64);
 struct SubmissionEntry {
   uint64_t word;  // Twice the counter, plus 1 while it is in flight.
   Command command;
-  uint64_t blame;  // See below.
-  uint8_t reserved[48];
+  uint64_t blame;    // See below.
+  uint64_t aborted;  // The counter of the later command that has aborted it.
+  uint8_t reserved[40];
 };
 static_assert(sizeof(SubmissionEntry) == 128);
 

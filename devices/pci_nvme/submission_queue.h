@@ -15,6 +15,7 @@
 #include "base/shared_access.h"
 #include "devices/pci_nvme/protocol.h"
 #include "devices/pci_nvme/submission_area.h"
+#include "devices/pci_nvme/submission_doorbell.h"
 
 namespace holdfast::nvme {
 
@@ -32,7 +33,7 @@ namespace holdfast::nvme {
 // Threads: none of its own; the caller serialises all but the statics. No call
 // allocates.
 template <typename Access>
-class BasicSubmissionQueue {
+class BasicSubmissionQueue : public SubmissionDoorbell<Access> {
  public:
   static constexpr size_t kMaxInFlight = 64;
 
@@ -64,6 +65,7 @@ class BasicSubmissionQueue {
     for (size_t i = 0; i < slots_; ++i) {
       Access::Store(&entry(i)->word, uint64_t{0});
       Access::Store(&entry(i)->blame, uint64_t{0});
+      Access::Store(&entry(i)->aborted, uint64_t{0});
     }
     Access::StoreRelease(&header()->generation, generation);
   }
@@ -164,6 +166,22 @@ class BasicSubmissionQueue {
     Access::Store(blame, BlameAgain(Access::Load(blame), counter(slot)));
   }
 
+  // Command `by` aborts the one in `slot`, which is older. Whether somebody
+  // has; whether `by` has aborted any.
+  void MarkAborted(size_t slot, uint64_t by) {
+    Access::StoreRelease(&entry(slot)->aborted, by);
+  }
+  bool IsAborted(size_t slot) const {
+    return Access::Load(&entry(slot)->aborted) > counter(slot);
+  }
+  bool HasAborted(uint64_t by) const {
+    for (size_t i = 0; i < slots_; ++i) {
+      if (Access::Load(&entry(i)->aborted) == by) return true;
+    }
+    return false;
+  }
+  uint32_t life() const { return Access::Load(&header()->generation); }
+
   // The guest can see, or has a journal that makes it see, the completion of
   // command `counter` in `slot`. Nothing happens if that is not in flight.
   void Clear(size_t slot, uint64_t counter) {
@@ -194,32 +212,7 @@ class BasicSubmissionQueue {
     Access::Store(&header()->stalled, uint32_t{0});
   }
 
-  // ---- The doorbell's thread, of a queue that lives ----
-
-  static uint32_t SizeIn(absl::Span<uint8_t> area) {
-    return Access::Load(&HeaderIn(area)->size);
-  }
-  static uint16_t CqIn(absl::Span<uint8_t> area) {
-    return Access::Load(&HeaderIn(area)->cq);
-  }
-  // After a fence that follows what makes room.
-  static bool StalledIn(absl::Span<uint8_t> area) {
-    return Access::Load(&HeaderIn(area)->stalled) != 0;
-  }
-  static bool HasShadowsIn(absl::Span<uint8_t> area) {
-    return Access::LoadAcquire(&HeaderIn(area)->shadows) != 0;
-  }
-  static uint32_t TailIn(absl::Span<uint8_t> area) {
-    return Access::LoadAcquire(&HeaderIn(area)->tail);
-  }
-  static void StoreTail(absl::Span<uint8_t> area, uint32_t tail) {
-    Access::StoreRelease(&HeaderIn(area)->tail, tail);
-  }
-
  private:
-  static SubmissionHeader* HeaderIn(absl::Span<uint8_t> area) {
-    return reinterpret_cast<SubmissionHeader*>(area.data());
-  }
   SubmissionHeader* header() const {
     return reinterpret_cast<SubmissionHeader*>(area_);
   }
