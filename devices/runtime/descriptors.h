@@ -29,9 +29,15 @@ class DescriptorSlots {
     if (slot >= fds_.size()) return;
     Close(slot);
     fds_[slot] = std::move(fd);
+    ++generations_[slot];
   }
   BorrowedFd Get(store::Slot slot) const {
     return BorrowedFd(slot < fds_.size() ? fds_[slot].get() : -1);
+  }
+  // Another number after every change of what `slot` holds: what was made of a
+  // descriptor is told by it from what would be made of the present one.
+  uint64_t generation(store::Slot slot) const {
+    return slot < generations_.size() ? generations_[slot] : 0;
   }
   // The store's number of the VMM's connection; 0: there is none.
   uint64_t connection() const { return connection_; }
@@ -54,9 +60,11 @@ class DescriptorSlots {
     if (!fds_[slot].valid()) return;
     if (observer_ != nullptr) observer_->BeforeClose(fds_[slot]);
     fds_[slot].Reset();
+    ++generations_[slot];
   }
 
   std::array<UniqueFd, store::kSlotCount> fds_;
+  std::array<uint64_t, store::kSlotCount> generations_{};
   uint64_t connection_ = 0;
   ClosingObserver* observer_ = nullptr;
 };

@@ -45,6 +45,30 @@ TEST(DescriptorSlots, AnInvalidDescriptorEmptiesTheSlot) {
   EXPECT_FALSE(slots.Get(store::kSlotFirstSession).valid());
 }
 
+TEST(DescriptorSlots, EveryChangeIsANewGeneration) {
+  DescriptorSlots slots;
+  const store::Slot slot = store::kSlotFirstSession;
+  uint64_t last = slots.generation(slot);
+  const auto expect_change = [&](bool changed) {
+    EXPECT_EQ(slots.generation(slot) != last, changed);
+    last = slots.generation(slot);
+  };
+  slots.Set(slot, Null());
+  expect_change(true);
+  slots.Set(slot, Null());
+  expect_change(true);
+  slots.Set(slot + 1, Null());
+  slots.RetainSession(With({slot}));
+  expect_change(false);
+  slots.RetainSession(With({}));
+  expect_change(true);
+  slots.RetainSession(With({}));
+  expect_change(false);
+  slots.Set(slot, Null());
+  expect_change(true);
+  EXPECT_EQ(slots.generation(store::kSlotCount), 0u);
+}
+
 // Slot numbers come from peers.
 TEST(DescriptorSlots, IgnoreNumbersOutOfRange) {
   DescriptorSlots slots;

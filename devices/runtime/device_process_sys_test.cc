@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <cstring>
 #include <iostream>
@@ -14,9 +15,11 @@
 
 #include "base/shm_sys.h"
 #include "base/testing/matchers.h"
+#include "base/testing/poll.h"
 #include "devices/runtime/testing/process_rig_sys.h"
 #include "devices/runtime/virtio_host_sys.h"
 #include "gtest/gtest.h"
+#include "statestore/store/protocol.h"
 
 namespace holdfast {
 namespace {
@@ -35,6 +38,27 @@ class DeviceProcessTest : public ::testing::Test {
   Mapping MapSegment() {
     return *MapShared(rig_.segment(), 0, *FileSize(rig_.segment()),
                       MapAccess::kReadWrite);
+  }
+  // A standby that has prepared itself for what it finds now.
+  std::unique_ptr<DeviceProcess> Standby() {
+    auto standby = rig_.NewProcess();
+    EXPECT_OK(standby->AttachSegment(rig_.segment()));
+    EXPECT_OK(standby->Build());
+    standby->MapAhead();
+    return standby;
+  }
+  // The running process dies, and the standby answers this VMM.
+  void ExpectTakesOver(DeviceProcess& standby, testing::FrontEnd& vmm) {
+    while (standby.TouchSome()) {
+    }
+    rig_.Die();
+    ASSERT_OK(standby.Promote(100));
+    ASSERT_TRUE(vmm.driver(0)
+                    .Post({testing::FrontEnd::Buffer::Writable(8)})
+                    .has_value());
+    ASSERT_OK(vmm.Kick(0));
+    EXPECT_TRUE(PollUntil([&] { return !vmm.driver(0).Collect().empty(); }));
+    standby.Quiesce();
   }
 
   ProcessRig rig_;
@@ -183,20 +207,28 @@ TEST_F(DeviceProcessTest, MapAheadMapsTheMemoryOfTheActiveProcess) {
   ASSERT_OK(rig_.Run());
   const auto vmm = rig_.Connect();
   ASSERT_OK(vmm->Start());
-  const auto standby = rig_.NewProcess();
-  ASSERT_OK(standby->AttachSegment(rig_.segment()));
-  ASSERT_OK(standby->Build());
+  const auto standby = Standby();
+  ExpectTakesOver(*standby, *vmm);
+}
+
+// The next VMM says just what the last one said, of other memory. A standby
+// that is slow sees what it has said before it sees its descriptors.
+TEST_F(DeviceProcessTest, AStandbyIsNotDeceivedByTheNextVmm) {
+  ASSERT_OK(rig_.Run());
+  auto vmm = rig_.Connect();
+  ASSERT_OK(vmm->Start());
+  const auto standby = Standby();
+  vmm.reset();
+  ASSERT_TRUE(PollUntil([&] { return !rig_.keeper().closed().empty(); }));
+  vmm = rig_.Connect();
+  ASSERT_OK(vmm->Start());
+  // As the store tells it: first that the last VMM's are not needed any more.
+  standby->descriptors().RetainSession(
+      std::array<uint64_t, store::kSlotCount / 64>{});
   standby->MapAhead();
-  while (standby->TouchSome()) {
-  }
-  rig_.Die();
-  ASSERT_OK(standby->Promote(100));
-  ASSERT_TRUE(vmm->driver(0)
-                  .Post({testing::FrontEnd::Buffer::Writable(8)})
-                  .has_value());
-  ASSERT_OK(vmm->Kick(0));
-  while (vmm->driver(0).Collect().empty()) usleep(200);
-  standby->Quiesce();
+  rig_.keeper().GiveTo(standby->descriptors());
+  standby->MapAhead();
+  ExpectTakesOver(*standby, *vmm);
 }
 
 TEST_F(DeviceProcessTest, QuiesceAnswersWhatIsInFlight) {

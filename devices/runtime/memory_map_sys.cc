@@ -18,22 +18,26 @@ using vhost_user::SessionState;
 constexpr uint64_t kFaultAround = 64 * 1024;
 constexpr int kTouchesInASlice = 32;
 
-bool Same(const RegionState& a, const RegionState& b) {
-  return std::memcmp(&a, &b, sizeof(a)) == 0;
-}
-
 }  // namespace
 
-bool MemoryMap::IsCurrent(const SessionState& state) const {
+bool MemoryMap::IsOf(const Entry& entry, const RegionState& region,
+                     const DescriptorSlots& descriptors) {
+  return std::memcmp(&entry.region, &region, sizeof(region)) == 0 &&
+         (region.size == 0 ||
+          entry.generation == descriptors.generation(region.slot));
+}
+
+bool MemoryMap::IsCurrent(const SessionState& state,
+                          const DescriptorSlots& descriptors) const {
   for (size_t i = 0; i < entries_.size(); ++i) {
-    if (!Same(entries_[i].region, state.regions[i])) return false;
+    if (!IsOf(entries_[i], state.regions[i], descriptors)) return false;
   }
   return true;
 }
 
 absl::Status MemoryMap::Update(const SessionState& state,
                                const DescriptorSlots& descriptors) {
-  if (IsCurrent(state)) return absl::OkStatus();
+  if (IsCurrent(state, descriptors)) return absl::OkStatus();
   Entries next;
   std::array<Entry*, vhost_user::kMaxRegions> kept = {};
   std::vector<GuestRegion> regions;
@@ -41,23 +45,21 @@ absl::Status MemoryMap::Update(const SessionState& state,
     const RegionState& region = state.regions[i];
     next[i].region = region;
     if (region.size == 0) continue;
+    next[i].generation = descriptors.generation(region.slot);
     uint8_t* host = nullptr;
     for (Entry& old : entries_) {
-      if (Same(old.region, region)) kept[i] = &old;
+      if (IsOf(old, region, descriptors)) kept[i] = &old;
     }
     if (kept[i] != nullptr) {
       host = kept[i]->mapped.inside;
       next[i].touched = kept[i]->touched;
-      next[i].file = kept[i]->file;
     } else {
-      next[i].file = descriptors.Get(region.slot);
+      const BorrowedFd file = descriptors.Get(region.slot);
       // The VMM may have cut it since it was accepted: better no memory than
       // one crash after the other.
-      RETURN_IF_ERROR(
-          CheckFileHolds(next[i].file, region.mmap_offset, region.size));
+      RETURN_IF_ERROR(CheckFileHolds(file, region.mmap_offset, region.size));
       ASSIGN_OR_RETURN(next[i].mapped,
-                       MapUnaligned(descriptors.Get(region.slot),
-                                    region.mmap_offset, region.size));
+                       MapUnaligned(file, region.mmap_offset, region.size));
       host = next[i].mapped.inside;
     }
     regions.push_back({GuestAddress{region.guest_address}, region.size,
@@ -71,24 +73,25 @@ absl::Status MemoryMap::Update(const SessionState& state,
   return absl::OkStatus();
 }
 
-bool MemoryMap::TouchSome() {
+bool MemoryMap::TouchSome(const DescriptorSlots& descriptors) {
   int budget = kTouchesInASlice;
   for (Entry& entry : entries_) {
     const RegionState& region = entry.region;
+    if (!IsOf(entry, region, descriptors)) continue;
     while (entry.touched < region.size) {
       if (budget-- == 0) return true;
-      entry.touched = TouchNext(entry);
+      entry.touched = TouchNext(entry, descriptors.Get(region.slot));
     }
   }
   return false;
 }
 
-uint64_t MemoryMap::TouchNext(const Entry& entry) {
+uint64_t MemoryMap::TouchNext(const Entry& entry, BorrowedFd file) {
   const RegionState& region = entry.region;
   // Holes are memory that the guest has never used.
   const off_t at =
-      lseek(entry.file.get(),
-            static_cast<off_t>(region.mmap_offset + entry.touched), SEEK_DATA);
+      lseek(file.get(), static_cast<off_t>(region.mmap_offset + entry.touched),
+            SEEK_DATA);
   if (at < 0) return region.size;  // Only a hole is left, or no such notion.
   const uint64_t data = static_cast<uint64_t>(at) - region.mmap_offset;
   if (data >= region.size) return region.size;

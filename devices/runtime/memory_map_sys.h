@@ -18,21 +18,22 @@ namespace holdfast {
 class MemoryMap {
  public:
   // Brings the mappings in line with the regions of `state`; mappings that stay
-  // the same are kept. After an error the old mappings are in place.
-  // Precondition when regions change: no queue runs.
+  // the same, of the same descriptors, are kept. After an error the old
+  // mappings are in place. Precondition when regions change: no queue runs.
   absl::Status Update(const vhost_user::SessionState& state,
                       const DescriptorSlots& descriptors);
 
   // Whether Update(state) would change nothing.
-  bool IsCurrent(const vhost_user::SessionState& state) const;
+  bool IsCurrent(const vhost_user::SessionState& state,
+                 const DescriptorSlots& descriptors) const;
 
   void Clear();
 
   // Faults in some of what the guest has written so far, so that a successor
   // meets no page fault on its way to the first answer: a bounded slice, well
   // below a millisecond of work. False: nothing is left to do. Touches no page
-  // that the guest has not.
-  bool TouchSome();
+  // that the guest has not, and nothing of a descriptor that is gone.
+  bool TouchSome(const DescriptorSlots& descriptors);
 
   GuestMemory& memory() { return memory_; }
   const GuestMemory& memory() const { return memory_; }
@@ -40,13 +41,17 @@ class MemoryMap {
  private:
   struct Entry {
     vhost_user::RegionState region = {};
+    // Of the slot's descriptor. Another VMM may say the same of other memory,
+    // and its descriptors come to lie in the same slots.
+    uint64_t generation = 0;
     UnalignedMapping mapped;
-    BorrowedFd file{-1};   // Open as long as the region is in the table.
     uint64_t touched = 0;  // Bytes from the region's begin.
   };
   using Entries = std::array<Entry, vhost_user::kMaxRegions>;
 
-  static uint64_t TouchNext(const Entry& entry);
+  static bool IsOf(const Entry& entry, const vhost_user::RegionState& region,
+                   const DescriptorSlots& descriptors);
+  static uint64_t TouchNext(const Entry& entry, BorrowedFd file);
 
   Entries entries_;
   GuestMemory memory_;

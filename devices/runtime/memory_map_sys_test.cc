@@ -50,9 +50,9 @@ TEST(MemoryMap, MapsWhatTheSessionNames) {
   ASSERT_EQ(pwrite(slots.Get(kSlot).get(), "hi", 2, 4096 + 10), 2);
   MemoryMap map;
   const auto state = WithRegion(4096, 8192);
-  EXPECT_FALSE(map.IsCurrent(state));
+  EXPECT_FALSE(map.IsCurrent(state, slots));
   ASSERT_OK(map.Update(state, slots));
-  EXPECT_TRUE(map.IsCurrent(state));
+  EXPECT_TRUE(map.IsCurrent(state, slots));
   const uint8_t* at = map.memory().Translate(GuestAddress{0x1000 + 10}, 2);
   ASSERT_NE(at, nullptr);
   EXPECT_EQ(at[0], 'h');
@@ -85,6 +85,22 @@ TEST(MemoryMap, KeepsAMappingThatStays) {
   EXPECT_NE(map.memory().Translate(GuestAddress{0x100000}, 1), nullptr);
 }
 
+// Another VMM may say what the last one said.
+TEST(MemoryMap, AMappingIsOfTheDescriptorThatTheSlotHoldsNow) {
+  DescriptorSlots slots;
+  slots.Set(kSlot, Memory());
+  MemoryMap map;
+  const auto state = WithRegion(0, kSize);
+  ASSERT_OK(map.Update(state, slots));
+  slots.Set(kSlot, Memory());
+  ASSERT_EQ(pwrite(slots.Get(kSlot).get(), "b", 1, 0), 1);
+  EXPECT_FALSE(map.IsCurrent(state, slots));
+  EXPECT_FALSE(map.TouchSome(slots));  // It would look into the other file.
+  ASSERT_OK(map.Update(state, slots));
+  EXPECT_TRUE(map.IsCurrent(state, slots));
+  EXPECT_EQ(*map.memory().Translate(GuestAddress{0x1000}, 1), 'b');
+}
+
 TEST(MemoryMap, ADescriptorThatIsMissingLeavesTheOldMappings) {
   DescriptorSlots slots;
   slots.Set(kSlot, Memory());
@@ -92,7 +108,7 @@ TEST(MemoryMap, ADescriptorThatIsMissingLeavesTheOldMappings) {
   const auto state = WithRegion(0, 8192);
   ASSERT_OK(map.Update(state, slots));
   EXPECT_FALSE(map.Update(WithRegion(0, 8192, kSlot + 5), slots).ok());
-  EXPECT_TRUE(map.IsCurrent(state));
+  EXPECT_TRUE(map.IsCurrent(state, slots));
   EXPECT_NE(map.memory().Translate(GuestAddress{0x1000}, 1), nullptr);
 }
 
@@ -104,7 +120,7 @@ TEST(MemoryMap, TouchesWhatTheGuestUsedAndNothingElse) {
   ASSERT_EQ(pwrite(slots.Get(kSlot).get(), "b", 1, kSize - 1), 1);
   MemoryMap map;
   ASSERT_OK(map.Update(WithRegion(0, kSize), slots));
-  while (map.TouchSome()) {
+  while (map.TouchSome(slots)) {
   }
   uint8_t* at = map.memory().Translate(GuestAddress{0x1000}, 1);
   EXPECT_EQ(Resident(at, kSize), 2u);

@@ -69,12 +69,16 @@ VhostUserHost::VhostUserHost(const vhost_user::BackendInfo& info,
       config_notice_(segment.section(SectionType::kSession), device,
                      info.config_size) {}
 
-void VhostUserHost::MapAhead(const SessionState& session) {
+void VhostUserHost::MapAhead(SessionState session) {
   if (!vhost_user::CheckInvariants(session).ok()) return;
-  for (const vhost_user::RegionState& region : session.regions) {
-    if (region.size != 0 && !descriptors_.Get(region.slot).valid()) return;
+  // A descriptor may still be on its way. What was mapped of the slot before is
+  // let go of all the same.
+  for (vhost_user::RegionState& region : session.regions) {
+    if (region.size != 0 && !descriptors_.Get(region.slot).valid()) {
+      region = {};
+    }
   }
-  (void)memory_.Update(session, descriptors_);
+  if (!memory_.Update(session, descriptors_).ok()) memory_.Clear();
 }
 
 absl::Status VhostUserHost::Resume(Lane& lane, StateBank& state) {
@@ -291,7 +295,7 @@ void VhostUserHost::ResetDevice() {
 // What fails stays undone and is reported; `applied_` is the committed session
 // all the same, since the next message is judged by that.
 absl::Status VhostUserHost::Apply(const SessionState& session) {
-  const bool shared_changes = !memory_.IsCurrent(session) ||
+  const bool shared_changes = !memory_.IsCurrent(session, descriptors_) ||
                               session.features != applied_.features ||
                               !SameBytes(session.log, applied_.log) ||
                               !SameBytes(session.inflight, applied_.inflight);

@@ -47,9 +47,9 @@ class VhostUserHost final : public LaneHandler,
   // While parked: maps what the committed session of another process names, so
   // that nothing is left to map at promotion. Reads the lane's bytes without
   // owning it; a torn read is seen and skipped.
-  void MapAhead(const vhost_user::SessionState& session);
+  void MapAhead(vhost_user::SessionState session);
   // Faults in a slice of what is mapped; false: nothing is left.
-  bool TouchSome() { return memory_.TouchSome(); }
+  bool TouchSome() { return memory_.TouchSome(descriptors_); }
 
   // Takes over: brings memory and queues in line with the committed session.
   // From here on this object serves; `lane` and `state` outlive its last call.
