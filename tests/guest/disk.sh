@@ -1,12 +1,14 @@
 #!/bin/sh
 # The guest of the disk tests: verified load on the first partition of the disk
 # and, if there is a second one, on the ext4 in it, until the time is over or
-# the host sends a line. From the kernel's command line: depth= seconds=
-# span_mib= max_kib= lost_s= gap_ms= disk=
+# the host sends a line. Before that the first 64 KiB of a second disk, if there
+# is one to be, are copied behind themselves. From the kernel's command line:
+# depth= seconds= span_mib= max_kib= lost_s= gap_ms= disk= second=
+second=
 disk=vda depth=32 seconds=10 span_mib=64 max_kib=256 lost_s=30 gap_ms=5
 for word in $(cat /proc/cmdline); do
   case $word in
-    disk=* | depth=* | seconds=* | span_mib=* | max_kib=* | lost_s=* | gap_ms=*)
+    disk=* | depth=* | seconds=* | span_mib=* | max_kib=* | lost_s=* | gap_ms=* | second=*)
       eval "$word" ;;
   esac
 done
@@ -17,6 +19,10 @@ fail() {
 }
 
 [ -b "/dev/$disk" ] || fail "no disk $disk"
+if [ -n "$second" ]; then
+  dd if="/dev/$second" of="/dev/$second" bs=64k count=1 seek=1 conv=fsync \
+    2>/dev/null || fail "cannot copy on $second"
+fi
 raw=/dev/$disk
 files=
 # A name that ends with a digit has a letter before the partition's number.

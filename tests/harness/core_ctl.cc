@@ -2,8 +2,9 @@
 // from standard input, one a line, and answers each with one line of JSON:
 //
 //   run NAME BINARY SOCKET IMAGE POLICY PRIORITY ARGUMENT...
-//                   IMAGE and POLICY "-": none; IMAGE PATH[,ro][,block];
-//                   PRIORITY: of SCHED_FIFO, 0: normal
+//                   IMAGE and POLICY "-": none; IMAGE PATH[,ro][,block], and
+//                   after a "+" image2, image3; PRIORITY: of SCHED_FIFO, 0:
+//                   normal
 //   status NAME
 //   events SINCE      waits until there is one after number SINCE
 //   stop NAME
@@ -82,10 +83,10 @@ std::string EventJson(const LaunchEvent& event) {
       ",\"detail\":", Quoted(event.detail), "}");
 }
 
-absl::StatusOr<ResourceSpec> Image(const std::string& word) {
+absl::StatusOr<ResourceSpec> Image(size_t number, const std::string& word) {
   const Words parts = absl::StrSplit(word, ',');
   ResourceSpec image;
-  image.name = "image";
+  image.name = number == 1 ? "image" : absl::StrCat("image", number);
   image.path = parts[0];
   for (size_t i = 1; i < parts.size(); ++i) {
     if (parts[i] == "ro") {
@@ -106,8 +107,11 @@ absl::StatusOr<std::string> Run(CoreClient& client, const Words& words) {
   spec.binary = words[2];
   spec.socket_path = words[3];
   if (words[4] != "-") {
-    ASSIGN_OR_RETURN(const ResourceSpec image, Image(words[4]));
-    spec.resources.push_back(image);
+    for (const std::string& word : Words(absl::StrSplit(words[4], '+'))) {
+      ASSIGN_OR_RETURN(const ResourceSpec image,
+                       Image(spec.resources.size() + 1, word));
+      spec.resources.push_back(image);
+    }
   }
   if (words[5] != "-") spec.policy = words[5];
   if (!absl::SimpleAtoi(words[6], &spec.realtime_priority)) {

@@ -186,6 +186,8 @@ class HoldfastDevice(Device):
     policy = "devices/virtio_blk/virtio_blk.policy"
     # Whether holdfast-api runs beside it.
     api = False
+    # Beside the image, in the same directory.
+    more_images = ()
 
     def __init__(self, image, options=(), realtime_priority=0):
         super().__init__(image)
@@ -199,7 +201,8 @@ class HoldfastDevice(Device):
     def start(self):
         self.daemon.start([self.program, self.policy])
         self.daemon.run(self.instance, self.program, self.socket,
-                        self.image or "-", self.policy, self._options,
+                        "+".join([self.image or "-", *self.more_images]),
+                        self.policy, self._options,
                         self._realtime_priority)
         self.wait_whole()
 

@@ -1,6 +1,7 @@
 """An NVMe disk over vfio-user, on an unmodified QEMU and a stock guest with its
 own driver: killed again and again, and nobody notices anything."""
 
+import os
 import tempfile
 import unittest
 
@@ -18,10 +19,35 @@ FIRMWARE_KILLS = MSI_KILLS * 3 // 4
 PAUSE = (0, 0.004)
 
 
+class NvmeOfTwoNamespaces(device.NvmeDisk):
+    """The second one has 64 KiB that the guest copies."""
+
+    SECOND = os.urandom(1 << 16)
+
+    def __init__(self, image):
+        super().__init__(image)
+        self.second = os.path.join(os.path.dirname(image), "second.img")
+        self.more_images = (self.second,)
+
+    def start(self):
+        with open(self.second, "wb") as f:
+            f.write(self.SECOND)
+            f.truncate(16 << 20)
+        super().start()
+
+    def stop(self):
+        super().stop()
+        with open(self.second, "rb") as f:
+            self.copied = f.read(1 << 17) == 2 * self.SECOND
+
+
 class MsiNvme(device.NvmeDisk):
 
-    name = "Holdfast, NVMe with MSI"
+    name = "Holdfast, NVMe with MSI and shadow doorbells"
     program = "tests/recovery/nvme_msi"
+
+    def __init__(self, image):
+        super().__init__(image, ["--num-queues=2", "--shadow-doorbells"])
 
 
 class KilledNvme(unittest.TestCase):
@@ -35,9 +61,16 @@ class KilledNvme(unittest.TestCase):
         outcome.print()
         return outcome
 
-    def test_two_queues(self):
-        outcome = self.run_on(kills=KILLS, boot_kills=BOOT_KILLS, pause=PAUSE,
-                              cpus=2)
+    def test_two_queues_and_two_namespaces(self):
+        devices = []
+
+        def make(image):
+            devices.append(NvmeOfTwoNamespaces(image))
+            return devices[0]
+
+        outcome = self.run_on(make, kills=KILLS, boot_kills=BOOT_KILLS,
+                              pause=PAUSE, cpus=2, append="second=nvme0n2")
+        self.assertTrue(devices[0].copied)
         scenario.expect_unnoticed(self, outcome, KILLS)
         self.assertGreater(outcome.boot_kills, 0)
         self.assertEqual(outcome.verdict.queues, 2)
@@ -46,7 +79,8 @@ class KilledNvme(unittest.TestCase):
 
     def test_firmware_starts_from_it_and_message_interrupts_of_the_older_kind(
             self):
-        # One guest for both: neither has to do with the other.
+        # One guest for these and for shadow doorbells: none has to do with the
+        # others.
         outcome = self.run_on(MsiNvme, kills=MSI_KILLS, pause=PAUSE,
                               boot_kills=FIRMWARE_KILLS, firmware=True)
         scenario.expect_unnoticed(self, outcome, MSI_KILLS)
