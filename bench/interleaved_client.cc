@@ -1,6 +1,7 @@
-// interleaved_client: loads several vhost-user-blk back-ends over libblkio by
-// turns, a few milliseconds each, so that whatever else the machine does meets
-// all of them.
+// interleaved_client: loads several vhost-user-blk back-ends over libblkio, or
+// NVMe controllers over vfio-user (nvme:SOCKET; with shadow doorbells
+// nvme-shadows:SOCKET), by turns, a few milliseconds each, so that whatever
+// else the machine does meets all of them.
 //
 // A round gives each back-end as many turns as there are back-ends, once at
 // each place (A B B A; A B C, B C A, C A B): a machine that slows down steadily
@@ -22,7 +23,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "base/status_macros.h"
+#include "bench/nvme_queue_sys.h"
 #include "tests/interop/blkio_api_sys.h"
 #include "tests/interop/blkio_queue_sys.h"
 #include "tests/load/load_program_sys.h"
@@ -61,15 +65,21 @@ class Backend {
   static absl::StatusOr<std::unique_ptr<Backend>> Open(
       const interop::BlkioApi& api, const std::string& socket,
       std::string pid) {
+    const uint32_t depth = absl::GetFlag(FLAGS_depth);
+    const size_t most = load::MaxRequestBytes();
+    absl::string_view nvme = socket;
+    const bool shadows = absl::ConsumePrefix(&nvme, "nvme-shadows:");
+    if (shadows || absl::ConsumePrefix(&nvme, "nvme:")) {
+      ASSIGN_OR_RETURN(auto queue, NvmeQueue::Open({std::string(nvme), depth,
+                                                    most, shadows}));
+      return Over(std::move(queue), std::move(pid));
+    }
     interop::BlkioQueue::Options options;
     options.socket = socket;
-    options.depth = absl::GetFlag(FLAGS_depth);
-    options.max_request_bytes = load::MaxRequestBytes();
+    options.depth = depth;
+    options.max_request_bytes = most;
     ASSIGN_OR_RETURN(auto queue, interop::BlkioQueue::Open(api, options));
-    ASSIGN_OR_RETURN(const load::LoadOptions load_options,
-                     load::LoadOptionsFromFlags(queue->size()));
-    return std::unique_ptr<Backend>(
-        new Backend(std::move(queue), load_options, std::move(pid)));
+    return Over(std::move(queue), std::move(pid));
   }
 
   // One turn; `result` gets its figures as JSON.
@@ -90,7 +100,16 @@ class Backend {
   }
 
  private:
-  Backend(std::unique_ptr<interop::BlkioQueue> queue,
+  template <typename Queue>
+  static absl::StatusOr<std::unique_ptr<Backend>> Over(
+      std::unique_ptr<Queue> queue, std::string pid) {
+    ASSIGN_OR_RETURN(const load::LoadOptions options,
+                     load::LoadOptionsFromFlags(queue->size()));
+    return std::unique_ptr<Backend>(
+        new Backend(std::move(queue), options, std::move(pid)));
+  }
+
+  Backend(std::unique_ptr<load::IoQueue> queue,
           const load::LoadOptions& options, std::string pid)
       : queue_(std::move(queue)),
         load_(options),
@@ -98,7 +117,7 @@ class Backend {
                 load::RunnerOptionsFromFlags()),
         pid_(std::move(pid)) {}
 
-  std::unique_ptr<interop::BlkioQueue> queue_;
+  std::unique_ptr<load::IoQueue> queue_;
   load::VerifiedLoad load_;
   load::LoadRunner runner_;
   const std::string pid_;
