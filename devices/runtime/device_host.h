@@ -98,6 +98,10 @@ class DeviceHost {
   virtual BorrowedFd other_event() const { return BorrowedFd(-1); }
   virtual void OnEvent() = 0;
 
+  // Another stream of the VMM's, waited for by edge: what comes there is served
+  // with the rest. Invalid: there is none.
+  virtual BorrowedFd other_stream() const { return BorrowedFd(-1); }
+
   // Somebody says that a resource has changed; perhaps again.
   virtual void ResourceChanged() = 0;
 

@@ -107,6 +107,8 @@ class Managed {
     const bool listen = active && !process_.stalled();
     RETURN_IF_ERROR(
         poller_.Watch(Source::kVmm, listen ? Connection() : BorrowedFd(-1)));
+    RETURN_IF_ERROR(
+        poller_.Watch(Source::kOtherStream, process_.other_stream()));
     // A standby that has nothing else to do gets its page tables ready.
     const bool touch = !active && process_.TouchSome();
     silent_ = !(touch ? poller_.Wait(kTouchPauseMs)

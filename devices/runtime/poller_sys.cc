@@ -41,8 +41,9 @@ absl::Status Poller::Watch(Source source, BorrowedFd fd) {
   watched_[index].fd = fd.get();
   if (!epoll_.valid()) return absl::OkStatus();
   epoll_event event = {};
-  event.events = source == Source::kVmm ? EPOLLIN | EPOLLRDHUP | EPOLLET
-                                        : static_cast<uint32_t>(EPOLLIN);
+  event.events = source == Source::kVmm || source == Source::kOtherStream
+                     ? EPOLLIN | EPOLLRDHUP | EPOLLET
+                     : static_cast<uint32_t>(EPOLLIN);
   event.data.u32 = static_cast<uint32_t>(index);
   // What is readable already is found by the next Wait, by edge also.
   if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &event) != 0 &&

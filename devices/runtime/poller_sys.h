@@ -20,7 +20,14 @@ namespace holdfast {
 // too: whatever is watched and closed must be told to BeforeClose.
 class Poller final : public ClosingObserver {
  public:
-  enum class Source { kStore, kControl, kEvent, kOtherEvent, kVmm };
+  enum class Source {
+    kStore,
+    kControl,
+    kEvent,
+    kOtherEvent,
+    kVmm,
+    kOtherStream,  // Of the VMM; by edge, too.
+  };
 
   // First, with kLevel or kEdge. Before the sandbox is tightened.
   absl::Status Open(Lane::Waiting how);
@@ -55,7 +62,7 @@ class Poller final : public ClosingObserver {
     int fd = -1;
     bool ready = false;
   };
-  static constexpr size_t kSources = 5;
+  static constexpr size_t kSources = 6;
 
   const Watched& at(Source source) const {
     return watched_[static_cast<size_t>(source)];

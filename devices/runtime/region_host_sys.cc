@@ -15,7 +15,7 @@ RegionHost::~RegionHost() = default;
 
 absl::Status RegionHost::AddTo(SegmentSpec& spec) const {
   spec.state = schema_;
-  spec.session_size = asks_ == Asks::kMay ? sizeof(VfioUserRecordWithAsks)
+  spec.session_size = asks_ == Asks::kMay ? sizeof(VfioUserRecordWithTwin)
                                           : sizeof(VfioUserRecord);
   return absl::OkStatus();
 }

@@ -41,6 +41,7 @@ class RegionHost : public DeviceHost {
   BorrowedFd other_event() const override {
     return asks_ == Asks::kMay ? host_->ask_event() : BorrowedFd(-1);
   }
+  BorrowedFd other_stream() const override { return host_->twin(); }
   void OnEvent() override { host_->OnEvent(); }
   void ResourceChanged() override {}
   void Quiesce() override { host_->Quiesce(); }

@@ -90,6 +90,7 @@ absl::Status ServeConnections(UniqueFd socket, DeviceProcess& process) {
                                  connection.valid() ? BorrowedFd(-1) : socket));
     RETURN_IF_ERROR(poller.Watch(Source::kEvent, process.event()));
     RETURN_IF_ERROR(poller.Watch(Source::kOtherEvent, process.other_event()));
+    RETURN_IF_ERROR(poller.Watch(Source::kOtherStream, process.other_stream()));
     const bool woken = poller.WaitUnlessSilent(process.pause_ms());
     if (poller.ready(Source::kEvent) || poller.ready(Source::kOtherEvent)) {
       process.OnEvent();

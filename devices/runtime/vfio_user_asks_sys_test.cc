@@ -1,9 +1,11 @@
 // DMA by message: a device whose VMM gives no file of its memory, in one
 // process. That it outlives real deaths is the subject of tests/recovery.
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -11,7 +13,9 @@
 #include "base/testing/matchers.h"
 #include "devices/pci_edu/pci_edu.h"
 #include "devices/runtime/testing/edu_rig_sys.h"
+#include "devices/runtime/twin_channel_sys.h"
 #include "devices/vfio_user/message.h"
+#include "devices/vfio_user/session_state.h"
 #include "devices/vfio_user/testing/message_builder.h"
 #include "gtest/gtest.h"
 
@@ -22,14 +26,24 @@ using ::holdfast::vfio_user::Command;
 
 constexpr uint64_t kBase = 0x10000;
 
-class VfioUserAsksTest : public testing::EduRig {
+// Whether the requests have a socket of their own.
+class VfioUserAsksTest : public testing::EduRig,
+                         public ::testing::WithParamInterface<bool> {
  protected:
   VfioUserAsksTest() {
     for (size_t i = 0; i < memory_.size(); ++i) {
       memory_[i] = static_cast<uint8_t>(i * 7 + i / 256);
     }
-    Connect();
+    ConnectAsWished();
+  }
+
+  void ConnectAsWished() {
+    Connect(GetParam());
+    EXPECT_EQ(client_->twin().valid(), GetParam());
     EXPECT_OK(client_->MapByMessage(kBase, absl::MakeSpan(memory_)));
+  }
+  BorrowedFd answers_socket() {
+    return GetParam() ? client_->twin() : client_->socket();
   }
 
   // Asks are answered while it waits.
@@ -54,7 +68,7 @@ class VfioUserAsksTest : public testing::EduRig {
   std::vector<uint8_t> memory_ = std::vector<uint8_t>(64 << 10);
 };
 
-TEST_F(VfioUserAsksTest, TransfersThereAndBack) {
+TEST_P(VfioUserAsksTest, TransfersThereAndBack) {
   ASSERT_FALSE(Same(0x1000, 0x5000));
   Transfer(kBase + 0x1000, false);
   EXPECT_EQ(client_->asks(), 1u);
@@ -63,7 +77,7 @@ TEST_F(VfioUserAsksTest, TransfersThereAndBack) {
   EXPECT_TRUE(Same(0x1000, 0x5000));
 }
 
-TEST_F(VfioUserAsksTest, AccessesAreAnsweredWhileWorkWaits) {
+TEST_P(VfioUserAsksTest, AccessesAreAnsweredWhileWorkWaits) {
   client_->HoldAnswers(true);
   Order(kBase, false);
   AwaitHeld();
@@ -76,7 +90,7 @@ TEST_F(VfioUserAsksTest, AccessesAreAnsweredWhileWorkWaits) {
 }
 
 // As QEMU does, which cannot answer before the reset is over.
-TEST_F(VfioUserAsksTest, AResetDoesNotWaitForTheAnswer) {
+TEST_P(VfioUserAsksTest, AResetDoesNotWaitForTheAnswer) {
   client_->HoldAnswers(true);
   Order(kBase, false);
   AwaitHeld();
@@ -95,7 +109,7 @@ TEST_F(VfioUserAsksTest, AResetDoesNotWaitForTheAnswer) {
   EXPECT_TRUE(Same(0x2000, 0x8000));
 }
 
-TEST_F(VfioUserAsksTest, AWindowCanBeTakenAwayWhileItIsAskedFor) {
+TEST_P(VfioUserAsksTest, AWindowCanBeTakenAwayWhileItIsAskedFor) {
   client_->HoldAnswers(true);
   Order(kBase, false);
   AwaitHeld();
@@ -108,7 +122,7 @@ TEST_F(VfioUserAsksTest, AWindowCanBeTakenAwayWhileItIsAskedFor) {
   EXPECT_EQ(client_->asks(), 1u);
 }
 
-TEST_F(VfioUserAsksTest, WhatTheClientRefusesIsNotMoved) {
+TEST_P(VfioUserAsksTest, WhatTheClientRefusesIsNotMoved) {
   Transfer(kBase + 0x1000, false);
   const std::vector<uint8_t> before = memory_;
   client_->RefuseAsks(EFAULT);
@@ -119,21 +133,20 @@ TEST_F(VfioUserAsksTest, WhatTheClientRefusesIsNotMoved) {
   EXPECT_TRUE(Same(0x1000, 0x5000));
 }
 
-TEST_F(VfioUserAsksTest, TheClientMayLeaveWithoutAnAnswer) {
+TEST_P(VfioUserAsksTest, TheClientMayLeaveWithoutAnAnswer) {
   client_->HoldAnswers(true);
   Order(kBase, false);
   AwaitHeld();
   client_.reset();
   while (rig_.keeper().closed().empty()) usleep(500);
-  Connect();
-  ASSERT_OK(client_->MapByMessage(kBase, absl::MakeSpan(memory_)));
+  ConnectAsWished();
   Transfer(kBase + 0x1000, false);
   Transfer(kBase + 0x5000, true);
   EXPECT_TRUE(Same(0x1000, 0x5000));
 }
 
 // Who ends in order serves the client until its work is done.
-TEST_F(VfioUserAsksTest, WorkIsFinishedBeforeAProcessRests) {
+TEST_P(VfioUserAsksTest, WorkIsFinishedBeforeAProcessRests) {
   client_->HoldAnswers(true);
   Order(kBase + 0x1000, false);
   AwaitHeld();
@@ -148,7 +161,7 @@ TEST_F(VfioUserAsksTest, WorkIsFinishedBeforeAProcessRests) {
 }
 
 // Answers that nobody asked for, of every kind, between accesses.
-TEST_F(VfioUserAsksTest, UnaskedAnswersAreDropped) {
+TEST_P(VfioUserAsksTest, UnaskedAnswersAreDropped) {
   using vfio_user::Bytes;
   using vfio_user::ErrorMessage;
   using vfio_user::Join;
@@ -163,7 +176,7 @@ TEST_F(VfioUserAsksTest, UnaskedAnswersAreDropped) {
           ReplyMessage(Command::kDmaWrite, Bytes(900), id),
           ErrorMessage(Command::kDmaRead, EIO, id),
           ReplyMessage(Command{77}, Bytes(3), id)}) {
-      ASSERT_EQ(write(client_->socket().get(), answer.data(), answer.size()),
+      ASSERT_EQ(write(answers_socket().get(), answer.data(), answer.size()),
                 static_cast<ssize_t>(answer.size()));
     }
     EXPECT_EQ(Read(0x00), edu::kVersion);
@@ -171,6 +184,117 @@ TEST_F(VfioUserAsksTest, UnaskedAnswersAreDropped) {
   Transfer(kBase + 0x1000, false);
   Transfer(kBase + 0x5000, true);
   EXPECT_TRUE(Same(0x1000, 0x5000));
+}
+
+INSTANTIATE_TEST_SUITE_P(Sockets, VfioUserAsksTest, ::testing::Bool(),
+                         [](const auto& info) {
+                           return std::string(info.param ? "Two" : "One");
+                         });
+
+// ---- The second socket ----
+
+class TwinSocketTest : public testing::EduRig {
+ protected:
+  TwinSocketTest() { Connect(/*twin=*/true); }
+
+  void Transfers() {
+    memory_[0x1000] = 77;
+    memory_[0x5000] = 0;
+    ASSERT_OK(client_->MapByMessage(kBase, absl::MakeSpan(memory_)));
+    for (const bool from_buffer : {false, true}) {
+      Order(kBase + (from_buffer ? 0x5000 : 0x1000), from_buffer);
+      while ((Read(0x98) & 1) != 0 && !HasFailure()) usleep(100);
+    }
+    EXPECT_EQ(memory_[0x5000], 77);
+  }
+  void AwaitHangUp(size_t connections) {
+    while (rig_.keeper().closed().size() < connections) usleep(500);
+  }
+
+  std::vector<uint8_t> memory_ = std::vector<uint8_t>(64 << 10);
+};
+
+TEST_F(TwinSocketTest, OutlivesTheProcess) {
+  ASSERT_TRUE(client_->twin().valid());
+  for (int i = 0; i < 4; ++i) {
+    if (i == 0) Transfers();
+    Order(kBase + 0x1000, false);
+    while ((Read(0x98) & 1) != 0 && !HasFailure()) usleep(100);
+    rig_.Die();
+    ASSERT_OK(rig_.Run());
+  }
+  EXPECT_EQ(client_->asks(), 6u);
+}
+
+// The client's end is kept until it has it, and no longer.
+TEST_F(TwinSocketTest, ItsEndsAreKept) {
+  EXPECT_EQ(Read(0x00), edu::kVersion);
+  EXPECT_EQ(Read(0x00), edu::kVersion);
+  EXPECT_TRUE(rig_.keeper().Holds(vfio_user::kTwinSlot));
+  EXPECT_FALSE(rig_.keeper().Holds(vfio_user::kTwinClientSlot));
+  client_.reset();
+  AwaitHangUp(1);
+  EXPECT_FALSE(rig_.keeper().Holds(vfio_user::kTwinSlot));
+}
+
+TEST_F(TwinSocketTest, WhoWantsNoneGetsNone) {
+  client_.reset();
+  AwaitHangUp(1);
+  Connect();
+  EXPECT_FALSE(client_->twin().valid());
+  Transfers();
+}
+
+// Sockets are made at the start only.
+TEST_F(TwinSocketTest, WhenTheyAreUsedUpOneSocketServes) {
+  for (size_t i = 1; i <= TwinChannel::kSpares + 1; ++i) {
+    EXPECT_EQ(client_->twin().valid(), i <= TwinChannel::kSpares);
+    Transfers();
+    client_.reset();
+    AwaitHangUp(i);
+    Connect(/*twin=*/true);
+  }
+  rig_.Die();
+  ASSERT_OK(rig_.Run());
+  client_.reset();
+  AwaitHangUp(TwinChannel::kSpares + 2);
+  Connect(/*twin=*/true);
+  EXPECT_TRUE(client_->twin().valid());
+  Transfers();
+}
+
+TEST_F(TwinSocketTest, OnlyAnswersBelongThere) {
+  const auto command = vfio_user::CommandMessage(
+      Command::kRegionRead, vfio_user::Join(vfio_user::RegionAccess{0, 0, 4}));
+  ASSERT_EQ(write(client_->twin().get(), command.data(), command.size()),
+            static_cast<ssize_t>(command.size()));
+  AwaitHangUp(1);
+  Connect(/*twin=*/true);
+  Transfers();
+}
+
+TEST_F(TwinSocketTest, AClientThatClosesItIsHungUpOn) {
+  shutdown(client_->twin().get(), SHUT_RDWR);
+  AwaitHangUp(1);
+  Connect(/*twin=*/true);
+  Transfers();
+}
+
+// A part of an answer, and the rest when it pleases.
+TEST_F(TwinSocketTest, AnAnswerMayComeInPieces) {
+  ASSERT_OK(client_->MapByMessage(kBase, absl::MakeSpan(memory_)));
+  const auto answer = vfio_user::ReplyMessage(Command::kDmaRead, {}, 999);
+  for (const uint8_t byte : answer) {
+    ASSERT_EQ(write(client_->twin().get(), &byte, 1), 1);
+    EXPECT_EQ(Read(0x00), edu::kVersion);
+    if (byte == answer[4]) {
+      rig_.Die();
+      ASSERT_OK(rig_.Run());
+    }
+  }
+  Order(kBase, false);
+  while ((Read(0x98) & 1) != 0 && !HasFailure()) usleep(100);
+  EXPECT_EQ(client_->asks(), 1u);
 }
 
 }  // namespace

@@ -68,24 +68,27 @@ absl::Status VfioUserHost::SetDevice(RegionDevice& device) {
   return absl::OkStatus();
 }
 
+// A segment of an older program has less.
 absl::Status VfioUserHost::UseAsks() {
   const absl::Span<uint8_t> section = segment_.section(SectionType::kSession);
   if (section.size() == sizeof(VfioUserRecord)) return absl::OkStatus();
-  if (section.size() != sizeof(VfioUserRecordWithAsks)) {
+  const bool has_twin = section.size() == sizeof(VfioUserRecordWithTwin);
+  if (section.size() != sizeof(VfioUserRecordWithAsks) && !has_twin) {
     return absl::FailedPreconditionError(
         "the segment is of a device that was served by another protocol");
   }
-  auto& memory =
-      reinterpret_cast<VfioUserRecordWithAsks*>(section.data())->asks;
   // The kernel writes to it, as to the lane's journal.
-  if (const absl::Status locked = LockMemory(
-          {reinterpret_cast<const uint8_t*>(&memory), sizeof(memory)});
-      !locked.ok()) {
+  const absl::Span<uint8_t> journals =
+      section.subspan(offsetof(VfioUserRecordWithAsks, asks));
+  if (const absl::Status locked = LockMemory(journals); !locked.ok()) {
     LogWarning("degraded: no DMA by message: ", locked.message());
     return absl::OkStatus();
   }
-  asks_.SetMemory(memory);
-  return absl::OkStatus();
+  asks_.SetMemory(
+      reinterpret_cast<VfioUserRecordWithAsks*>(section.data())->asks);
+  if (!has_twin) return absl::OkStatus();
+  return twin_.Open(absl::MakeSpan(
+      reinterpret_cast<VfioUserRecordWithTwin*>(section.data())->lane));
 }
 
 void VfioUserHost::MapAhead() {
@@ -107,6 +110,7 @@ void VfioUserHost::NewServer() {
 
 absl::Status VfioUserHost::Resume(Lane& lane) {
   lane_ = &lane;
+  twin_.Resume(segment_.epoch());
   NewServer();
   in_line_ = false;
   resuming_ = true;
@@ -129,13 +133,13 @@ absl::StatusOr<DeviceHost::Served> VfioUserHost::Serve(Lane::Waiting waiting) {
   return ServeSocket(socket, waiting);
 }
 
-// The VMM's messages, then ours: the two never send at the same time.
+// The VMM's messages, then ours: on one socket the two never send at the same
+// time.
 absl::StatusOr<DeviceHost::Served> VfioUserHost::ServeSocket(
     BorrowedFd socket, Lane::Waiting waiting) {
   constexpr timespec kPatience = {0, 1'000'000};
-  LaneSocket io(socket);
   for (;;) {
-    const bool run = !asks_.unfinished();
+    const bool run = twin().valid() || !asks_.unfinished();
     if (run) {
       const absl::StatusOr<Lane::Progress> progress =
           lane_->Run(socket, *server_, waiting);
@@ -145,8 +149,14 @@ absl::StatusOr<DeviceHost::Served> VfioUserHost::ServeSocket(
       worker_->Wake();
     }
     waiting = Lane::Waiting::kAny;  // If once more: an edge tells it once.
-    const absl::StatusOr<MessageDma::Sent> sent =
-        asks_.Send(io, windows_, std::max(1u, applied_.max_transfer));
+    const BorrowedFd by = twin().valid() ? twin() : socket;
+    if (twin().valid()) {
+      if (const absl::Status taken = TakeAnswers(); !taken.ok()) {
+        (void)lane_->Settle(socket);
+        return GiveUp(taken);
+      }
+    }
+    const absl::StatusOr<MessageDma::Sent> sent = SendAsks(by);
     if (!sent.ok()) return GiveUp(sent.status());
     if (*sent == MessageDma::Sent::kClosed) {
       (void)lane_->Settle(socket);
@@ -154,12 +164,26 @@ absl::StatusOr<DeviceHost::Served> VfioUserHost::ServeSocket(
     }
     if (*sent == MessageDma::Sent::kFull) {
       // Not for ever: the VMM may want to be read first.
-      pollfd poll = {socket.get(), POLLOUT, 0};
+      pollfd poll = {by.get(), POLLOUT, 0};
       (void)!ppoll(&poll, 1, &kPatience, nullptr);
     } else if (run) {
       return DeviceHost::Served::kIdle;
     }
   }
+}
+
+absl::StatusOr<MessageDma::Sent> VfioUserHost::SendAsks(BorrowedFd by) {
+  LaneSocket io(by);
+  return asks_.Send(io, windows_, std::max(1u, applied_.max_transfer));
+}
+
+// A VMM that closes its second socket answers no more.
+absl::Status VfioUserHost::TakeAnswers() {
+  ASSIGN_OR_RETURN(const Lane::Progress progress,
+                   twin_.Serve(twin(), answers_));
+  return progress == Lane::Progress::kIdle
+             ? absl::OkStatus()
+             : absl::UnavailableError("its second socket is closed");
 }
 
 // The connection is over: the VMM has closed it, or made a mistake.
@@ -278,6 +302,9 @@ void VfioUserHost::Apply(const SessionState& state, ConstWindowTable table) {
     if (watcher_ != nullptr) watcher_->VectorsChanged();
     retain_ = true;
   }
+  // The VMM has its end of the second socket now.
+  retain_ = retain_ || (applied_.reply_region == vfio_user::kReplyTwin &&
+                        state.reply_region != vfio_user::kReplyTwin);
   in_line_ = true;
   applied_ = state;
   deciding_ = false;
@@ -336,6 +363,13 @@ bool VfioUserHost::IsPoison(AccessId access) {
   vmm_log_.Error("an access has crashed ", record().crashes,
                  " processes and is refused");
   return true;
+}
+
+bool VfioUserHost::OfferTwin() {
+  std::optional<TwinChannel::Pair> pair = twin_.Begin();
+  return pair.has_value() &&
+         Escrow(vfio_user::kTwinSlot, std::move(pair->ours)).ok() &&
+         Escrow(vfio_user::kTwinClientSlot, std::move(pair->client)).ok();
 }
 
 bool VfioUserHost::Take(const vfio_user::Answer& answer) {

@@ -1,6 +1,7 @@
 #ifndef HOLDFAST_DEVICES_RUNTIME_VFIO_USER_HOST_SYS_H_
 #define HOLDFAST_DEVICES_RUNTIME_VFIO_USER_HOST_SYS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -17,8 +18,10 @@
 #include "devices/runtime/device_host.h"
 #include "devices/runtime/event_interrupts_sys.h"
 #include "devices/runtime/message_dma_sys.h"
+#include "devices/runtime/twin_channel_sys.h"
 #include "devices/runtime/window_maps_sys.h"
 #include "devices/runtime/work_runner_sys.h"
+#include "devices/vfio_user/answers.h"
 #include "devices/vfio_user/ask_journal.h"
 #include "devices/vfio_user/server.h"
 #include "devices/vfio_user/session_state.h"
@@ -45,6 +48,14 @@ struct VfioUserRecordWithAsks {
   VfioUserRecord record;
   vfio_user::AskMemory asks;
 };
+
+// The same with a second socket for these requests; without, they go by the
+// first one.
+struct VfioUserRecordWithTwin {
+  VfioUserRecordWithAsks record;
+  uint8_t lane[TwinChannel::kMemorySize];
+};
+static_assert(offsetof(VfioUserRecordWithTwin, lane) % 64 == 0);
 
 // Who uses windows and vectors past dma() and irqs(), told when they change.
 // Control thread.
@@ -96,6 +107,11 @@ class VfioUserHost final : private vfio_user::ServerEnvironment,
   BorrowedFd event() const { return interrupts_.unmask_event(); }
   // Another one: work wants memory that only the VMM can reach.
   BorrowedFd ask_event() const { return asks_.event(); }
+  // The second socket, if the VMM has one.
+  BorrowedFd twin() const {
+    return descriptors_.Get(applied_.twin_socket != 0 ? vfio_user::kTwinSlot
+                                                      : store::kSlotCount);
+  }
   void OnEvent();
   // Serves the VMM while work waits for it.
   void Quiesce();
@@ -114,6 +130,10 @@ class VfioUserHost final : private vfio_user::ServerEnvironment,
   void Apply(const SessionState& state, ConstWindowTable table) override;
   void Do(const vfio_user::Afterwards& afterwards) override;
   bool IsPoison(AccessId access) override;
+  bool OfferTwin() override;
+  BorrowedFd TwinOfClient() override {
+    return descriptors_.Get(vfio_user::kTwinClientSlot);
+  }
   void Answered() override;
   bool Take(const vfio_user::Answer& answer) override;
   void Refused(const absl::Status& refusal) override;
@@ -127,6 +147,8 @@ class VfioUserHost final : private vfio_user::ServerEnvironment,
   void Unmasked(uint32_t irq, uint32_t vector);
   absl::Status Disconnect();
   absl::Status UseAsks();
+  absl::Status TakeAnswers();
+  absl::StatusOr<MessageDma::Sent> SendAsks(BorrowedFd by);
   absl::StatusOr<DeviceHost::Served> GiveUp(const absl::Status& why);
   absl::StatusOr<DeviceHost::Served> ServeSocket(BorrowedFd socket,
                                                  Lane::Waiting waiting);
@@ -135,6 +157,8 @@ class VfioUserHost final : private vfio_user::ServerEnvironment,
   DescriptorSlots& descriptors_;
   DescriptorKeeper& keeper_;
   MessageDma asks_;
+  TwinChannel twin_;
+  vfio_user::AnswerReader answers_{*this};
   DmaWindows windows_{&asks_};
   WindowMaps maps_;
   EventInterrupts interrupts_;

@@ -8,6 +8,12 @@
 
 namespace holdfast::vfio_user {
 
+void TakeAnswer(const Answer& answer, ServerEnvironment& environment) {
+  if (environment.Take(answer)) return;
+  environment.Refused(absl::NotFoundError(absl::StrCat(
+      CommandName(answer.command), ": an answer that nobody waits for")));
+}
+
 // Straight into its place: it is copied for each message.
 void Server::TakeState(absl::Span<const uint8_t> bank) {
   std::memcpy(&state_, bank.data(), sizeof(state_));
@@ -49,10 +55,7 @@ absl::StatusOr<LaneHandler::Outcome> Server::Execute(
   const Decision& decision = *decided;
   std::memcpy(new_bank.data(), &decision.next, sizeof(decision.next));
   which_ = decision.afterwards.which;
-  if (decision.answered && !environment_.Take(decision.answer)) {
-    environment_.Refused(absl::NotFoundError(absl::StrCat(
-        CommandName(request.command), ": an answer that nobody waits for")));
-  }
+  if (decision.answered) TakeAnswer(decision.answer, environment_);
   if (!decision.refusal.ok()) environment_.Refused(decision.refusal);
   return Outcome{decision.reply_size, decision.next.reply_region != 0};
 }
@@ -69,7 +72,9 @@ void Server::Committed(absl::Span<const uint8_t> bank) {
 
 absl::Span<const int> Server::ReplyFds(absl::Span<const uint8_t> bank) {
   TakeState(bank);
-  reply_fd_ = device_.RegionMemory(state_.reply_region - 1u).get();
+  reply_fd_ = state_.reply_region == kReplyTwin
+                  ? environment_.TwinOfClient().get()
+                  : device_.RegionMemory(state_.reply_region - 1u).get();
   return absl::MakeConstSpan(&reply_fd_, 1);
 }
 

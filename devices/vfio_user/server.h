@@ -38,9 +38,16 @@ class ServerEnvironment : public SessionEnvironment {
   // it.
   virtual bool Take(const Answer& answer) = 0;
 
+  // The client's end of what OfferTwin has made.
+  virtual BorrowedFd TwinOfClient() { return BorrowedFd(-1); }
+
   // A client was told no, or would have been.
   virtual void Refused(const absl::Status& refusal) = 0;
 };
+
+// An answer has come: whoever waits for it has it now, or the client is
+// refused.
+void TakeAnswer(const Answer& answer, ServerEnvironment& environment);
 
 // Serves a RegionDevice over a lane: the session as a lane's handler. Makes no
 // system call itself. One thread; all references outlive it.

@@ -40,6 +40,13 @@ absl::Status DecideVersion(Turn& turn) {
   own.max_transfer = turn.serving.max_transfer;
   own.max_dma_maps = kMaxWindows;
   own.write_multiple = turn.serving.write_multiple;
+  // The end of the socket that is the client's comes with the reply.
+  if (client.twin_socket && next.max_message_fds != 0 && !request.no_reply &&
+      turn.environment.OfferTwin()) {
+    own.twin_socket = true;
+    next.twin_socket = 1;
+    next.reply_region = kReplyTwin;
+  }
   const std::string json = EncodeCapabilities(own);
   turn.writer.Append(Version{kMajor, next.minor});
   turn.writer.AppendBytes(
@@ -122,17 +129,6 @@ void Begin(SessionState& next) {
   Remember(Afterwards{}, next);
 }
 
-// An answer is never answered: that could go on for ever.
-Answer AnswerIn(const Request& request) {
-  Answer answer;
-  answer.id = request.id;
-  answer.command = request.command;
-  answer.error =
-      request.malformed.ok() ? request.error : ErrorNumber(request.malformed);
-  if (answer.error == 0) answer.data = request.data;
-  return answer;
-}
-
 // Decide, on a copy of `state`.
 absl::Status DecideIn(Turn& turn, const SessionState& state,
                       absl::Span<uint8_t> reply, Decision& decision) {
@@ -143,6 +139,7 @@ absl::Status DecideIn(Turn& turn, const SessionState& state,
   }
   Begin(turn.next);
   if (request.is_reply && !request.boundary_lost) {
+    // It is never answered: that could go on for ever.
     decision.answered = true;
     decision.answer = AnswerIn(request);
     return absl::OkStatus();
@@ -196,6 +193,16 @@ absl::Status CheckDevice(const RegionDevice& device) {
                  " are served");
   }
   return absl::OkStatus();
+}
+
+Answer AnswerIn(const Request& request) {
+  Answer answer;
+  answer.id = request.id;
+  answer.command = request.command;
+  answer.error =
+      request.malformed.ok() ? request.error : ErrorNumber(request.malformed);
+  if (answer.error == 0) answer.data = request.data;
+  return answer;
 }
 
 Afterwards AfterwardsOf(const SessionState& state) {

@@ -71,6 +71,11 @@ class SessionEnvironment {
   // RegionDevice::Reset(), after whatever work was being done.
   virtual absl::Status ResetDevice() = 0;
 
+  // Makes the second socket of this connection and keeps its ends in kTwinSlot
+  // and kTwinClientSlot. False: there is none, and the client's is served on
+  // the one socket.
+  virtual bool OfferTwin() { return false; }
+
   // Whether this access has killed who made it, again and again: it is refused
   // as a mistake of the guest's.
   virtual bool IsPoison(AccessId) { return false; }
@@ -172,6 +177,10 @@ absl::StatusOr<Decision> Decide(const SessionState& state,
                                 RegionDevice& device,
                                 SessionEnvironment& environment,
                                 absl::Span<uint8_t> reply);
+
+// An answer that a client gave, or would have given: what is malformed is an
+// error, whatever it says. Precondition: request.is_reply.
+Answer AnswerIn(const Request& request);
 
 // Index in SessionState::vectors of a kind's first vector.
 size_t FirstVector(const RegionDevice& device, uint32_t irq);

@@ -115,6 +115,8 @@ SlotBitmap ReferencedSlots(const SessionState& state, ConstWindowTable table) {
     Add(bitmap, window.slot);
     return true;
   });
+  if (state.twin_socket != 0) Add(bitmap, kTwinSlot);
+  if (state.reply_region == kReplyTwin) Add(bitmap, kTwinClientSlot);
   bitmap[0] &= ~uint64_t{1};  // Slot 0 is none.
   return bitmap;
 }
@@ -138,14 +140,20 @@ absl::Status CheckInvariants(const SessionState& state,
                              state.after_start | state.after_count) != 0) {
     return Broken("an impossible flag of version 1");
   }
+  if (state.version < 3 && state.twin_socket != 0) {
+    return Broken("a second socket of version ", state.version);
+  }
   if (state.negotiated > 1 || state.lost > 1 || state.twin_socket > 1 ||
-      state.logging > 1 || state.after_kind > 2 || state.migration_state > 7) {
+      state.logging > 1 || state.after_kind > 2 || state.migration_state > 7 ||
+      (state.reply_region == kReplyTwin && state.twin_socket == 0)) {
     return Broken("an impossible flag");
   }
   if (state.max_transfer > kDefaultMaxTransfer) {
     return Broken("transfers of ", state.max_transfer, " bytes");
   }
   SlotBitmap used{};
+  if (state.twin_socket != 0) Add(used, kTwinSlot);
+  if (state.reply_region == kReplyTwin) Add(used, kTwinClientSlot);
   RETURN_IF_ERROR(CheckVectors(state, used));
   return CheckWindows(state, table, used);
 }
@@ -156,6 +164,10 @@ std::string Describe(const SessionState& state, ConstWindowTable table) {
       state.minor, state.negotiated != 0 ? "" : " (not negotiated)",
       state.accesses, state.max_message_fds, state.max_transfer);
   if (state.lost != 0) absl::StrAppend(&text, "message boundary lost\n");
+  if (state.twin_socket != 0) {
+    absl::StrAppend(&text, "requests of ours go by a second socket, slot ",
+                    kTwinSlot, "\n");
+  }
   if (state.logging != 0) {
     absl::StrAppend(&text, "dirty pages of ", state.log_page_size,
                     " bytes are noted\n");

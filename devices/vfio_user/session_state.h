@@ -25,9 +25,9 @@ namespace holdfast::vfio_user {
 // Descriptors are named by their slot in the store, of the session range; 0 is
 // none.
 
-inline constexpr uint16_t kSessionStateVersion = 2;
-// The oldest that is read: version 1 knew of nothing to do after a message. The
-// next message makes it a state of today.
+inline constexpr uint16_t kSessionStateVersion = 3;
+// The oldest that is read: version 1 knew of nothing to do after a message, and
+// version 2 of no second socket. The next message makes it a state of today.
 inline constexpr uint16_t kOldestSessionStateVersion = 1;
 
 // Windows at a time. Behind an IOMMU each page that a driver maps is one; a
@@ -35,6 +35,13 @@ inline constexpr uint16_t kOldestSessionStateVersion = 1;
 inline constexpr size_t kMaxWindows = 2048;
 // Interrupt vectors of all kinds together. More would not find slots.
 inline constexpr size_t kMaxVectors = 96;
+
+// Where the ends of a second socket are kept: ours as long as the connection,
+// the client's until it has it (reply_region is kReplyTwin).
+inline constexpr store::Slot kTwinSlot = store::kSlotEndSession - 1;
+inline constexpr store::Slot kTwinClientSlot = store::kSlotEndSession - 2;
+// In SessionState::reply_region: no region, there are fewer.
+inline constexpr uint8_t kReplyTwin = 0xff;
 
 // Tells files apart: device and inode, and how it was opened. Equal for two
 // descriptors: either serves.
@@ -78,8 +85,9 @@ struct SessionState {
   uint32_t max_message_fds;  // That the client receives at once.
   uint32_t max_transfer;     // Bytes of data in a message, either way.
   uint64_t accesses;         // Names given to accesses on this connection.
-  uint8_t twin_socket;       // Our requests go another way.
-  // The reply brings the memory of region reply_region - 1; 0: no descriptor.
+  uint8_t twin_socket;       // Our requests go by kTwinSlot.
+  // The reply brings the memory of region reply_region - 1, or kReplyTwin; 0:
+  // no descriptor.
   uint8_t reply_region;
   uint8_t migration_state;  // MigrationState ^ kMigrationRunning: 0 is running.
   uint8_t logging;          // Writes to memory are noted.

@@ -56,6 +56,35 @@ TEST(SessionState, ZerosAndWhatIsWellFormedAreBelieved) {
   EXPECT_OK(Good().Check());
 }
 
+TEST(SessionState, ASecondSocketHasSlotsOfItsOwn) {
+  Sample sample = Good();
+  sample.state.vectors[95].trigger = 0;
+  sample.state.twin_socket = 1;
+  EXPECT_OK(sample.Check());
+  const auto has = [&sample](store::Slot slot) {
+    return (ReferencedSlots(sample.state, sample.table)[slot / 64] >>
+                (slot % 64) &
+            1) != 0;
+  };
+  EXPECT_TRUE(has(kTwinSlot));
+  EXPECT_FALSE(has(kTwinClientSlot));
+  sample.state.reply_region = kReplyTwin;
+  EXPECT_OK(sample.Check());
+  EXPECT_TRUE(has(kTwinClientSlot));
+  sample.state.vectors[3].mask = kTwinClientSlot;
+  EXPECT_THAT(sample.Check(), StatusIs(absl::StatusCode::kDataLoss, _));
+  sample.state.vectors[3].mask = kTwinSlot;
+  EXPECT_THAT(sample.Check(), StatusIs(absl::StatusCode::kDataLoss, _));
+  sample.state.vectors[3].mask = 0;
+  sample.state.twin_socket = 0;
+  EXPECT_THAT(sample.Check(), StatusIs(absl::StatusCode::kDataLoss, _));
+  sample.state.reply_region = 0;
+  sample.state.version = 2;
+  EXPECT_OK(sample.Check());
+  sample.state.twin_socket = 1;
+  EXPECT_THAT(sample.Check(), StatusIs(absl::StatusCode::kDataLoss, _));
+}
+
 TEST(SessionState, KnowsItsSlots) {
   const Sample sample = Good();
   const SlotBitmap slots = ReferencedSlots(sample.state, sample.table);
@@ -73,7 +102,7 @@ struct Damage {
 
 TEST(SessionState, DamageIsFoundAndNamed) {
   const std::vector<Damage> damages = {
-      {"version 3", [](Sample& s) { s.state.version = 3; }},
+      {"version 4", [](Sample& s) { s.state.version = 4; }},
       {"no version", [](Sample& s) { s.state.version = 0; }},
       {"flag", [](Sample& s) { s.state.negotiated = 2; }},
       {"flag", [](Sample& s) { s.state.lost = 9; }},
@@ -161,14 +190,27 @@ void CompareWithGolden(const std::string& name, const SessionState& state) {
   EXPECT_OK(sample.Check());
 }
 
-TEST(SessionState, GoldenImageIsStillWhatWeWrite) {
+// And in every field that came with version 2.
+SessionState GoldenState2() {
   SessionState state = GoldenState();
   state.version = 2;
   state.after_kind = 1;
   state.after_irq = 2;
   state.after_start = 3;
   state.after_count = 4;
-  CompareWithGolden("session_state_v2.bin", state);
+  return state;
+}
+
+TEST(SessionState, GoldenImageIsStillWhatWeWrite) {
+  SessionState state = GoldenState2();
+  state.version = 3;
+  state.twin_socket = 1;
+  state.vectors[95].trigger = 189;
+  CompareWithGolden("session_state_v3.bin", state);
+}
+
+TEST(SessionState, Version2IsStillRead) {
+  CompareWithGolden("session_state_v2.bin", GoldenState2());
 }
 
 TEST(SessionState, Version1IsStillRead) {

@@ -74,6 +74,47 @@ TEST(SessionVersion, LimitsAreTheSmallerOnes) {
   EXPECT_EQ(session.state.max_transfer, 4096u);
 }
 
+constexpr char kTakesTwin[] =
+    "{\"capabilities\":{\"twin_socket\":{\"supported\":true}}}";
+
+TEST(SessionVersion, ASecondSocketComesWithTheReply) {
+  TestSession session;
+  const auto outcome = session.Deliver(VersionMessage(0, 1, kTakesTwin));
+  ASSERT_OK(outcome);
+  EXPECT_NE(JsonOf(*outcome).find(
+                "\"twin_socket\":{\"supported\":true,\"fd_index\":0}"),
+            std::string::npos);
+  EXPECT_EQ(session.state.twin_socket, 1);
+  EXPECT_EQ(session.state.reply_region, kReplyTwin);
+  EXPECT_OK(CheckInvariants(session.state, session.table));
+  // The client has its end when it says something more.
+  ASSERT_OK(
+      session.Send(Command::kDeviceGetInfo, Join(DeviceInfo{16, 0, 0, 0})));
+  EXPECT_EQ(session.state.twin_socket, 1);
+  EXPECT_EQ(session.state.reply_region, 0);
+}
+
+TEST(SessionVersion, ASecondSocketIsForWhoTakesItAndCan) {
+  const auto negotiated = [](const char* json, uint32_t flags, bool has_twin) {
+    TestSession session;
+    session.environment.has_twin = has_twin;
+    Bytes message = VersionMessage(0, 1, json);
+    message[8] |= static_cast<uint8_t>(flags);
+    const auto outcome = session.Deliver(message);
+    EXPECT_OK(outcome);
+    EXPECT_EQ(session.state.negotiated, 1);
+    EXPECT_EQ(session.state.reply_region, 0);
+    return session.state.twin_socket;
+  };
+  EXPECT_EQ(negotiated("{}", 0, true), 0);
+  EXPECT_EQ(negotiated(kTakesTwin, 0, false), 0);
+  EXPECT_EQ(negotiated(kTakesTwin, kFlagNoReply, true), 0);
+  EXPECT_EQ(negotiated("{\"capabilities\":{\"max_msg_fds\":0,"
+                       "\"twin_socket\":{\"supported\":true}}}",
+                       0, true),
+            0);
+}
+
 TEST(SessionVersion, AnotherMajorIsRefusedAndMayBeProposedAgain) {
   TestSession session;
   EXPECT_EQ(session.Deliver(VersionMessage(1, 0, "{}"))->error(), EINVAL);

@@ -48,9 +48,10 @@ ManagedDevice::Options OptionsOf(const std::string& program) {
   return options;
 }
 
-absl::StatusOr<std::unique_ptr<Client>> Connected(const ManagedDevice& device) {
+absl::StatusOr<std::unique_ptr<Client>> Connected(const ManagedDevice& device,
+                                                  bool twin = false) {
   ASSIGN_OR_RETURN(auto client, Client::Connect(device.socket_path()));
-  RETURN_IF_ERROR(client->Negotiate());
+  RETURN_IF_ERROR(client->Negotiate(twin));
   return client;
 }
 
@@ -276,12 +277,13 @@ class EduClient {
   uint32_t round_ = 0;
 };
 
-void KillWhileItTransfers(EduClient::Memory how, int kills) {
+void KillWhileItTransfers(EduClient::Memory how, int kills, bool twin = false) {
   auto device =
       ManagedDevice::Start(OptionsOf("devices/pci_edu/holdfast-pci-edu"));
   ASSERT_OK(device);
-  const auto client = Connected(**device);
+  const auto client = Connected(**device, twin);
   ASSERT_OK(client);
+  EXPECT_EQ((*client)->twin().valid(), twin);
   auto edu = EduClient::Start(**client, how);
   ASSERT_OK(edu);
   Hammer hammer([&] { return (*edu)(); });
@@ -300,7 +302,47 @@ TEST(PciKill, WorkTransfersAndInterruptsGoOn) {
 // The client gives no file of its memory: the device asks for every byte, and
 // dies while it asks.
 TEST(PciKill, DmaByMessageGoesOn) {
-  KillWhileItTransfers(EduClient::Memory::kByMessage, Kills(150));
+  KillWhileItTransfers(EduClient::Memory::kByMessage, Kills(100));
+}
+
+// The requests have a socket of their own.
+TEST(PciKill, DmaByMessageGoesOnOverASecondSocket) {
+  KillWhileItTransfers(EduClient::Memory::kByMessage, Kills(100),
+                       /*twin=*/true);
+}
+
+// A client that is given a second socket and transfers by it, once.
+absl::Status TransferOverASecondSocket(const ManagedDevice& device) {
+  // The store turns it away as long as the device has not seen the end of the
+  // one before.
+  const auto client = PollUntil([&]() -> std::unique_ptr<Client> {
+    auto connected = Connected(device, /*twin=*/true);
+    return connected.ok() ? *std::move(connected) : nullptr;
+  });
+  if (client == nullptr) return absl::UnavailableError("nobody serves it");
+  RETURN_IF_ERROR(Expect(client->twin().valid(), 1, "second sockets"));
+  ASSIGN_OR_RETURN(EduClient edu,
+                   EduClient::Start(*client, EduClient::Memory::kByMessage));
+  return edu();
+}
+
+// The device dies before it has made that socket, before the client has its
+// end, and with it.
+TEST(PciKill, ASecondSocketComesWhoeverDies) {
+  auto device =
+      ManagedDevice::Start(OptionsOf("devices/pci_edu/holdfast-pci-edu"));
+  ASSERT_OK(device);
+  std::mt19937_64 random(5);
+  for (int i = 0; i < Kills(40); ++i) {
+    absl::Status status;
+    std::thread vmm([&] { status = TransferOverASecondSocket(**device); });
+    usleep(random() % 1500);
+    const auto killed = (*device)->Kill(SIGKILL);
+    vmm.join();
+    ASSERT_OK(status);
+    ASSERT_OK(killed);
+    ASSERT_OK((*device)->AddStandby());
+  }
 }
 
 // It crashes two processes, and is refused by the third.

@@ -27,9 +27,9 @@ class EduRig : public ::testing::Test {
     return options;
   }
 
-  void Connect() {
+  void Connect(bool twin = false) {
     client_ = vfio_user::Client::Adopt(rig_.ConnectSocket());
-    ASSERT_OK(client_->Negotiate());
+    ASSERT_OK(client_->Negotiate(twin));
     // Bus master; INTx is what interrupts.
     ASSERT_OK(client_->Write(kPciConfigRegion, 0x04, 0x0006, 2));
   }

@@ -182,6 +182,7 @@ void ProcessRig::Loop() {
                              process_->stalled()
                                  ? BorrowedFd(-1)
                                  : descriptors.Get(store::kSlotConnection)));
+    EXPECT_OK(poller_->Watch(Source::kOtherStream, process_->other_stream()));
     const bool woken =
         poller_->WaitUnlessSilent(settles ? process_->pause_ms() : -1);
     if (poller_->ready(Source::kControl)) {

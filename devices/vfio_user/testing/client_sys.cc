@@ -1,5 +1,6 @@
 #include "devices/vfio_user/testing/client_sys.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -53,11 +54,10 @@ absl::Status Client::Send(Command command, uint32_t flags, const Bytes& payload,
   return absl::OkStatus();
 }
 
-absl::Status Client::Receive(uint8_t* out, size_t size) {
+absl::Status Client::Receive(BorrowedFd from, uint8_t* out, size_t size) {
   while (size != 0) {
     UniqueFd fds[kMaxMessageFds];
-    const Received got =
-        ReceiveFds(socket_, {out, size}, absl::MakeSpan(fds), 0);
+    const Received got = ReceiveFds(from, {out, size}, absl::MakeSpan(fds), 0);
     if (got.size < 0) return ErrnoStatus("recvmsg");
     if (got.size == 0) return Broken("closed");
     for (size_t i = 0; i < got.fd_count; ++i) {
@@ -83,7 +83,7 @@ absl::StatusOr<Bytes> Client::Ask(Command command, const Bytes& payload,
                                static_cast<uint16_t>(command), " is awaited"));
   }
   Bytes reply(header.size - sizeof(header));
-  RETURN_IF_ERROR(Receive(reply.data(), reply.size()));
+  RETURN_IF_ERROR(Receive(socket_, reply.data(), reply.size()));
   if ((header.flags & kFlagError) != 0) {
     return absl::UnknownError(std::strerror(static_cast<int>(header.error)));
   }
@@ -93,12 +93,35 @@ absl::StatusOr<Bytes> Client::Ask(Command command, const Bytes& payload,
 // The header of what is no request of the server.
 absl::StatusOr<MessageHeader> Client::ReceiveReply() {
   for (;;) {
-    MessageHeader header{};
-    RETURN_IF_ERROR(
-        Receive(reinterpret_cast<uint8_t*>(&header), sizeof(header)));
+    while (twin_.valid()) {
+      ASSIGN_OR_RETURN(const bool asked, AwaitEither());
+      if (!asked) break;
+      RETURN_IF_ERROR(TakeNextAsk());
+    }
+    ASSIGN_OR_RETURN(const MessageHeader header, ReceiveHeader(socket_));
     if ((header.flags & kFlagTypeMask) == kFlagReply) return header;
+    if (twin_.valid()) return Broken("it asked on the first socket");
     RETURN_IF_ERROR(TakeAsk(header));
   }
+}
+
+// Whether the server asks on the second socket; else it answers.
+absl::StatusOr<bool> Client::AwaitEither() {
+  pollfd fds[] = {{socket_.get(), POLLIN, 0}, {twin_.get(), POLLIN, 0}};
+  if (poll(fds, 2, 20000) <= 0) return Broken("nothing comes");
+  return fds[0].revents == 0;
+}
+
+absl::StatusOr<MessageHeader> Client::ReceiveHeader(BorrowedFd from) {
+  MessageHeader header{};
+  RETURN_IF_ERROR(
+      Receive(from, reinterpret_cast<uint8_t*>(&header), sizeof(header)));
+  return header;
+}
+
+absl::Status Client::TakeNextAsk() {
+  ASSIGN_OR_RETURN(const MessageHeader header, ReceiveHeader(ask_socket()));
+  return TakeAsk(header);
 }
 
 absl::Status Client::TakeAsk(const MessageHeader& header) {
@@ -111,7 +134,7 @@ absl::Status Client::TakeAsk(const MessageHeader& header) {
                                header.flags, " and ", header.size, " bytes"));
   }
   Bytes payload(header.size - sizeof(header));
-  RETURN_IF_ERROR(Receive(payload.data(), payload.size()));
+  RETURN_IF_ERROR(Receive(ask_socket(), payload.data(), payload.size()));
   ++asks_;
   if (hold_) {
     held_asks_.push_back({header, std::move(payload)});
@@ -152,19 +175,14 @@ absl::Status Client::Answer(const MessageHeader& header, const Bytes& payload) {
   Bytes message =
       refuse_ != 0 ? ErrorMessage(Command{header.command}, refuse_, header.id)
                    : ReplyMessage(Command{header.command}, reply, header.id);
-  const ssize_t sent = SendFds(socket_, message, {}, 0);
+  const ssize_t sent = SendFds(ask_socket(), message, {}, 0);
   return sent == static_cast<ssize_t>(message.size()) ? absl::OkStatus()
                                                       : ErrnoStatus("sendmsg");
 }
 
 absl::Status Client::AnswerAsks(size_t count) {
   const uint64_t until = asks_ + count;
-  while (asks_ < until) {
-    MessageHeader header{};
-    RETURN_IF_ERROR(
-        Receive(reinterpret_cast<uint8_t*>(&header), sizeof(header)));
-    RETURN_IF_ERROR(TakeAsk(header));
-  }
+  while (asks_ < until) RETURN_IF_ERROR(TakeNextAsk());
   return absl::OkStatus();
 }
 
@@ -179,13 +197,21 @@ absl::Status Client::Post(Command command, const Bytes& payload) {
   return Send(command, kFlagNoReply, payload, {});
 }
 
-absl::Status Client::Negotiate() {
+absl::Status Client::Negotiate(bool twin) {
   Bytes payload = Join(Version{0, 0});
-  const std::string json =
-      "{\"capabilities\":{\"max_msg_fds\":8,\"max_data_xfer_size\":65536}}";
+  const std::string json = absl::StrCat(
+      "{\"capabilities\":{\"max_msg_fds\":8,\"max_data_xfer_size\":65536",
+      twin ? ",\"twin_socket\":{\"supported\":true}" : "", "}}");
   payload.insert(payload.end(), json.begin(), json.end());
   payload.push_back(0);
-  return Ask(Command::kVersion, payload).status();
+  ASSIGN_OR_RETURN(const Bytes reply, Ask(Command::kVersion, payload));
+  const std::string said(reply.begin(), reply.end());
+  const bool offered = said.find("\"fd_index\":0") != std::string::npos;
+  if (offered != (reply_fds_.size() == 1) || (offered && !twin)) {
+    return Broken(absl::StrCat(reply_fds_.size(), " descriptors with ", said));
+  }
+  if (offered) twin_ = std::move(reply_fds_[0]);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<uint64_t> Client::Read(uint32_t region, uint64_t offset,

@@ -35,7 +35,11 @@ class Client {
   // The descriptors that came with the last reply.
   std::vector<UniqueFd>& reply_fds() { return reply_fds_; }
 
-  absl::Status Negotiate();
+  // `twin`: it takes a second socket for the server's requests, if it is
+  // offered one.
+  absl::Status Negotiate(bool twin = false);
+  // Invalid: there is none.
+  BorrowedFd twin() const { return twin_; }
   // Memory that has no descriptor: `bytes` is the server's to ask for, by
   // message, from `address` on. Its requests are answered whenever a reply is
   // awaited, in order, and must keep to what was granted. Outlives the client.
@@ -68,8 +72,15 @@ class Client {
   explicit Client(UniqueFd socket) : socket_(std::move(socket)) {}
   absl::Status Send(Command command, uint32_t flags, const Bytes& payload,
                     const std::vector<int>& fds);
-  absl::Status Receive(uint8_t* out, size_t size);
+  // Where the server asks.
+  BorrowedFd ask_socket() const {
+    return twin_.valid() ? BorrowedFd(twin_) : BorrowedFd(socket_);
+  }
+  absl::Status Receive(BorrowedFd from, uint8_t* out, size_t size);
+  absl::StatusOr<MessageHeader> ReceiveHeader(BorrowedFd from);
   absl::StatusOr<MessageHeader> ReceiveReply();
+  absl::StatusOr<bool> AwaitEither();
+  absl::Status TakeNextAsk();
   absl::Status TakeAsk(const MessageHeader& header);
   absl::Status Answer(const MessageHeader& header, const Bytes& payload);
 
@@ -83,6 +94,7 @@ class Client {
     Bytes payload;
   };
   UniqueFd socket_;
+  UniqueFd twin_;
   uint16_t id_ = 0;
   std::vector<Range> ranges_;
   std::vector<HeldAsk> held_asks_;

@@ -50,6 +50,12 @@ class FakeEnvironment : public SessionEnvironment {
     return device_.Reset();
   }
 
+  bool has_twin = true;
+  bool OfferTwin() override {
+    effects.push_back("twin");
+    return has_twin;
+  }
+
   // Migration: a stream of bytes, and every arc is written down.
   bool can_migrate = true;
   Bytes data = Bytes(100, 7);
