@@ -13,6 +13,9 @@ namespace holdfast {
 // so that a test can stop the process after any one store without a cost here.
 // Pointers must be aligned for T except where noted. Threads: any.
 struct SharedAccess {
+  // How the same code touches what is its own beside it: in-flight tables.
+  using Own = SharedAccess;
+
   // Reads once: the value that was checked is the value that is used.
   template <typename T>
   static T Load(const T* from) {

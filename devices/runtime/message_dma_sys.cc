@@ -16,7 +16,8 @@ namespace holdfast {
 using vfio_user::AskJournal;
 using vfio_user::Command;
 
-MessageDma::MessageDma() : event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+MessageDma::MessageDma()
+    : event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), wake_(event_) {}
 
 // ---- Threads of the device ----
 
@@ -53,7 +54,7 @@ absl::Status MessageDma::Await(Transfer& transfer) {
   if (refusing_) return absl::UnavailableError("the device is being reset");
   queue_.push_back(&transfer);
   const uint64_t one = 1;
-  (void)!write(event_.get(), &one, sizeof(one));
+  (void)!write(wake_.get(), &one, sizeof(one));
   transfer.wake.wait(lock, [&transfer] { return transfer.done; });
   return transfer.status;
 }

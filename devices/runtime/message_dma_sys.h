@@ -42,6 +42,11 @@ class MessageDma final : public DmaMessenger {
   // The journal, locked into memory; once, before all that follows. Without it
   // every transfer is UNAVAILABLE.
   void SetMemory(vfio_user::AskMemory& memory) { journal_.emplace(memory); }
+  bool has_memory() const { return journal_.has_value(); }
+
+  // What becomes readable in place of event(); outlives this object. Before
+  // transfers.
+  void UseEvent(BorrowedFd event) { wake_ = event; }
 
   // Any thread except the control thread, which gets FAILED_PRECONDITION: it
   // would wait for itself. UNAVAILABLE: the VMM refused, is gone, or resets the
@@ -121,6 +126,7 @@ class MessageDma final : public DmaMessenger {
   void EndAll(const absl::Status& status);
 
   UniqueFd event_;
+  BorrowedFd wake_;
   std::atomic<std::thread::id> control_{};
   std::mutex mutex_;  // Of all that follows.
   std::optional<vfio_user::AskJournal> journal_;

@@ -2,13 +2,10 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <chrono>
-#include <cstdlib>
 #include <utility>
 
 #include "base/log.h"
@@ -24,38 +21,11 @@ namespace {
 // A request that takes longer is worth a thread of its own: two wake-ups cost
 // about as much.
 constexpr uint64_t kWorthAFollower = 20'000;  // Nanoseconds.
-constexpr uint16_t kDeathsOfPoison = 2;
-
-uint64_t Now() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
-// Empties an eventfd. preadv2 without an offset, since the steady-state filter
-// has no read. Never waits: the VMM's end may be blocking, and the VMM may have
-// emptied it meanwhile.
-void Drain(BorrowedFd event) {
-  uint64_t count;
-  const iovec part = {&count, sizeof(count)};
-  (void)!preadv2(event.get(), &part, 1, -1, RWF_NOWAIT);
-}
-
-void Signal(BorrowedFd event) {
-  const uint64_t one = 1;
-  (void)!write(event.get(), &one, sizeof(one));
-}
 
 bool IsFull(BorrowedFd event) {
   const timespec no_wait = {0, 0};
   pollfd poll = {event.get(), POLLOUT, 0};
   return ppoll(&poll, 1, &no_wait, nullptr) == 0;
-}
-
-absl::Span<const Buffer> Convert(absl::Span<const ChainSegment> from,
-                                 Buffer* to) {
-  for (size_t i = 0; i < from.size(); ++i) to[i] = {from[i].data, from[i].size};
-  return {to, from.size()};
 }
 
 }  // namespace
@@ -80,7 +50,7 @@ class QueueRunner::Worker final : public CrashObserver {
 
   QueueRunner& runner_;
   Chain chain_;
-  std::array<Buffer, Chain::kMaxSegments> buffers_;
+  RequestBuffers buffers_;
   volatile bool serving_ = false;
   volatile uint16_t head_ = 0;
   std::thread thread_;  // Last: it uses the others.
@@ -140,26 +110,16 @@ absl::Status QueueRunner::Start(Config config) {
 }
 
 // The state may already contain what a request in flight does: then it is only
-// answered. A record that names no such request is of an earlier life; it must
-// go before a new request can be mistaken for it.
+// answered.
 absl::Status QueueRunner::ResolveRecordLocked() {
-  const CompletionRecord record = state_->completion(queue_);
-  if (record.counter == 0) return absl::OkStatus();
-  const auto it =
-      std::find_if(resubmit_.begin(), resubmit_.end(), [&](const Work& work) {
-        return work.head == record.head && work.counter == record.counter;
-      });
-  if (it != resubmit_.end()) {
-    resubmit_.erase(it);
+  uint16_t head;
+  uint32_t written;
+  if (TakeRecorded(queue_, *state_, resubmit_, &head, &written)) {
     // The commit came before the marks in the dirty log, which may be missing.
-    if (ring_->ReadChain(static_cast<uint16_t>(record.head), chain_).ok()) {
-      ring_->MarkDirty(chain_);
-    }
-    PublishLocked(static_cast<uint16_t>(record.head), record.written);
+    if (ring_->ReadChain(head, chain_).ok()) ring_->MarkDirty(chain_);
+    PublishLocked(head, written);
   }
-  StateTxn txn = state_->Begin();
-  txn.RecordCompletion(queue_, CompletionRecord{});
-  return state_->Commit(txn);
+  return ForgetRecorded(queue_, *state_);
 }
 
 // A worker waits with the lock in its hands when it signals a descriptor that
@@ -170,8 +130,8 @@ std::unique_lock<std::mutex> QueueRunner::LockAgainstFullCall() {
   std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
   while (!lock.owns_lock()) {
     if (call_.valid() && IsFull(call_)) {
-      Drain(call_);
-      Signal(call_);
+      DrainEvent(call_);
+      RaiseEvent(call_);
     }
     ppoll(nullptr, 0, &kPause, nullptr);
     (void)lock.try_lock();
@@ -189,7 +149,7 @@ void QueueRunner::SetCall(BorrowedFd call) {
 uint16_t QueueRunner::Stop() {
   std::unique_lock<std::mutex> lock = LockAgainstFullCall();
   running_ = false;
-  if (has_leader_) Signal(wake_);
+  if (has_leader_) RaiseEvent(wake_);
   idle_.wait(lock, [this] { return busy_ == 0 && !has_leader_; });
   return ring_.has_value() ? ring_->next_avail() : 0;
 }
@@ -242,7 +202,7 @@ void QueueRunner::SignalLocked() {
   // Somebody waits for a queue that does not run: the control thread.
   if (!running_ && IsFull(call_)) return;
   Count(stats_.interrupts);
-  Signal(call_);
+  RaiseEvent(call_);
 }
 
 // For those who watch from outside.
@@ -258,8 +218,8 @@ void QueueRunner::WaitForKickLocked(std::unique_lock<std::mutex>& lock) {
   pollfd fds[2] = {{kick_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
   lock.unlock();
   (void)!ppoll(fds, 2, nullptr, nullptr);
-  if ((fds[0].revents & POLLIN) != 0) Drain(BorrowedFd(fds[0].fd));
-  if ((fds[1].revents & POLLIN) != 0) Drain(wake_);
+  if ((fds[0].revents & POLLIN) != 0) DrainEvent(BorrowedFd(fds[0].fd));
+  if ((fds[1].revents & POLLIN) != 0) DrainEvent(wake_);
   lock.lock();
   Count(stats_.kicks);
   has_leader_ = false;
@@ -301,9 +261,9 @@ void QueueRunner::Worker::ServeLocked(const Work& work,
   const bool call_in = r.waiting_ > 0 && r.service_time_ > kWorthAFollower;
   lock.unlock();
   if (call_in) r.work_.notify_one();
-  const uint64_t begin = Now();
+  const uint64_t begin = MonotonicNow();
   const size_t written = Serve(work);
-  const uint64_t end = Now();
+  const uint64_t end = MonotonicNow();
   const uint64_t took = end - begin;
   lock.lock();
   r.service_time_ = std::max(took, r.service_time_ - r.service_time_ / 16);
@@ -316,52 +276,23 @@ void QueueRunner::Worker::ServeLocked(const Work& work,
 
 size_t QueueRunner::Worker::Serve(const Work& work) {
   const absl::Status read = runner_.ring_->ReadChain(work.head, chain_);
-  if (!read.ok()) {
-    runner_.log_.Warning("queue ", runner_.queue_, ": ", read.message());
-    Count(runner_.stats_.errors);
-    return 0;
-  }
-  const absl::Span<const Buffer> readable =
-      Convert(chain_.readable(), buffers_.data());
-  const absl::Span<const Buffer> writable =
-      Convert(chain_.writable(), buffers_.data() + readable.size());
-  Request request(runner_.queue_, work.head, readable, writable);
+  if (!read.ok()) return RefuseRequest(runner_.executing_, read);
+  Request request = AsRequest(runner_.queue_, chain_, buffers_);
   const size_t written = Execute(work, request);
   runner_.ring_->MarkDirty(chain_);
   return written;
 }
 
 size_t QueueRunner::Worker::Execute(const Work& work, Request& request) {
-  QueueRunner& r = runner_;
-  StateTxn state = r.state_->Begin();
-  Txn txn(state);
-  if (work.deaths >= kDeathsOfPoison) {
-    Count(r.stats_.poisoned);
-    StampPoisoned(r.stamp_, work.head, work.deaths, Now());
-    r.log_.Error("queue ", r.queue_, ": request ", work.head,
-                 " killed its executor twice and is answered with an error");
-    r.device_.OnPoisoned(request, txn);
-    return txn.written();
-  }
-  head_ = work.head;
-  serving_ = true;
-  absl::Status status = r.device_.OnRequest(request, txn);
-  serving_ = false;
-  if (status.ok() && state.dirty()) {
-    state.RecordCompletion(r.queue_, {work.counter, work.head,
-                                      static_cast<uint32_t>(txn.written())});
-    // Going on without the commit would tell the driver of what is not true.
-    // A successor decides what becomes of the state.
-    if (const absl::Status committed = r.state_->Commit(state);
-        !committed.ok()) {
-      LogError("queue ", r.queue_, ": ", committed.message());
-      _exit(EXIT_FAILURE);
-    }
-  }
-  if (status.ok()) return txn.written();
-  r.log_.Warning("queue ", r.queue_, ": request refused: ", status.message());
-  Count(r.stats_.errors);
-  return 0;
+  const auto handle = [this, &work](Request& asked, Txn& txn) {
+    head_ = work.head;
+    serving_ = true;
+    absl::Status status = runner_.device_.OnRequest(asked, txn);
+    serving_ = false;
+    return status;
+  };
+  return ExecuteRequest(runner_.executing_, *runner_.state_, work, request,
+                        handle, [] { return true; });
 }
 
 }  // namespace holdfast

@@ -15,6 +15,7 @@
 #include "base/log_limiter.h"
 #include "base/unique_fd.h"
 #include "devices/bus/virtio_device.h"
+#include "devices/runtime/request_execution_sys.h"
 #include "devices/virtqueue/split_ring.h"
 #include "statestore/queue_stats.h"
 #include "statestore/transaction.h"
@@ -77,11 +78,7 @@ class QueueRunner {
  private:
   class Worker;
   enum class Found { kRequest, kNothing };
-  struct Work {
-    uint16_t head = 0;
-    uint64_t counter = 0;
-    uint16_t deaths = 0;  // Of processes that executed it.
-  };
+  using Work = TakenRequest;
 
   std::unique_lock<std::mutex> LockAgainstFullCall();
   uint64_t CounterOf(uint16_t head);
@@ -97,7 +94,8 @@ class QueueRunner {
   QueueStats& stats_;
   QueueStamp& stamp_;
   LogLimiter log_;  // Of what the guest does.
-  UniqueFd wake_;   // Gets the leader out of its wait.
+  const ExecutingQueue executing_{queue_, device_, stats_, stamp_, log_};
+  UniqueFd wake_;  // Gets the leader out of its wait.
 
   std::mutex mutex_;
   std::condition_variable work_;  // For followers: there is something to do.

@@ -23,7 +23,7 @@ void Raise(BorrowedFd event) {
 
 // Windows as memory that queues may read and write; neighbours that are mapped
 // side by side are one. Others than for both are left out: rings do not say
-// before what they are used for.
+// before what they are used for, and are reached by transfers then.
 std::vector<GuestRegion> RegionsOf(const std::vector<DmaWindow>& windows) {
   std::vector<GuestRegion> regions;
   for (const DmaWindow& window : windows) {
@@ -40,6 +40,15 @@ std::vector<GuestRegion> RegionsOf(const std::vector<DmaWindow>& windows) {
                        UserAddress{ToInt(window.address)}, window.host});
   }
   return regions;
+}
+
+// All but where it lies.
+SplitRingConfig Negotiated(const RingLayout& ring) {
+  SplitRingConfig config;
+  config.size = ring.size;
+  config.event_idx = (ring.features & virtio::kFeatureRingEventIdx) != 0;
+  config.indirect = (ring.features & virtio::kFeatureRingIndirectDesc) != 0;
+  return config;
 }
 
 }  // namespace
@@ -60,8 +69,13 @@ void RingExecutor::Interrupt::Signal() {
 
 RingExecutor::RingExecutor(const VirtioSpec& spec, VirtioDevice& device,
                            const Segment& segment, IrqSink& irqs,
+                           DmaWindows& dma, MessageDma& messages,
                            BorrowedFd wake)
-    : segment_(segment), irqs_(irqs), wake_(wake) {
+    : segment_(segment),
+      irqs_(irqs),
+      dma_(dma),
+      messages_(messages),
+      wake_(wake) {
   auto* stats = reinterpret_cast<QueueStats*>(
       segment.section(SectionType::kStats).data());
   auto* stamps = reinterpret_cast<QueueStamp*>(
@@ -72,8 +86,16 @@ RingExecutor::RingExecutor(const VirtioSpec& spec, VirtioDevice& device,
     queue.interrupt = std::make_unique<Interrupt>(*this, i);
     queue.runner = std::make_unique<QueueRunner>(i, spec.queues()[i].workers,
                                                  device, stats[i], stamps[i]);
+    queue.dma_runner =
+        std::make_unique<DmaQueueRunner>(i, device, stats[i], stamps[i], dma);
     queues_.push_back(std::move(queue));
   }
+}
+
+RingExecutor::~RingExecutor() {
+  messages_.Refuse();  // Threads end now.
+  queues_.clear();
+  messages_.Accept();
 }
 
 // ---- As the registers say ----
@@ -91,7 +113,7 @@ absl::Status RingExecutor::Start(uint16_t queue, const RingLayout& ring) {
 
 void RingExecutor::End(uint16_t queue) {
   if (queue >= queues_.size()) return;
-  queues_[queue].runner->Stop();
+  Stop({&queues_[queue], 1});
   queues_[queue].ring.reset();
   Forget(queue);
 }
@@ -100,7 +122,7 @@ void RingExecutor::Route(uint16_t queue, InterruptRoute route) {
   if (queue >= queues_.size()) return;
   Queue& it = queues_[queue];
   it.interrupt->Set(route);
-  if (it.runner->running()) it.interrupt->Signal();
+  if (it.running()) it.interrupt->Signal();
 }
 
 void RingExecutor::Kick(uint16_t queue) {
@@ -111,7 +133,7 @@ void RingExecutor::Kick(uint16_t queue) {
 
 void RingExecutor::Hold() {
   held_ = true;
-  for (Queue& queue : queues_) queue.runner->Stop();
+  Stop(absl::MakeSpan(queues_));
 }
 
 void RingExecutor::Release() {
@@ -119,8 +141,26 @@ void RingExecutor::Release() {
   RunAll();
 }
 
+// Queues that wait for the VMM, which perhaps waits for this thread, would be
+// waited for in vain.
+void RingExecutor::Stop(absl::Span<Queue> queues) {
+  bool by_dma = false;
+  for (Queue& queue : queues) {
+    queue.runner->Stop();
+    by_dma = by_dma || queue.dma_runner->running();
+  }
+  if (!by_dma) return;
+  messages_.Refuse();
+  for (Queue& queue : queues) queue.dma_runner->Stop();
+  messages_.Accept();
+  // Others, whose transfers have failed with theirs, go on.
+  for (Queue& queue : queues_) {
+    if (queue.dma_runner->running()) Raise(queue.kick);
+  }
+}
+
 void RingExecutor::LetGo() {
-  for (Queue& queue : queues_) queue.runner->Stop();
+  Stop(absl::MakeSpan(queues_));
   memory_ = GuestMemory();
   windows_.clear();
 }
@@ -138,13 +178,13 @@ void RingExecutor::SetMemory(std::vector<DmaWindow> windows) {
 
 void RingExecutor::SignalAll() {
   for (Queue& queue : queues_) {
-    if (queue.runner->running()) queue.interrupt->Signal();
+    if (queue.running()) queue.interrupt->Signal();
   }
 }
 
 void RingExecutor::RunAll() {
   for (uint16_t i = 0; i < queues_.size(); ++i) {
-    if (!queues_[i].ring.has_value() || queues_[i].runner->running()) continue;
+    if (!queues_[i].ring.has_value() || queues_[i].running()) continue;
     const absl::Status status = Run(i);
     if (status.ok()) continue;
     log_.Warning("queue ", i, " waits: ", status.message());
@@ -155,7 +195,13 @@ void RingExecutor::RunAll() {
 
 absl::Status RingExecutor::Run(uint16_t index) {
   if (state_ == nullptr) return absl::FailedPreconditionError("no state");
-  ASSIGN_OR_RETURN(QueueRunner::Config config, ConfigOf(index));
+  const std::optional<SplitRingConfig> place = PlaceOf(*queues_[index].ring);
+  return place.has_value() ? RunInPlace(index, *place) : RunByDma(index);
+}
+
+absl::Status RingExecutor::RunInPlace(uint16_t index,
+                                      const SplitRingConfig& place) {
+  ASSIGN_OR_RETURN(QueueRunner::Config config, ConfigOf(index, place));
   QueueRunner& runner = *queues_[index].runner;
   const absl::Status started = runner.Start(std::move(config));
   if (!absl::IsDataLoss(started)) return started;
@@ -164,13 +210,13 @@ absl::Status RingExecutor::Run(uint16_t index) {
   log_.Error("queue ", index,
              ": what was in flight is given up: ", started.message());
   Forget(index);
-  ASSIGN_OR_RETURN(config, ConfigOf(index));
+  ASSIGN_OR_RETURN(config, ConfigOf(index, place));
   return runner.Start(std::move(config));
 }
 
-absl::StatusOr<QueueRunner::Config> RingExecutor::ConfigOf(uint16_t index) {
+absl::StatusOr<QueueRunner::Config> RingExecutor::ConfigOf(
+    uint16_t index, const SplitRingConfig& place) {
   const Queue& queue = queues_[index];
-  ASSIGN_OR_RETURN(const SplitRingConfig place, PlaceOf(*queue.ring));
   ASSIGN_OR_RETURN(
       InflightTable table,
       InflightTable::Attach(segment_.section(SectionType::kInflight, index),
@@ -183,12 +229,9 @@ absl::StatusOr<QueueRunner::Config> RingExecutor::ConfigOf(uint16_t index) {
   return config;
 }
 
-absl::StatusOr<SplitRingConfig> RingExecutor::PlaceOf(
+std::optional<SplitRingConfig> RingExecutor::PlaceOf(
     const RingLayout& ring) const {
-  SplitRingConfig config;
-  config.size = ring.size;
-  config.event_idx = (ring.features & virtio::kFeatureRingEventIdx) != 0;
-  config.indirect = (ring.features & virtio::kFeatureRingIndirectDesc) != 0;
+  SplitRingConfig config = Negotiated(ring);
   config.descriptors =
       memory_.Translate(ring.descriptors, vring::DescriptorBytes(config.size));
   config.available = memory_.Translate(
@@ -197,10 +240,43 @@ absl::StatusOr<SplitRingConfig> RingExecutor::PlaceOf(
       ring.used, vring::UsedBytes(config.size, config.event_idx));
   if (config.descriptors == nullptr || config.available == nullptr ||
       config.used == nullptr) {
-    return absl::InvalidArgumentError(
-        "the ring lies outside the memory that the VMM has granted");
+    return std::nullopt;
   }
   return config;
+}
+
+absl::Status RingExecutor::RunByDma(uint16_t index) {
+  const Queue& queue = queues_[index];
+  const RingLayout& ring = *queue.ring;
+  DmaQueueRunner::Config config;
+  config.ring = Negotiated(ring);
+  const uint16_t size = config.ring.size;
+  const bool event_idx = config.ring.event_idx;
+  RETURN_IF_ERROR(dma_.CheckGranted(
+      ring.descriptors, vring::DescriptorBytes(size), DmaAccess::kRead));
+  RETURN_IF_ERROR(dma_.CheckGranted(ring.available,
+                                    vring::AvailableBytes(size, event_idx),
+                                    DmaAccess::kRead));
+  RETURN_IF_ERROR(dma_.CheckGranted(
+      ring.used, vring::UsedBytes(size, event_idx), DmaAccess::kReadWrite));
+  if (!messages_.has_memory()) {
+    return absl::UnavailableError(
+        "the ring is not mapped, and the VMM cannot be asked: the instance was "
+        "started by an older program, or without locked memory");
+  }
+  const auto name = [](GuestAddress address) {
+    return reinterpret_cast<uint8_t*>(uintptr_t{ToInt(address)});
+  };
+  config.ring.descriptors = name(ring.descriptors);
+  config.ring.available = name(ring.available);
+  config.ring.used = name(ring.used);
+  RETURN_IF_ERROR(SplitRing::Check(config.ring));
+  config.inflight = segment_.section(SectionType::kInflight, index);
+  config.state = state_;
+  config.kick = queue.kick;
+  config.signal = queue.interrupt.get();
+  queue.dma_runner->Start(config);
+  return absl::OkStatus();
 }
 
 // The smallest table will do: what is forgotten is in its header.

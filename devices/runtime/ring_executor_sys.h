@@ -9,12 +9,15 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "base/log_limiter.h"
 #include "base/unique_fd.h"
 #include "devices/bus/dma_windows.h"
 #include "devices/bus/guest_memory.h"
 #include "devices/bus/region_device.h"
 #include "devices/bus/virtio_device.h"
+#include "devices/runtime/dma_queue_sys.h"
+#include "devices/runtime/message_dma_sys.h"
 #include "devices/runtime/queue_runner_sys.h"
 #include "devices/virtio_pci/virtio_function.h"
 #include "statestore/inflight.h"
@@ -25,15 +28,20 @@ namespace holdfast {
 
 // Runs the queues of a VIRTIO device that is a PCI function: rings in windows
 // of the VMM's memory, notifications by message, in-flight tables in the
-// segment.
+// segment. A ring that is mapped here to be read and written is used in place,
+// any other by transfers (dma_queue_sys.h).
 //
-// Control thread only, but for Signal of a queue's workers. References outlive
-// the executor; the constructor makes the threads.
+// Control thread only, but for Signal of a queue's workers. It never waits for
+// the VMM: where a queue must end its transfers, all that wait fail, and other
+// queues go on as after a crash. References outlive the executor; the
+// constructor makes the threads.
 class RingExecutor final : public virtio_pci::QueueExecutor {
  public:
   // `wake` becomes readable when TakeWaiting has something.
   RingExecutor(const VirtioSpec& spec, VirtioDevice& device,
-               const Segment& segment, IrqSink& irqs, BorrowedFd wake);
+               const Segment& segment, IrqSink& irqs, DmaWindows& dma,
+               MessageDma& messages, BorrowedFd wake);
+  ~RingExecutor() override;
 
   // Before queues start, and while they are held.
   void SetState(StateBank& state) { state_ = &state; }
@@ -79,19 +87,27 @@ class RingExecutor final : public virtio_pci::QueueExecutor {
   struct Queue {
     UniqueFd kick;
     std::unique_ptr<Interrupt> interrupt;
-    std::unique_ptr<QueueRunner> runner;
+    std::unique_ptr<QueueRunner> runner;  // In place; one of them runs.
+    std::unique_ptr<DmaQueueRunner> dma_runner;
+    bool running() const { return runner->running() || dma_runner->running(); }
     std::optional<virtio_pci::RingLayout> ring;  // Since Start.
   };
 
   absl::Status Run(uint16_t index);
   void RunAll();
-  absl::StatusOr<QueueRunner::Config> ConfigOf(uint16_t index);
-  absl::StatusOr<SplitRingConfig> PlaceOf(
+  absl::Status RunInPlace(uint16_t index, const SplitRingConfig& place);
+  absl::Status RunByDma(uint16_t index);
+  absl::StatusOr<QueueRunner::Config> ConfigOf(uint16_t index,
+                                               const SplitRingConfig& place);
+  std::optional<SplitRingConfig> PlaceOf(
       const virtio_pci::RingLayout& ring) const;
+  void Stop(absl::Span<Queue> queues);
   void Forget(uint16_t index);
 
   const Segment& segment_;
   IrqSink& irqs_;
+  DmaWindows& dma_;
+  MessageDma& messages_;
   const BorrowedFd wake_;
   std::atomic<uint64_t> waiting_{0};
   StateBank* state_ = nullptr;

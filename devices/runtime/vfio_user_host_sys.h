@@ -89,7 +89,8 @@ class VfioUserHost final : private vfio_user::ServerEnvironment,
   // What the device is made with.
   IrqSink& irqs() { return interrupts_; }
   Dma& dma() { return windows_; }
-  const DmaWindows& windows() const { return windows_; }
+  DmaWindows& windows() { return windows_; }
+  MessageDma& messages() { return asks_; }
   // Outlives the host. Before Resume.
   void SetWatcher(VfioUserWatcher& watcher) { watcher_ = &watcher; }
 

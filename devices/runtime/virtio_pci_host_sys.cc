@@ -45,12 +45,13 @@ absl::StatusOr<std::unique_ptr<DeviceHost>> VirtioPciHost::Create(
 
 VirtioPciHost::VirtioPciHost(const VirtioClass& device_class, VirtioSpec spec,
                              Schema schema)
-    : RegionHost(Asks::kNever, spec.compat_version(), spec.resources(),
+    : RegionHost(Asks::kMay, spec.compat_version(), spec.resources(),
                  std::move(schema)),
       class_(device_class),
       spec_(std::move(spec)) {}
 
-VirtioPciHost::~VirtioPciHost() = default;
+// The executor's threads use the host.
+VirtioPciHost::~VirtioPciHost() { executor_.reset(); }
 
 absl::Status VirtioPciHost::AddTo(SegmentSpec& spec) const {
   RETURN_IF_ERROR(RegionHost::AddTo(spec));
@@ -67,10 +68,12 @@ absl::Status VirtioPciHost::Build(const HostServices& services) {
   services_ = services;
   event_.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   MakeHost(services);
+  host().messages().UseEvent(event_);
   seen_.emplace(spec_.SeenBy(guest_version()));
   ASSIGN_OR_RETURN(device_, class_.make(*this));
   executor_ = std::make_unique<RingExecutor>(
-      *seen_, *device_, *services.segment, host().irqs(), event_);
+      *seen_, *device_, *services.segment, host().irqs(), host().windows(),
+      host().messages(), event_);
   ASSIGN_OR_RETURN(function_,
                    VirtioFunction::Create(*seen_, services.segment->schema(),
                                           *device_, host().irqs(), *executor_));

@@ -35,8 +35,8 @@ class VirtioPciHost final : public RegionHost,
   absl::Status AddTo(SegmentSpec& spec) const override;
   absl::Status Build(const HostServices& services) override;
   absl::Status Resume(Lane& lane, StateBank& state) override;
-  // Queues want interrupts through registers, or the device wants a change of
-  // its configuration told.
+  // Queues want interrupts through registers or memory that only the VMM can
+  // reach, or the device wants a change of its configuration told.
   BorrowedFd event() const override { return event_; }
   BorrowedFd other_event() const override { return host().event(); }
   void OnEvent() override;

@@ -41,6 +41,7 @@ class Chain {
   uint32_t writable_size() const { return writable_size_; }
 
  private:
+  template <typename Source>
   friend class ChainWalker;
 
   ChainSegment segments_[kMaxSegments];  // The readable ones first.

@@ -23,6 +23,8 @@ using ::holdfast::testing::CrashAccess;
 using ::holdfast::testing::Machine;
 using ::holdfast::testing::ModelGuest;
 using ::holdfast::testing::ModelMemory;
+using ::holdfast::testing::RingOf;
+using ::holdfast::testing::TakeBatch;
 using Ring = BasicSplitRing<CrashAccess>;
 using Table = BasicInflightTable<CrashAccess>;
 using Violation = ModelGuest::Violation;
@@ -163,20 +165,10 @@ class Model {
     return life == 1 ? schedule_.second_death : 0;
   }
 
-  SplitRingConfig Config() {
-    SplitRingConfig config;
-    config.size = ModelMemory::kSize;
-    config.descriptors = reinterpret_cast<uint8_t*>(memory_.descriptors);
-    config.available = reinterpret_cast<uint8_t*>(&memory_.available);
-    config.used = reinterpret_cast<uint8_t*>(&memory_.used);
-    config.event_idx = event_idx_;
-    return config;
-  }
-
   // One process, from its start to its death or to the end of the run.
   void Live(bool first) {
     ring_ = std::make_unique<Ring>(*Ring::Create(
-        Config(), &no_memory_,
+        RingOf(memory_, event_idx_), &no_memory_,
         *Table::Attach(absl::MakeSpan(memory_.region), ModelMemory::kSize)));
     running_.clear();
     waiting_for_kick_ = false;
@@ -299,12 +291,7 @@ class Model {
   }
 
   void Complete() {
-    std::vector<Completion> batch;
-    for (uint32_t n = 1 + random_() % 2; n > 0 && !running_.empty(); --n) {
-      const size_t i = random_() % running_.size();
-      batch.push_back({running_[i], 8});
-      running_.erase(running_.begin() + i);
-    }
+    const std::vector<Completion> batch = TakeBatch(running_, random_);
     const bool data_first = schedule_.variant != Variant::kPublishedBeforeData;
     if (data_first) Execute(batch);
     const bool held = data_first && schedule_.variant != Variant::kRight &&

@@ -64,7 +64,10 @@ struct Popped {
 template <typename Access>
 class BasicSplitRing {
  public:
-  using Table = BasicInflightTable<Access>;
+  using Table = BasicInflightTable<typename Access::Own>;
+
+  // Whether a ring can be there: INVALID_ARGUMENT.
+  static absl::Status Check(const SplitRingConfig& config);
 
   // `table` has room for at least config.size requests. Without one the queue
   // does not survive its process: what was in flight is lost.
@@ -132,7 +135,6 @@ class BasicSplitRing {
  private:
   BasicSplitRing(const SplitRingConfig& config, const GuestMemory* memory,
                  absl::optional<Table> table);
-  static absl::Status Check(const SplitRingConfig& config);
 
   vring::Available* available() const {
     return reinterpret_cast<vring::Available*>(config_.available);

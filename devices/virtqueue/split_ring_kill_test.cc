@@ -44,6 +44,7 @@ enum class Tracking { kOn, kIgnored };
 
 // Wrong: a release store of an index happens one store too late.
 struct LateAccess : SharedAccess {
+  using Own = LateAccess;
   template <typename T>
   static void Store(T* to, T value) {
     SharedAccess::Store(to, value);

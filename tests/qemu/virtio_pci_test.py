@@ -10,6 +10,8 @@ KILLS = effort.kills(suite=500, long=5000)
 # Of them, from QEMU's start on, while the guest's driver finds the disk.
 BOOT_KILLS = min(KILLS, 60)
 PIN_KILLS = effort.kills(suite=200, long=5000)
+# Without share=on; each request takes several round trips through QEMU.
+MESSAGE_KILLS = effort.kills(suite=10, long=200)
 # Seconds that a disk process lives when another one is ready, at most.
 PAUSE = (0, 0.004)
 
@@ -62,6 +64,12 @@ class KilledDisk(unittest.TestCase):
         self.assertEqual(outcome.verdict.queues, 2)
         self.assertRegex("\n".join(outcome.verdict.interrupts),
                          "(?m)^BLK-IRQ msix$")
+
+    def test_memory_that_only_qemu_can_reach(self):
+        outcome = self.run_on(device.DiskOverVfioUser, kills=MESSAGE_KILLS,
+                              control=1, shared_memory=False, depth=8,
+                              max_kib=64)
+        scenario.expect_unnoticed(self, outcome, MESSAGE_KILLS)
 
     def test_a_device_that_dies_for_good_is_noticed(self):
         outcome = self.run_on(Alone, kills=1, control=1, lost=5)

@@ -1,5 +1,6 @@
 // VIRTIO devices as PCI functions over vfio-user, in their sandbox under a real
 // store, killed while a driver uses them. HOLDFAST_KILLS=<n> kills n times.
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -77,10 +78,14 @@ class Guest {
  public:
   static constexpr uint16_t kDepth = 16;
 
+  // Whether the device can map the guest's memory, or has to ask for it.
+  enum class Memory { kMapped, kByMessage };
+
   // `greeted`: how often the device has answered before.
-  static absl::StatusOr<std::unique_ptr<Guest>> Start(const std::string& socket,
-                                                      uint64_t greeted = 0) {
-    std::unique_ptr<Guest> guest(new Guest());
+  static absl::StatusOr<std::unique_ptr<Guest>> Start(
+      const std::string& socket, uint64_t greeted = 0,
+      Memory how = Memory::kMapped) {
+    std::unique_ptr<Guest> guest(new Guest(how));
     guest->greeted_ = greeted;
     ASSIGN_OR_RETURN(guest->client_, Client::Connect(socket));
     RETURN_IF_ERROR(guest->client_->Negotiate());
@@ -113,7 +118,11 @@ class Guest {
 
   // Takes all of the guest's memory away, or grants it again.
   absl::Status Revoke() { return client_->Unmap(kAddress, kMemory); }
-  absl::Status Grant() { return client_->Map(kAddress, memory_, 0, kMemory); }
+  absl::Status Grant() {
+    return how_ == Memory::kMapped
+               ? client_->Map(kAddress, memory_, 0, kMemory)
+               : client_->MapByMessage(kAddress, mapping_.span());
+  }
 
   // Resets the device and uses its queue, whose ring is new.
   absl::Status Initialize() {
@@ -144,13 +153,13 @@ class Guest {
   static constexpr uint64_t kAddress = 0x100000;
   static constexpr size_t kMemory = 1 << 20;
 
-  Guest() = default;
+  explicit Guest(Memory how) : how_(how) {}
 
   absl::Status SetUp() {
     ASSIGN_OR_RETURN(memory_, CreateSealedMemfd("guest", kMemory));
     ASSIGN_OR_RETURN(mapping_,
                      MapShared(memory_, 0, kMemory, MapAccess::kReadWrite));
-    RETURN_IF_ERROR(client_->Map(kAddress, memory_, 0, kMemory));
+    RETURN_IF_ERROR(Grant());
     ASSIGN_OR_RETURN(interrupt_, client_->Listen(kPciMsixIrq, 1));
     FakeDriver::Options options;
     options.size = kDepth;
@@ -179,11 +188,26 @@ class Guest {
       if (read(interrupt_.get(), &signals, sizeof(signals)) > 0) {
         return absl::OkStatus();
       }
-      usleep(50);
+      RETURN_IF_ERROR(AnswerWhatIsAsked());
     }
     return absl::DataLossError("an interrupt was lost");
   }
 
+  // Or waits for a moment.
+  absl::Status AnswerWhatIsAsked() {
+    if (how_ == Memory::kByMessage) {
+      constexpr timespec kMoment = {0, 50'000};
+      pollfd poll = {client_->socket().get(), POLLIN, 0};
+      if (ppoll(&poll, 1, &kMoment, nullptr) > 0) {
+        return client_->AnswerAsks(1);
+      }
+    } else {
+      usleep(50);
+    }
+    return absl::OkStatus();
+  }
+
+  const Memory how_;
   std::unique_ptr<Client> client_;
   UniqueFd memory_;
   Mapping mapping_;
@@ -219,23 +243,33 @@ class Greeter {
   std::thread thread_;  // Last: it uses the others.
 };
 
-TEST(VirtioPciKill, EveryRequestIsAnsweredOnce) {
+void KillWhileItGreets(Guest::Memory how, int kills) {
   auto device = ManagedDevice::Start(HelloOverVfioUser());
   ASSERT_OK(device);
-  auto guest = Guest::Start((*device)->socket_path());
+  auto guest = Guest::Start((*device)->socket_path(), 0, how);
   ASSERT_OK(guest);
   Greeter greeter(**guest);
   std::mt19937 random(5);
-  const int kills = Kills(150);
   for (int i = 0; i < kills; ++i) {
     usleep(random() % 3000);
     ASSERT_OK((*device)->Kill(SIGKILL));
     ASSERT_OK((*device)->AddStandby());
   }
   EXPECT_OK(greeter.End());
-  std::printf("%d kills, %llu requests\n", kills,
-              static_cast<unsigned long long>((*guest)->greeted()));
-  EXPECT_GT((*guest)->greeted(), 100u);
+  std::printf("%d kills, %llu requests, %llu of the device\n", kills,
+              static_cast<unsigned long long>((*guest)->greeted()),
+              static_cast<unsigned long long>((*guest)->client().asks()));
+  EXPECT_GT((*guest)->greeted(), 50u);
+}
+
+TEST(VirtioPciKill, EveryRequestIsAnsweredOnce) {
+  KillWhileItGreets(Guest::Memory::kMapped, Kills(150));
+}
+
+// The client gives no file of its memory: the device asks for every byte of
+// its ring, and is killed while it does.
+TEST(VirtioPciKill, EveryRequestIsAnsweredOnceByMessage) {
+  KillWhileItGreets(Guest::Memory::kByMessage, Kills(150));
 }
 
 // Life after life of the same queue, each begun by a driver's reset.
@@ -286,10 +320,10 @@ TEST(VirtioPciDevice, ARingOutsideTheWindowsNeedsAReset) {
   EXPECT_OK((*guest)->Greet(3));
 }
 
-TEST(VirtioPciDevice, QueuesWaitForWindowsThatGoAndComeBack) {
+void TakeWindowsAway(Guest::Memory how) {
   auto device = ManagedDevice::Start(HelloOverVfioUser());
   ASSERT_OK(device);
-  auto guest = Guest::Start((*device)->socket_path());
+  auto guest = Guest::Start((*device)->socket_path(), 0, how);
   ASSERT_OK(guest);
   for (int round = 0; round < 6; ++round) {
     ASSERT_OK((*guest)->Greet(3));
@@ -301,6 +335,14 @@ TEST(VirtioPciDevice, QueuesWaitForWindowsThatGoAndComeBack) {
     ASSERT_OK((*guest)->Grant());
   }
   EXPECT_EQ((*guest)->greeted(), 18u);
+}
+
+TEST(VirtioPciDevice, QueuesWaitForWindowsThatGoAndComeBack) {
+  TakeWindowsAway(Guest::Memory::kMapped);
+}
+
+TEST(VirtioPciDevice, QueuesWaitForWindowsThatOnlyTheClientCanReach) {
+  TakeWindowsAway(Guest::Memory::kByMessage);
 }
 
 }  // namespace

@@ -80,6 +80,7 @@ class QueueRig {
 
   FakeDriver& driver() { return *driver_; }
   const CounterState& counter() const { return counter_; }
+  absl::Span<uint8_t> inflight() const { return inflight_; }
 
   // A new incarnation's view of the state.
   StateBank& Bank() {

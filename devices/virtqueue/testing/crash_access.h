@@ -94,6 +94,7 @@ class Machine {
 
 // SharedAccess on the current Machine.
 struct CrashAccess : SharedAccess {
+  using Own = CrashAccess;
   template <typename T>
   static void Store(T* to, T value) {
     Machine::Current()->Store({to, static_cast<uint64_t>(value), sizeof(T)});

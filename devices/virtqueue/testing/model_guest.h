@@ -4,7 +4,9 @@
 #include <array>
 #include <cstdint>
 #include <random>
+#include <vector>
 
+#include "devices/virtqueue/split_ring.h"
 #include "devices/virtqueue/vring_layout.h"
 #include "statestore/inflight.h"
 
@@ -29,6 +31,29 @@ struct ModelMemory {
   uint64_t question[kSize];  // By head.
   uint64_t answer[kSize];
 };
+
+// The ring in it.
+inline SplitRingConfig RingOf(ModelMemory& memory, bool event_idx) {
+  SplitRingConfig config;
+  config.size = ModelMemory::kSize;
+  config.descriptors = reinterpret_cast<uint8_t*>(memory.descriptors);
+  config.available = reinterpret_cast<uint8_t*>(&memory.available);
+  config.used = reinterpret_cast<uint8_t*>(&memory.used);
+  config.event_idx = event_idx;
+  return config;
+}
+
+// Takes one or two of `running`, any, to be answered together.
+inline std::vector<Completion> TakeBatch(std::vector<uint16_t>& running,
+                                         std::minstd_rand& random) {
+  std::vector<Completion> batch;
+  for (uint32_t n = 1 + random() % 2; n > 0 && !running.empty(); --n) {
+    const size_t i = random() % running.size();
+    batch.push_back({running[i], 8});
+    running.erase(running.begin() + static_cast<ptrdiff_t>(i));
+  }
+  return batch;
+}
 
 // A guest with one descriptor a request, which acts in small steps between the
 // device's stores: posts, kicks, collects, waits for interrupts. It notices
