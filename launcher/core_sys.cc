@@ -95,8 +95,11 @@ absl::Status Core::Prepare() {
     if (lived) KillLeftBehind();
     RETURN_IF_ERROR(StartStore());
   }
-  ASSIGN_OR_RETURN(ControlServer control,
-                   ControlServer::Create(options_.run_dir + "/core.sock", {}));
+  const std::string socket = options_.run_dir + "/core.sock";
+  // The run directory is this holdfastd's alone, so the file is one of a core
+  // before; a child that it was about to start may still have its listener.
+  if (start_.cores_before > 0) unlink(socket.c_str());
+  ASSIGN_OR_RETURN(ControlServer control, ControlServer::Create(socket, {}));
   control_.emplace(std::move(control));
   PrepareApi();
   return absl::OkStatus();

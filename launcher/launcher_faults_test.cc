@@ -3,15 +3,21 @@
 
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/pidfd_sys.h"
 #include "base/testing/matchers.h"
+#include "base/testing/poll.h"
+#include "base/unique_fd.h"
 #include "base/unix_socket_sys.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -132,6 +138,40 @@ TEST_F(LauncherFaults, NewCoreFindsEverythingInTheStore) {
   EXPECT_EQ(after->epoch, before->epoch);
   EXPECT_TRUE(after->connected);
   EXPECT_GE(after->uptime_us, before->uptime_us);
+  ExpectAnswer();
+}
+
+// A child that the core has forked and that has not come to its exec yet has
+// all of its descriptors. Here it is the test that has them.
+TEST_F(LauncherFaults, NewCoreListensThoughAnotherHasTheOldListener) {
+  const int core = CorePid();
+  const auto pidfd = OpenPidfd(core);
+  ASSERT_OK(pidfd);
+  std::vector<UniqueFd> listeners;
+  for (int number = 0; number < 256; ++number) {
+    UniqueFd copy(
+        static_cast<int>(syscall(SYS_pidfd_getfd, pidfd->get(), number, 0)));
+    int listens = 0;
+    socklen_t size = sizeof(listens);
+    if (getsockopt(copy.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) ==
+            0 &&
+        listens != 0) {
+      listeners.push_back(std::move(copy));
+    }
+  }
+  ASSERT_FALSE(listeners.empty());
+  const auto file = [&] {
+    struct stat status = {};
+    return stat(launcher_.File("core.sock").c_str(), &status) == 0
+               ? status.st_ino
+               : 0;
+  };
+  const ino_t before = file();
+  kill(core, SIGKILL);
+  ASSERT_TRUE(PollUntil([&] { return file() != 0 && file() != before; }));
+  listeners.clear();  // Or whoever came to the old one would wait for ever.
+  EXPECT_OK(launcher_.AwaitWhole("disk0"));
+  EXPECT_NE(CorePid(), core);
   ExpectAnswer();
 }
 
