@@ -24,17 +24,35 @@ constexpr bool Allows(DmaAccess granted, DmaAccess wanted) {
 // Guest memory that is mapped here and stays so while this object lives: the
 // window it lies in cannot be taken away meanwhile, so hold it for one transfer
 // and no longer. The guest writes the bytes at any time: read them once, and
-// believe nothing. Movable; belongs to one thread at a time.
+// believe nothing. Movable; ends on the thread that made it.
 class DmaMapping {
  public:
   DmaMapping() = default;
   // `pin` is let go at the end.
   DmaMapping(absl::Span<uint8_t> bytes, std::shared_ptr<void> pin)
-      : bytes_(bytes), pin_(std::move(pin)) {}
+      : bytes_(bytes), pin_(std::move(pin)) {
+    if (pin_ != nullptr) ++held_;
+  }
+  DmaMapping(DmaMapping&& other) noexcept
+      : bytes_(std::exchange(other.bytes_, {})), pin_(std::move(other.pin_)) {}
+  DmaMapping& operator=(DmaMapping&& other) noexcept {
+    DmaMapping old(std::move(*this));
+    bytes_ = std::exchange(other.bytes_, {});
+    pin_ = std::move(other.pin_);
+    return *this;
+  }
+  ~DmaMapping() {
+    if (pin_ != nullptr) --held_;
+  }
 
   absl::Span<uint8_t> bytes() const { return bytes_; }
 
+  // Whether the calling thread holds one that pins a window.
+  static bool HeldByThisThread() { return held_ != 0; }
+
  private:
+  inline static thread_local size_t held_ = 0;
+
   absl::Span<uint8_t> bytes_;
   std::shared_ptr<void> pin_;
 };
@@ -57,9 +75,9 @@ class DmaMapping {
 // not answer or the device may not master the bus.
 //
 // Thread-safe. Read and Write may wait for the VMM, without limit: never call
-// them inside a register access, which the VMM may be waiting for itself
-// (FAILED_PRECONDITION where the VMM would have to be asked), nor while a
-// DmaMapping lives: the VMM may be waiting for its window.
+// them inside a register access, which the VMM may be waiting for itself, nor
+// while the thread holds a DmaMapping: the VMM may be waiting for its window.
+// Both are FAILED_PRECONDITION where the VMM would have to be asked.
 class Dma {
  public:
   virtual ~Dma() = default;

@@ -145,6 +145,10 @@ absl::Status DmaWindows::Transfer(GuestAddress address, Bytes bytes,
       copy(piece.entry->window.host + piece.offset, bytes.subspan(0, size));
     } else if (messenger_ == nullptr) {
       return absl::UnavailableError("the DMA window was replaced meanwhile");
+    } else if (DmaMapping::HeldByThisThread()) {
+      return absl::FailedPreconditionError(
+          "DMA by message while a DmaMapping is held, whose window the VMM may "
+          "be taking away before it answers");
     } else {
       // Not pinned meanwhile: a VMM that takes the window away may not answer
       // before it is gone.

@@ -1,6 +1,7 @@
 // Windows that come and go, transfers and mappings do what a model of single
 // bytes does: nothing is moved that was not granted, and no window is taken
 // from under a mapping.
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdlib>
@@ -123,7 +124,24 @@ void Remove(Scene& scene, uint64_t at, uint64_t size) {
   for (uint64_t i = at; i < at + size; ++i) scene.model[i].window = -1;
 }
 
+// Nobody asks the VMM with a mapping in hand.
+void LetGoToAsk(Scene& scene, uint64_t at, uint64_t size) {
+  if (scene.mapped_window < 0) return;
+  for (uint64_t i = at; i < std::min(at + size, kSpace); ++i) {
+    const int window = scene.model[i].window;
+    if (window < 0 || scene.host[window] != nullptr) continue;
+    std::vector<uint8_t> out(size);
+    Require(
+        !scene.windows.Read(GuestAddress{AddressOf(at)}, absl::MakeSpan(out))
+             .ok());
+    scene.mapping = DmaMapping();
+    scene.mapped_window = -1;
+    return;
+  }
+}
+
 void Read(Scene& scene, uint64_t at, uint64_t size) {
+  LetGoToAsk(scene, at, size);
   std::vector<uint8_t> out(size);
   const bool ok =
       scene.windows.Read(GuestAddress{AddressOf(at)}, absl::MakeSpan(out)).ok();
@@ -134,6 +152,7 @@ void Read(Scene& scene, uint64_t at, uint64_t size) {
 }
 
 void Write(Scene& scene, FuzzInput& input, uint64_t at, uint64_t size) {
+  LetGoToAsk(scene, at, size);
   std::vector<uint8_t> bytes(size);
   for (uint8_t& byte : bytes) byte = input.Take<uint8_t>();
   const bool granted = Granted(scene.model, at, size, DmaAccess::kWrite);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -200,6 +201,39 @@ TEST_F(DmaWindowsTest, DoesNotTakeAWindowFromUnderAMapping) {
   ASSERT_OK(windows_.Remove(GuestAddress{0x2000}, 0x1000));
   EXPECT_EQ((*memory_[0])[16], 9);
   ASSERT_OK(windows_.RemoveAll());
+}
+
+// The VMM may be taking that window away, and answer when it is gone.
+TEST_F(DmaWindowsTest, NobodyAsksWithAMappingInHand) {
+  ASSERT_OK(windows_.Add(Mapped(0x1000, kPage)));
+  ASSERT_OK(windows_.Add(Asked(0x8000, kPage)));
+  std::vector<uint8_t> out(4);
+  const auto read = [&](uint64_t address) {
+    return windows_.Read(GuestAddress{address}, absl::MakeSpan(out));
+  };
+  EXPECT_FALSE(DmaMapping::HeldByThisThread());
+  {
+    absl::StatusOr<DmaMapping> first =
+        windows_.Map(GuestAddress{0x1000}, 16, DmaAccess::kRead);
+    ASSERT_OK(first);
+    DmaMapping second(*std::move(first));
+    first = windows_.Map(GuestAddress{0x1010}, 16, DmaAccess::kRead);
+    EXPECT_TRUE(DmaMapping::HeldByThisThread());
+    EXPECT_THAT(read(0x8000),
+                StatusIs(absl::StatusCode::kFailedPrecondition, _));
+    EXPECT_THAT(windows_.Write(GuestAddress{0x8000}, {1, 2}),
+                StatusIs(absl::StatusCode::kFailedPrecondition, _));
+    EXPECT_TRUE(vmm_.transfers.empty());
+    EXPECT_OK(read(0x1000)) << "what is mapped needs nobody";
+    // Another thread may.
+    std::thread([&] { EXPECT_OK(read(0x8000)); }).join();
+    second = *std::move(first);
+    EXPECT_TRUE(DmaMapping::HeldByThisThread());
+    second = DmaMapping();
+    EXPECT_FALSE(DmaMapping::HeldByThisThread());
+  }
+  EXPECT_FALSE(DmaMapping::HeldByThisThread());
+  EXPECT_OK(read(0x8000));
 }
 
 TEST_F(DmaWindowsTest, MapsOnlyWhatIsMappedInOnePiece) {

@@ -204,8 +204,7 @@ absl::StatusOr<DeviceHost::Served> VfioUserHost::GiveUp(
 absl::Status VfioUserHost::Disconnect() {
   RETURN_IF_ERROR(ResetDevice());
   asks_.Forget();
-  __atomic_store_n(&record().connections, record().connections + 1,
-                   __ATOMIC_RELEASE);
+  SharedAccess::StoreRelease(&record().connections, record().connections + 1);
   RETURN_IF_ERROR(lane_->ResetConnection());
   NewServer();
   Apply(SessionState{}, record().memory.windows);
@@ -216,6 +215,9 @@ absl::Status VfioUserHost::Disconnect() {
   return absl::OkStatus();
 }
 
+// By looking: what ends is either a thread's work or its wait for the VMM,
+// which must be served for it. Once in a process's life, as long as its work
+// takes.
 void VfioUserHost::Quiesce() {
   constexpr timespec kPause = {0, 200'000};
   worker_->Hold();
@@ -265,7 +267,8 @@ absl::Status VfioUserHost::ReleaseWindow(const vfio_user::WindowState& window) {
 }
 
 // Work that is cut off commits nothing more, whatever becomes of its transfers;
-// and the VMM, which waits for this reset, may be unable to answer them.
+// and the VMM, which waits for this reset, may be unable to answer them. Once
+// more only for work that was begun between the reset and the wait.
 absl::Status VfioUserHost::ResetDevice() {
   absl::Status status = device_->Reset();
   while (absl::IsUnavailable(status)) {

@@ -125,6 +125,10 @@ absl::Status WindowMaps::Apply(const SessionState& state,
   return result;
 }
 
+// Waits by looking, as long as transfers last that have the window in hand:
+// copies and the disk's reads and writes. None of them waits for the VMM, which
+// waits for this (DmaMapping). A count that somebody waits for would cost every
+// transfer what is needed once for a window.
 void WindowMaps::Release(const WindowState& window) {
   constexpr timespec kPause = {0, 50'000};
   const GuestAddress address{window.address};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/shared_access.h"
 #include "base/status_macros.h"
 #include "devices/vfio_user/turn.h"
 
@@ -80,10 +81,10 @@ class Accesses {
   // In this order, whatever instruction is the last one.
   void Note() {
     if (progress_.first != first_) {
-      __atomic_store_n(&progress_.done, 0, __ATOMIC_RELEASE);
-      __atomic_store_n(&progress_.first, first_, __ATOMIC_RELEASE);
+      SharedAccess::StoreRelease(&progress_.done, uint64_t{0});
+      SharedAccess::StoreRelease(&progress_.first, uint64_t{first_});
     }
-    __atomic_store_n(&progress_.done, count_, __ATOMIC_RELEASE);
+    SharedAccess::StoreRelease(&progress_.done, uint64_t{count_});
   }
 
   Turn& turn_;
