@@ -3,8 +3,8 @@
 namespace holdfast::testing {
 
 const ConformanceCheck* FindCheck(absl::string_view name) {
-  for (const auto checks :
-       {CommandLineChecks(), ProtocolChecks(), CrashChecks()}) {
+  for (const auto checks : {CommandLineChecks(), ProtocolChecks(),
+                            SessionChecks(), CrashChecks()}) {
     for (const ConformanceCheck& check : checks) {
       if (name == check.name) return &check;
     }

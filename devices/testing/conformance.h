@@ -30,6 +30,10 @@ absl::Span<const ConformanceCheck> ProtocolChecks();
 // Under holdfast-store, in the sandbox, killed again and again. Needs root.
 absl::Span<const ConformanceCheck> CrashChecks();
 
+// vfio-user, whatever the bus: clients that come back, wait for one another, or
+// go amid a message. Needs no privileges.
+absl::Span<const ConformanceCheck> SessionChecks();
+
 // The check of this name; null: there is none.
 const ConformanceCheck* FindCheck(absl::string_view name);
 

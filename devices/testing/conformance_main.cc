@@ -1,6 +1,6 @@
 // Runs the conformance suite on the device that the command line describes
-// (ParseTarget), each check as a test of its own. --suite=conformance needs no
-// privileges, --suite=crash needs root.
+// (ParseTarget), each check as a test of its own. --suite=conformance and, for
+// vfio-user, --suite=sessions need no privileges, --suite=crash needs root.
 
 #include <unistd.h>
 
@@ -61,7 +61,9 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", target.status().ToString().c_str());
     return 2;
   }
-  if (suite == "crash") {
+  if (suite == "sessions") {
+    Register("Sessions", SessionChecks(), *target, false);
+  } else if (suite == "crash") {
     Register("Crash", CrashChecks(), *target, true);
   } else {
     Register("CommandLine", CommandLineChecks(), *target, false);

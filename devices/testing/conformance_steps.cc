@@ -44,7 +44,7 @@ absl::StatusOr<std::unique_ptr<ServedDevice>> ServedDevice::Start(
   std::vector<std::string> arguments = device->files_->Arguments(target);
   arguments.insert(arguments.end(), more_arguments.begin(),
                    more_arguments.end());
-  arguments.push_back("--socket-path=" + device->dir_.File("vmm"));
+  arguments.push_back("--socket-path=" + device->socket_path());
   ASSIGN_OR_RETURN(device->program_,
                    DeviceProgram::Start(target.program, arguments));
   return device;
@@ -52,7 +52,7 @@ absl::StatusOr<std::unique_ptr<ServedDevice>> ServedDevice::Start(
 
 absl::StatusOr<std::unique_ptr<FrontEnd>> ServedDevice::ConnectOnly(
     const FrontEnd::Options& options) {
-  return FrontEnd::Connect(dir_.File("vmm"), options);
+  return FrontEnd::Connect(socket_path(), options);
 }
 
 absl::StatusOr<std::unique_ptr<FrontEnd>> ServedDevice::Connect(

@@ -40,6 +40,7 @@ class ServedDevice {
       const ConformanceTarget& target,
       const std::vector<std::string>& more_arguments = {});
 
+  std::string socket_path() const { return dir_.File("vmm"); }
   // A front-end that is connected, and no more.
   absl::StatusOr<std::unique_ptr<FrontEnd>> ConnectOnly(
       const FrontEnd::Options& options);

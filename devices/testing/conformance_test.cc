@@ -53,8 +53,8 @@ class ConformanceControl : public ::testing::Test {
 
 TEST_F(ConformanceControl, EveryNameIsUnique) {
   std::set<std::string> names;
-  for (const auto checks :
-       {CommandLineChecks(), ProtocolChecks(), CrashChecks()}) {
+  for (const auto checks : {CommandLineChecks(), ProtocolChecks(),
+                            SessionChecks(), CrashChecks()}) {
     for (const ConformanceCheck& check : checks) {
       EXPECT_TRUE(names.insert(check.name).second) << check.name;
     }
@@ -100,6 +100,14 @@ TEST_F(ConformanceControl, DeviceThatDiesOfOddOffsetsIsFound) {
   EXPECT_THAT(Check("ConfigCanBeReadAtAnyOffset", target), Not(IsOk()));
 }
 
+TEST_F(ConformanceControl, DeviceThatRemembersAClientIsFound) {
+  const ConformanceTarget target = Broken("remembers_client");
+  const std::string said =
+      Message(Check("AReconnectedClientFindsANewDevice", target));
+  EXPECT_THAT(said, HasSubstr("a client that comes back finds\n16 \n0:0=2"));
+  EXPECT_THAT(said, HasSubstr("instead of\n16 \n0:0=1"));
+}
+
 TEST_F(ConformanceControl, GoldenOfAnotherDeviceIsRefused) {
   ConformanceTarget target = Target("examples/hello_virtio/hello_virtio");
   target.golden = "devices/virtio_rng/golden/compat_v1.txt";
@@ -114,7 +122,8 @@ TEST_F(ConformanceControl, ProgramThatIsNoDeviceFails) {
   ConformanceTarget target = Target("/bin/true");
   target.resources["image"] = 4096;
   target.patience = absl::Milliseconds(200);
-  for (const auto checks : {CommandLineChecks(), ProtocolChecks()}) {
+  for (const auto checks :
+       {CommandLineChecks(), ProtocolChecks(), SessionChecks()}) {
     for (const ConformanceCheck& check : checks) {
       EXPECT_FALSE(check.run(target).ok()) << check.name;
     }
