@@ -8,12 +8,12 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "devices/bus/device_context.h"
-#include "devices/bus/dma.h"
 #include "devices/bus/pci_interrupts.h"
 #include "devices/bus/pci_spec.h"
 #include "devices/bus/pci_state.h"
+#include "devices/bus/region_context.h"
 #include "devices/bus/register_bank.h"
+#include "devices/bus/work_keeper.h"
 #include "statestore/cell.h"
 #include "statestore/transaction.h"
 
@@ -95,14 +95,12 @@ class PciTxn {
   // Has OnWork(work) called after the access is answered; `work` below 64.
   // Ordering twice before it begins is ordering once.
   void Order(uint32_t work) {
-    state_.Set(txn_, pci::kWorkOrdered,
-               state_.Get(txn_, pci::kWorkOrdered) | Bit(work));
+    work::Order(*state_.bank(pci::kInternal), txn_, work);
   }
   // This transaction ends the work: OnWork will not be called again for it, so
   // what the transaction does is done once.
   void Done(uint32_t work) {
-    state_.Set(txn_, pci::kWorkRunning,
-               state_.Get(txn_, pci::kWorkRunning) & ~Bit(work));
+    work::Done(*state_.bank(pci::kInternal), txn_, work);
   }
 
  private:
@@ -114,41 +112,26 @@ class PciTxn {
                ? bank
                : nullptr;
   }
-  static uint64_t Bit(uint32_t work) { return uint64_t{1} << (work % 64); }
 
   const PciState& state_;
   StateTxn& txn_;
 };
 
-// What a device may use. Lives as long as the device. Thread-safe.
-class PciContext : public DeviceContext {
+// What a device may use, besides what all with registers may. Lives as long as
+// the device. Thread-safe.
+//
+// dma(): while the driver lets the function master the bus.
+class PciContext : public RegionContext {
  public:
-  // The guest's memory, while the driver lets the function master the bus. For
-  // OnWork only: a register access must not wait for it.
-  virtual Dma& dma() = 0;
-
   // The bytes of a memory BAR. The guest writes them at any time: read them
   // once, and believe nothing. Empty for any other BAR.
   virtual absl::Span<uint8_t> BarMemory(uint32_t bar) const = 0;
-
-  // The bytes of an area that the spec declared, at a multiple of 64; empty for
-  // any other name, and before the first access or work: the constructor runs
-  // in a process that does not own them yet. They outlive a crash with every
-  // store that was made before it and none that was not (base/shared_access.h
-  // keeps the order). Nothing checks them and no transaction covers them:
-  // believe what is in there as little as what a guest writes.
-  virtual absl::Span<uint8_t> Area(absl::string_view name) const = 0;
 
   // For OnWork, where a transaction costs too much: interrupts by MSI-X
   // `vector` at once. False: it is to be held back (masked, disabled, another
   // way of interrupting), so use PciTxn::Interrupt, which does that. A crash
   // forgets it: find out from your own state what may not have been signalled.
   virtual bool SignalMsix(uint32_t vector) = 0;
-
-  // Has OnWork called for one of `works`, a bit each, that nobody does yet; or
-  // for all. No transaction: cheap, and forgotten with the process.
-  virtual void CallIn(uint64_t works) = 0;
-  virtual void CallAll(uint64_t works) = 0;
 
   // A transaction outside a register access. An error of `change` gives it up.
   // CANCELLED, inside OnWork: the guest has reset the function meanwhile; end

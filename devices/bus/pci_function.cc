@@ -7,55 +7,16 @@
 #include "base/status_macros.h"
 
 namespace holdfast {
-namespace {
-
-constexpr uint32_t kNoWork = 64;
-
-}  // namespace
-
-class PciFunction::MasterDma final : public Dma {
- public:
-  explicit MasterDma(const PciFunction& function) : function_(function) {}
-
-  absl::Status Read(GuestAddress address, absl::Span<uint8_t> out) override {
-    RETURN_IF_ERROR(MayTransfer());
-    return function_.services_.dma->Read(address, out);
-  }
-  absl::Status Write(GuestAddress address,
-                     absl::Span<const uint8_t> bytes) override {
-    RETURN_IF_ERROR(MayTransfer());
-    return function_.services_.dma->Write(address, bytes);
-  }
-  absl::StatusOr<DmaMapping> Map(GuestAddress address, uint64_t size,
-                                 DmaAccess access) override {
-    RETURN_IF_ERROR(MayTransfer());
-    return function_.services_.dma->Map(address, size, access);
-  }
-  void Written(GuestAddress address, uint64_t size) override {
-    function_.services_.dma->Written(address, size);
-  }
-
- private:
-  absl::Status MayTransfer() const {
-    if (function_.masters_bus_.load() && !function_.CutOff()) {
-      return absl::OkStatus();
-    }
-    return absl::UnavailableError(
-        "PCI: the driver has not enabled the "
-        "function as a bus master, or has reset it");
-  }
-
-  const PciFunction& function_;
-};
 
 PciFunction::PciFunction(PciState state, PciServices services)
-    : state_(std::move(state)), services_(std::move(services)) {
+    : state_(std::move(state)),
+      services_(std::move(services)),
+      dma_(*services_.dma, [this] { return MayTransfer(); }) {
+  work_.SetBank(*state_.bank(pci::kInternal));
   Describe();
 }
 
 PciFunction::~PciFunction() = default;
-
-thread_local const PciFunction::Working* PciFunction::working_ = nullptr;
 
 void PciFunction::Describe() {
   const PciSpec& spec = state_.spec();
@@ -98,19 +59,12 @@ absl::StatusOr<std::unique_ptr<PciFunction>> PciFunction::Create(
   std::unique_ptr<PciFunction> function(
       new PciFunction(std::move(state), std::move(services)));
   function->schema_ = stored;
-  function->dma_ = std::make_unique<MasterDma>(*function);
   ASSIGN_OR_RETURN(function->device_, make(*function));
   return function;
 }
 
 absl::Status PciFunction::Start(StateBank& bank, absl::Span<uint8_t> areas) {
-  const bool aligned = reinterpret_cast<uintptr_t>(areas.data()) % 64 == 0;
-  if (areas.size() != state_.spec().areas_size() ||
-      (!areas.empty() && !aligned)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("PCI: areas: ", areas.size(), " bytes given, ",
-                     state_.spec().areas_size(), " wanted, or misaligned"));
-  }
+  RETURN_IF_ERROR(state_.spec().areas().CheckMemory("PCI", areas));
   keeper_.TakeOver(*state_.bank(pci::kInternal), bank, [this, areas] {
     areas_ = areas;
     device_->OnTakeOver();
@@ -128,8 +82,7 @@ absl::Status PciFunction::Transact(Change change, Routes routes) {
   const bool has_table = services_.irqs->has_vector_table();
   PciSignals fresh = {};
   PciSignals ready = {};
-  uint64_t work = 0;
-  uint64_t resets = 0;
+  WorkKeeper::View work;
   bool masters_bus = false;
   bool intx = false;
   bool same = false;  // As what the last transaction made known.
@@ -142,9 +95,7 @@ absl::Status PciFunction::Transact(Change change, Routes routes) {
           fresh = RouteInterrupts(state_, txn, /*sent=*/keeper_.resumed(),
                                   has_table);
         }
-        work = state_.Get(txn, pci::kWorkOrdered) |
-               state_.Get(txn, pci::kWorkRunning);
-        resets = state_.Get(txn, pci::kResets);
+        work = work_.Look(txn);
         masters_bus = MastersBus(state_, txn);
         intx = state_.Get(txn, pci::kIntxLevel) != 0;
         if (routes == Routes::kChanged && keeper_.resumed()) {
@@ -155,10 +106,9 @@ absl::Status PciFunction::Transact(Change change, Routes routes) {
       [&] {
         if (same) return;
         if (routes == Routes::kChanged) PublishReady(ready);
-        resets_.store(resets);
         masters_bus_.store(masters_bus);
         intx_.store(intx);
-        work_.store(work);
+        work_.Publish(work);
         Signal(fresh, *services_.irqs);
       });
 }
@@ -174,7 +124,7 @@ bool PciFunction::SignalMsix(uint32_t vector) {
   std::shared_lock<std::shared_mutex> lock(ready_mutex_, std::defer_lock);
   if (!services_.irqs->has_vector_table()) lock.lock();
   const uint64_t ready = ready_[1 + vector / 64].load();
-  if ((ready >> (vector % 64) & 1) == 0 || CutOff()) return false;
+  if ((ready >> (vector % 64) & 1) == 0 || work_.CutOff()) return false;
   services_.irqs->Signal(kPciMsixIrq, vector);
   return true;
 }
@@ -256,6 +206,7 @@ absl::Status PciFunction::OnConfigWrite(const RegWrite& write, StateTxn& txn) {
 
 void PciFunction::ResetIn(StateTxn& txn) {
   state_.Reset(txn);
+  work_.Reset(txn);
   PciTxn pci_txn(state_, txn);
   device_->OnReset(pci_txn);
 }
@@ -267,7 +218,7 @@ absl::Status PciFunction::Reset() {
         return absl::OkStatus();
       },
       Routes::kChanged));
-  if (active_.load() != 0) {
+  if (work_.active()) {
     return absl::UnavailableError("PCI: work is being cut off");
   }
   return absl::OkStatus();
@@ -294,101 +245,36 @@ absl::Status PciFunction::Resume() {
   return Transact([](StateTxn&) { return absl::OkStatus(); }, Routes::kChanged);
 }
 
-// Whether the guest has reset the function since the calling thread began the
-// work that it does.
-bool PciFunction::CutOff() const {
-  return working_ != nullptr && working_->function == this &&
-         working_->began_at != resets_.load();
-}
-
-// Leaves working->work at kNoWork if there is none.
-absl::Status PciFunction::BeginWork(Working* working) {
-  uint64_t bit = 0;
-  const absl::Status begun = Transact([&](StateTxn& txn) {
-    const uint64_t active = active_.load();
-    const uint64_t ordered = state_.Get(txn, pci::kWorkOrdered);
-    const uint64_t running = state_.Get(txn, pci::kWorkRunning);
-    // What a predecessor had begun comes first.
-    const uint64_t left = running & ~active;
-    const uint64_t fresh = left != 0 ? left : ordered & ~active;
-    const uint64_t from = fresh != 0 ? fresh : called_.load() & ~active;
-    if (from == 0) return absl::OkStatus();
-    working->work = static_cast<uint32_t>(__builtin_ctzll(from));
-    working->began_at = state_.Get(txn, pci::kResets);
-    bit = uint64_t{1} << working->work;
-    called_.fetch_and(~bit);
-    if (left == 0 && fresh != 0) {
-      state_.Set(txn, pci::kWorkOrdered, ordered & ~bit);
-      state_.Set(txn, pci::kWorkRunning, running | bit);
-    }
-    active_.fetch_or(bit);
-    return absl::OkStatus();
-  });
-  if (!begun.ok()) {
-    active_.fetch_and(~bit);
-    called_.store(0);
-  }
-  return begun;
+absl::Status PciFunction::MayTransfer() const {
+  if (masters_bus_.load() && !work_.CutOff()) return absl::OkStatus();
+  return absl::UnavailableError(
+      "PCI: the driver has not enabled the function as a bus master, or has "
+      "reset it");
 }
 
 absl::Status PciFunction::RunWork() {
-  Working working = {this, kNoWork, 0};
-  RETURN_IF_ERROR(BeginWork(&working));
-  if (working.work == kNoWork) return absl::OkStatus();
-  if (caller_ != nullptr && work_pending()) caller_->CallThread();
-  const Working* const outer = std::exchange(working_, &working);
-  const absl::Status done = keeper_.Blame(device_->OnWork(working.work, *this));
-  const absl::Status ended = Update([&working](PciTxn& txn) {
-    txn.Done(working.work);
-    return absl::OkStatus();
-  });
-  working_ = outer;
-  active_.fetch_and(~(uint64_t{1} << working.work));
-  if (!ended.ok() && !absl::IsCancelled(ended)) return ended;
-  return absl::IsCancelled(ended) ? absl::OkStatus() : done;
+  return work_.Run([this](Change change) { return Transact(change); },
+                   [this](uint32_t work) {
+                     return keeper_.Blame(device_->OnWork(work, *this));
+                   });
 }
 
 void PciFunction::OnWorkCrash() {
-  if (working_ == nullptr || working_->function != this) return;
-  device_->OnCrash(working_->work);
+  const uint32_t work = work_.Current();
+  if (work != kMaxWorks) device_->OnCrash(work);
 }
 
 absl::Status PciFunction::Update(
     absl::FunctionRef<absl::Status(PciTxn&)> change) {
   return Transact([&](StateTxn& txn) -> absl::Status {
-    if (working_ != nullptr && working_->function == this &&
-        working_->began_at != state_.Get(txn, pci::kResets)) {
-      return absl::CancelledError("PCI: the function was reset");
-    }
+    RETURN_IF_ERROR(work_.CheckNotCutOff(txn));
     PciTxn pci_txn(state_, txn);
     return change(pci_txn);
   });
 }
 
-void PciFunction::CallIn(uint64_t works) {
-  uint64_t called = called_.load();
-  for (;;) {
-    const uint64_t idle = works & ~(called | active_.load());
-    if (idle == 0) return;
-    if (called_.compare_exchange_weak(called, called | (idle & -idle))) break;
-  }
-  if (caller_ != nullptr) caller_->CallThread();
-}
-
-void PciFunction::CallAll(uint64_t works) {
-  called_.fetch_or(works);
-  if (caller_ != nullptr) caller_->CallThread();
-}
-
-Dma& PciFunction::dma() { return *dma_; }
-
 absl::Span<uint8_t> PciFunction::Area(absl::string_view name) const {
-  for (const AreaSpec& area : state_.spec().areas()) {
-    if (area.name == name && !areas_.empty()) {
-      return areas_.subspan(area.offset, area.size);
-    }
-  }
-  return {};
+  return state_.spec().areas().Find(name, areas_);
 }
 
 absl::Span<uint8_t> PciFunction::BarMemory(uint32_t bar) const {

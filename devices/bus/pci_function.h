@@ -17,10 +17,12 @@
 #include "devices/bus/access_keeper.h"
 #include "devices/bus/device_context.h"
 #include "devices/bus/dma.h"
+#include "devices/bus/guarded_dma.h"
 #include "devices/bus/options.h"
 #include "devices/bus/pci_device.h"
 #include "devices/bus/pci_state.h"
 #include "devices/bus/region_device.h"
+#include "devices/bus/work_keeper.h"
 #include "statestore/transaction.h"
 
 namespace holdfast {
@@ -80,10 +82,8 @@ class PciFunction final : public RegionDevice, private PciContext {
   uint32_t work_threads() const override {
     return state_.spec().work_threads();
   }
-  void SetWorkCaller(WorkCaller* caller) override { caller_ = caller; }
-  bool work_pending() const override {
-    return ((work_.load() | called_.load()) & ~active_.load()) != 0;
-  }
+  void SetWorkCaller(WorkCaller* caller) override { work_.SetCaller(caller); }
+  bool work_pending() const override { return work_.pending(); }
   absl::Status RunWork() override;
   void OnWorkCrash() override;
 
@@ -91,14 +91,6 @@ class PciFunction final : public RegionDevice, private PciContext {
   uint64_t guest_errors() const { return keeper_.guest_errors(); }
 
  private:
-  // The device's Dma: stops when the driver takes the bus away or resets.
-  class MasterDma;
-  // Work that the calling thread does.
-  struct Working {
-    const PciFunction* function;
-    uint32_t work;
-    uint64_t began_at;  // In resets_.
-  };
   using Change = AccessKeeper::Change;
 
   PciFunction(PciState state, PciServices services);
@@ -109,12 +101,12 @@ class PciFunction final : public RegionDevice, private PciContext {
   BorrowedFd Resource(absl::string_view name) const override {
     return services_.resources.Get(name);
   }
-  Dma& dma() override;
+  Dma& dma() override { return dma_; }
   absl::Span<uint8_t> BarMemory(uint32_t bar) const override;
   absl::Span<uint8_t> Area(absl::string_view name) const override;
   bool SignalMsix(uint32_t vector) override;
-  void CallIn(uint64_t works) override;
-  void CallAll(uint64_t works) override;
+  void CallIn(uint64_t works) override { work_.CallIn(works); }
+  void CallAll(uint64_t works) override { work_.CallAll(works); }
   absl::Status Update(absl::FunctionRef<absl::Status(PciTxn&)> change) override;
   const Schema& schema() const override { return schema_; }
 
@@ -122,45 +114,35 @@ class PciFunction final : public RegionDevice, private PciContext {
   enum class Routes { kSame, kChanged };
   absl::Status Transact(Change change, Routes routes = Routes::kSame);
   void PublishReady(const PciSignals& ready);
-  absl::Status BeginWork(Working* working);
   absl::Status CheckRange(uint32_t region, uint64_t offset,
                           uint64_t size) const;
   bool IsDevices(const Register& reg) const;
   absl::Status OnConfigWrite(const RegWrite& write, StateTxn& txn);
   void ResetIn(StateTxn& txn);
-  bool CutOff() const;
+  absl::Status MayTransfer() const;
 
   PciState state_;
   Schema schema_;
   PciServices services_;
   std::vector<RegionInfo> regions_;
   std::vector<IrqInfo> irqs_;
-  std::unique_ptr<MasterDma> dma_;
+  // Stops when the driver takes the bus away or resets.
+  GuardedDma dma_;
   std::unique_ptr<PciDevice> device_;
 
   AccessKeeper keeper_{"PCI"};
+  WorkKeeper work_;
   absl::Span<uint8_t> areas_;
 
   // What the last transaction left, for threads that open none.
-  std::atomic<uint64_t> work_{0};
-  std::atomic<uint64_t> resets_{0};
   std::atomic<bool> masters_bus_{false};
   std::atomic<bool> intx_{false};
-
-  // A bit for each work that a thread of this process does. Set inside a
-  // transaction.
-  std::atomic<uint64_t> active_{0};
-  // A bit for each work that the device wants done without having ordered it.
-  std::atomic<uint64_t> called_{0};
-  WorkCaller* caller_ = nullptr;
 
   // Which vectors reach the guest without more ado, as PciSignals. Where this
   // function masks them itself, a thread that signals holds the mutex shared,
   // so that nothing comes after the access that masks is answered.
   std::shared_mutex ready_mutex_;
   std::array<std::atomic<uint64_t>, pci::kUnsentWords> ready_{};
-
-  static thread_local const Working* working_;
 };
 
 // For a class D with  static PciSpec Spec()  and  explicit D(PciContext&).

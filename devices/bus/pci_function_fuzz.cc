@@ -39,7 +39,6 @@ using ::holdfast::RegWrite;
 using ::holdfast::testing::FuzzInput;
 using ::holdfast::testing::PciClassOf;
 using ::holdfast::testing::PciGuest;
-using ::holdfast::testing::PciRecord;
 
 void Require(bool condition) {
   if (!condition) std::abort();
@@ -116,11 +115,10 @@ void CheckInvariants(PciGuest& guest, const std::vector<uint8_t>& all) {
   Require(word(0x64) == 5 && word(0x68) == (0x800 | 5));
   Require((word(0x60) >> 16 & 0x7ff) == 2);
   Require(all[0x34] == 0x40);
-  const PciRecord& record = guest.record();
-  for (uint32_t v = 3; v < PciRecord::kMaxVectors; ++v) {
-    Require(record.signals[kPciMsixIrq][v] == 0);
-    Require(record.signals[kPciMsiIrq][v] == 0);
-    Require(record.signals[kPciIntxIrq][v] == 0);
+  for (uint32_t v = 3; v < PciGuest::kMaxVectors; ++v) {
+    Require(guest.signals(kPciMsixIrq, v) == 0);
+    Require(guest.signals(kPciMsiIrq, v) == 0);
+    Require(guest.signals(kPciIntxIrq, v) == 0);
   }
 }
 
@@ -132,7 +130,7 @@ bool MessagesPossible(const std::vector<uint8_t>& all) {
 
 uint64_t Messages(const PciGuest& guest) {
   uint64_t sum = 0;
-  for (uint32_t v = 0; v < PciRecord::kMaxVectors; ++v) {
+  for (uint32_t v = 0; v < PciGuest::kMaxVectors; ++v) {
     sum += guest.signals(kPciMsiIrq, v) + guest.signals(kPciMsixIrq, v);
   }
   return sum;

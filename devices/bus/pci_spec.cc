@@ -1,7 +1,6 @@
 #include "devices/bus/pci_spec.h"
 
 #include <algorithm>
-#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -10,8 +9,6 @@ namespace holdfast {
 namespace {
 
 using Kind = BarSpec::Kind;
-
-constexpr uint32_t kAreaAlignment = 64;  // A cache line.
 
 bool IsPowerOfTwo(uint64_t n) { return n != 0 && (n & (n - 1)) == 0; }
 
@@ -70,31 +67,6 @@ absl::Status PciSpec::CheckBar(uint32_t bar) const {
     return Wrong(
         bar, absl::StrCat(spec.size, " bytes are no power of two from 4096 to ",
                           kMaxMemoryBar));
-  }
-  return absl::OkStatus();
-}
-
-// One after another, each on cache lines of its own.
-absl::Status PciSpec::PlaceAreas() {
-  std::set<absl::string_view> names;
-  uint64_t end = 0;
-  for (AreaSpec& area : areas_) {
-    if (area.name.empty() || !names.insert(area.name).second) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "PCI spec: area \"", area.name, "\" needs a name of its own"));
-    }
-    if (area.size == 0 || area.size % kAreaAlignment != 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("PCI spec: area ", area.name, ": ", area.size,
-                       " bytes are no multiple of ", kAreaAlignment));
-    }
-    if (area.size > kMaxAreas - end) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("PCI spec: area ", area.name, ": more than ", kMaxAreas,
-                       " bytes of areas"));
-    }
-    area.offset = static_cast<uint32_t>(end);
-    end += area.size;
   }
   return absl::OkStatus();
 }
@@ -163,14 +135,13 @@ absl::StatusOr<PciSpec> PciSpec::Resolve() const {
         "PCI spec: ", vendor_.size(), " and ", vendor_writable_,
         " vendor-specific bytes, limit is ", pci::kMaxVendorBytes));
   }
-  if (work_threads_ == 0 || work_threads_ > kMaxWorkThreads) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("PCI spec: work on ", work_threads_, " threads, limit is ",
-                     kMaxWorkThreads));
+  if (work_threads_ == 0 || work_threads_ > kMaxWorks) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "PCI spec: work on ", work_threads_, " threads, limit is ", kMaxWorks));
   }
   RETURN_IF_ERROR(CheckVendorAt());
   PciSpec resolved = *this;
-  RETURN_IF_ERROR(resolved.PlaceAreas());
+  RETURN_IF_ERROR(resolved.areas_.Check("PCI spec"));
   for (uint32_t bar = 0; bar < pci::kBars; ++bar) {
     RETURN_IF_ERROR(resolved.CheckBar(bar));
     const Kind kind = resolved.bars_[bar].kind;

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "devices/bus/areas.h"
 #include "devices/bus/device_spec.h"
 #include "devices/bus/pci_registers.h"
 #include "devices/bus/registers.h"
@@ -46,23 +47,12 @@ struct BarSpec {
   uint64_t size = 0;    // Bytes; of kMemory.
 };
 
-// A piece of the segment that is the device's own; see PciSpec::Area.
-struct AreaSpec {
-  std::string name;
-  uint32_t size = 0;    // Bytes.
-  uint32_t offset = 0;  // In the section of all areas; of a resolved spec.
-};
-
 // What a PCI function is, as data: the framework prints, versions, compares and
 // serves it. Built once at start.
 class PciSpec {
  public:
   // Reason: memory BARs are locked into memory, with the segment.
   static constexpr uint64_t kMaxMemoryBar = uint64_t{1} << 30;
-  // Of all areas. Reason: as for memory BARs; RLIMIT_MEMLOCK is 8 MiB.
-  static constexpr uint64_t kMaxAreas = uint64_t{4} << 20;
-  // Reason: work has a bit in a word; fewer threads than that serve it.
-  static constexpr uint32_t kMaxWorkThreads = 64;
 
   explicit PciSpec(PciId id) : id_(id) {}
 
@@ -137,9 +127,9 @@ class PciSpec {
   // `size` bytes of the segment for what is too large or too hot for
   // transactions: queues, tables of what is in flight. Zeros in a new segment;
   // a reset does not touch them, so let state say what of them is valid.
-  // PciContext::Area gives them, and says what is promised.
+  // RegionContext::Area gives them, and says what is promised.
   PciSpec& Area(std::string name, uint32_t size) {
-    areas_.push_back({std::move(name), size, 0});
+    areas_.Add(std::move(name), size);
     return *this;
   }
   // On how many threads OnWork may run: different work beside one another, the
@@ -159,7 +149,7 @@ class PciSpec {
   const std::vector<ResourceSpec>& resources() const { return resources_; }
   uint32_t compat_version() const { return compat_version_; }
   const absl::StatusOr<Schema>& schema() const { return schema_; }
-  const std::vector<AreaSpec>& areas() const { return areas_; }
+  const Areas& areas() const { return areas_; }
   uint32_t work_threads() const { return work_threads_; }
 
   // The spec with all that is left to the framework decided: where the MSI-X
@@ -170,10 +160,7 @@ class PciSpec {
   // Whether a register of configuration space is one of a VendorAt.
   bool IsVendorRegister(const Register& reg) const;
 
-  // Of a resolved spec. Bytes of all areas, for SegmentSpec::areas_size.
-  uint32_t areas_size() const {
-    return areas_.empty() ? 0 : areas_.back().offset + areas_.back().size;
-  }
+  // Of a resolved spec.
   // Bytes; 0: no such BAR.
   uint64_t BarSize(uint32_t bar) const;
   uint32_t msix_bar() const { return msix_bar_; }
@@ -192,7 +179,6 @@ class PciSpec {
 
   PciSpec& Add(uint32_t bar, BarSpec spec);
   absl::Status CheckBar(uint32_t bar) const;
-  absl::Status PlaceAreas();
   absl::Status CheckVendorAt() const;
   std::vector<uint8_t> ConfigConstants() const;
   void AddBars(std::vector<Register>& registers) const;
@@ -212,7 +198,7 @@ class PciSpec {
   size_t vendor_writable_ = 0;
   std::vector<VendorCapability> vendor_at_;
   std::vector<ResourceSpec> resources_;
-  std::vector<AreaSpec> areas_;
+  Areas areas_;
   uint32_t work_threads_ = 1;
   uint32_t compat_version_ = 1;
   absl::StatusOr<Schema> schema_ = DescribeState<NoState>();

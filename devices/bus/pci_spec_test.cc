@@ -49,7 +49,7 @@ TEST(PciSpec, NamesWhatBreaksARule) {
       {Spec().Area("a", 64).Area("a", 64), "area \"a\" needs a name"},
       {Spec().Area("a", 0), "area a: 0 bytes"},
       {Spec().Area("a", 96), "area a: 96 bytes"},
-      {Spec().Area("a", 64).Area("b", PciSpec::kMaxAreas), "area b: more"},
+      {Spec().Area("a", 64).Area("b", Areas::kMaxSize), "area b: more"},
       {Spec().WorkThreads(0), "work on 0 threads"},
       {Spec().WorkThreads(65), "work on 65 threads"},
       {Spec().Vendor({}, 100), "vendor-specific"},
@@ -62,10 +62,10 @@ TEST(PciSpec, NamesWhatBreaksARule) {
 }
 
 TEST(PciSpec, PutsAreasOneAfterAnother) {
-  EXPECT_EQ(Spec().Resolve()->areas_size(), 0u);
+  EXPECT_EQ(Spec().Resolve()->areas().size(), 0u);
   const PciSpec spec = *Spec().Area("a", 64).Area("b", 192).Resolve();
-  EXPECT_EQ(spec.areas()[1].offset, 64u);
-  EXPECT_EQ(spec.areas_size(), 256u);
+  EXPECT_EQ(spec.areas().all()[1].offset, 64u);
+  EXPECT_EQ(spec.areas().size(), 256u);
 }
 
 TEST(PciSpec, PutsTheMsixTableIntoTheHighestFreeBar) {

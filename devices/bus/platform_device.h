@@ -1,92 +1,26 @@
 #ifndef HOLDFAST_DEVICES_BUS_PLATFORM_DEVICE_H_
 #define HOLDFAST_DEVICES_BUS_PLATFORM_DEVICE_H_
 
-#include <array>
 #include <cstdint>
-#include <string>
 #include <type_traits>
-#include <utility>
-#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
-#include "devices/bus/device_context.h"
-#include "devices/bus/device_spec.h"
+#include "devices/bus/access_keeper.h"
+#include "devices/bus/platform_spec.h"
+#include "devices/bus/platform_state.h"
+#include "devices/bus/region_context.h"
 #include "devices/bus/register_bank.h"
-#include "devices/bus/registers.h"
+#include "devices/bus/work_keeper.h"
 #include "statestore/cell.h"
-#include "statestore/schema.h"
 #include "statestore/transaction.h"
 
 namespace holdfast {
 
-// What a memory-mapped device of a system on chip is, as data: register files
-// and interrupt lines, no bus that could be asked for more. Built once at
-// start.
-class PlatformSpec {
- public:
-  static constexpr uint32_t kMaxRegions = 8;
-  static constexpr uint32_t kMaxLines = 32;  // Bits of a word of state.
-
-  // Registers, as the next region: the first is 0. They say so (InBar). Their
-  // values are state, and each access is a transaction.
-  PlatformSpec& Region(RegisterFile file) {
-    regions_.push_back(std::move(file));
-    return *this;
-  }
-  // An interrupt line, as the next number. A level stays until it is let go.
-  PlatformSpec& LevelLine() { return Line(true); }
-  PlatformSpec& EdgeLine() { return Line(false); }
-  PlatformSpec& Resource(std::string name, std::string help) {
-    resources_.push_back({std::move(name), std::move(help)});
-    return *this;
-  }
-  // Pins what a guest can see. A device serves every version up to this one.
-  PlatformSpec& CompatVersion(uint32_t version) {
-    compat_version_ = version;
-    return *this;
-  }
-  // The device's durable state beside its registers; see statestore/cell.h.
-  template <typename S>
-  PlatformSpec& State() {
-    schema_ = DescribeState<S>();
-    return *this;
-  }
-
-  const std::vector<RegisterFile>& regions() const { return regions_; }
-  // Whether each line is a level.
-  const std::vector<bool>& lines() const { return lines_; }
-  const std::vector<ResourceSpec>& resources() const { return resources_; }
-  uint32_t compat_version() const { return compat_version_; }
-  const absl::StatusOr<Schema>& schema() const { return schema_; }
-
- private:
-  PlatformSpec& Line(bool level) {
-    lines_.push_back(level);
-    return *this;
-  }
-
-  std::vector<RegisterFile> regions_;
-  std::vector<bool> lines_;
-  std::vector<ResourceSpec> resources_;
-  uint32_t compat_version_ = 1;
-  absl::StatusOr<Schema> schema_ = DescribeState<NoState>();
-};
-
-// Where a device's registers are in the segment, for PlatformTxn.
-class PlatformState {
- public:
-  virtual ~PlatformState() = default;
-  // Null: there is no such region.
-  virtual const RegisterBank* bank(uint32_t region) const = 0;
-};
-
-// What one access of the guest does to the device. The framework commits it:
-// registers, state and interrupts become true together or not at all, at
-// whatever instruction the process dies. Belongs to the calling thread; valid
-// until the handler returns.
+// What one access of the guest, or one piece of work, does to the device. The
+// framework commits it: registers, state, interrupts and ordered work become
+// true together or not at all, at whatever instruction the process dies.
+// Belongs to the calling thread; valid until the handler returns.
 class PlatformTxn {
  public:
   PlatformTxn(const PlatformState& state, StateTxn& txn, uint32_t levels)
@@ -97,19 +31,16 @@ class PlatformTxn {
   // The value of a register, whatever the guest may do with it.
   template <typename T>
   T Get(const Reg<T>& reg, uint32_t index = 0) {
-    const RegisterBank* bank = state_.bank(reg.bar());
-    return bank == nullptr ? T{} : static_cast<T>(bank->Get(txn_, reg, index));
+    return static_cast<T>(state_.Get(txn_, reg, index));
   }
   template <typename T>
   void Set(const Reg<T>& reg, const std::common_type_t<T>& value,
            uint32_t index = 0) {
-    const RegisterBank* bank = state_.bank(reg.bar());
-    if (bank != nullptr) bank->Set(txn_, reg, index, value);
+    state_.Set(txn_, reg, value, index);
   }
   // Takes back what the guest has written.
   void Restore(const RegWrite& write) {
-    const RegisterBank* bank = state_.bank(write.reg().bar());
-    bank->Set(txn_, write.reg(), write.index(), write.old());
+    state_.Set(txn_, write.reg(), write.old(), write.index());
   }
 
   // The value of a state field.
@@ -129,6 +60,17 @@ class PlatformTxn {
   // An edge. At least once: may repeat after a crash, is never lost.
   void Pulse(uint32_t line) { pulses_ |= Bit(line); }
 
+  // Has OnWork(work) called after the access is answered; `work` below 64.
+  // Ordering twice before it begins is ordering once.
+  void Order(uint32_t work) {
+    work::Order(*state_.bank(access::kBank), txn_, work);
+  }
+  // This transaction ends the work: OnWork will not be called again for it, so
+  // what the transaction does is done once.
+  void Done(uint32_t work) {
+    work::Done(*state_.bank(access::kBank), txn_, work);
+  }
+
   // For the framework.
   uint32_t levels() const { return levels_; }
   uint32_t pulses() const { return pulses_; }
@@ -144,10 +86,13 @@ class PlatformTxn {
   uint32_t pulses_ = 0;
 };
 
-// What a device may use. Lives as long as the device. Thread-safe.
-class PlatformContext : public DeviceContext {
+// What a device may use, besides what all with registers may. Lives as long as
+// the device. Thread-safe.
+class PlatformContext : public RegionContext {
  public:
   // A transaction outside a register access. An error of `change` gives it up.
+  // CANCELLED, inside OnWork: the guest has reset the device meanwhile; end the
+  // work. Others: RegionDevice.
   virtual absl::Status Update(
       absl::FunctionRef<absl::Status(PlatformTxn&)> change) = 0;
 };
@@ -155,15 +100,21 @@ class PlatformContext : public DeviceContext {
 // A memory-mapped device as its author writes it. It never sees a socket, a
 // message, an eventfd or a thread.
 //
-//   construct --> OnReset --> [ OnRead, OnWrite ... ] --> OnReset --> ...
+//   construct --> OnReset --> [ OnRead, OnWrite, OnWork ... ] --> OnReset ...
 //
 // The first OnReset is for a new segment only. A crash or an upgrade ends the
 // object anywhere and constructs a new one in another process, with the same
 // registers and state: what is kept in members of the object is lost.
 //
-// Threading law: OnRead, OnWrite and OnReset never run beside one another. The
-// constructor runs before the steady-state sandbox applies: open, measure and
-// allocate there, and nowhere else.
+// Threading law:
+//  - OnRead, OnWrite and OnReset never run beside one another, and never inside
+//    an Update.
+//  - OnWork runs on one thread at a time, or with PlatformSpec::WorkThreads on
+//    as many, the same work never beside itself; perhaps beside register
+//    accesses. A reset waits for it, or cuts it off at its next Update or
+//    transfer.
+//  - The constructor runs before the steady-state sandbox applies: open,
+//    measure and allocate there, and nowhere else.
 //
 // Effects outside (bytes to a file) are not part of the transaction: they come
 // before it and may repeat after a crash, so make them idempotent.
@@ -173,6 +124,11 @@ class PlatformContext : public DeviceContext {
 class PlatformDevice {
  public:
   virtual ~PlatformDevice() = default;
+
+  // State and areas are this process's from here on, and another one may have
+  // changed them since it last had them: forget what was remembered of them.
+  // Before the first access; perhaps again. Nothing else runs.
+  virtual void OnTakeOver() {}
 
   // The guest reads a register; its value is taken when this returns.
   virtual absl::Status OnRead(const RegRead& read, PlatformTxn& txn) {
@@ -187,8 +143,20 @@ class PlatformDevice {
     (void)txn;
     return absl::OkStatus();
   }
+  // Does what an access ordered: what takes long, waits, or transfers. May have
+  // been begun before, by a predecessor that died: read what to do in an
+  // Update, transfer, and end with an Update that says Done. Otherwise it is
+  // done when it returns.
+  virtual absl::Status OnWork(uint32_t work, PlatformContext& context) {
+    (void)work;
+    (void)context;
+    return absl::OkStatus();
+  }
+  // The calling thread has crashed in OnWork(work), by its own fault: the place
+  // to blame what it was doing, by stores to an area. Async-signal-safe.
+  virtual void OnCrash(uint32_t work) { (void)work; }
   // The device is new or was reset: registers have their reset values, lines
-  // are low. Give the state fields theirs; they begin as zeros.
+  // are low, work is gone. Give the state fields theirs; they begin as zeros.
   virtual void OnReset(PlatformTxn& txn) { (void)txn; }
 };
 

@@ -2,115 +2,83 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 
 namespace holdfast {
-namespace {
-
-// What the framework remembers: registers that no guest sees.
-// Beside those of access_keeper.h.
-constexpr uint32_t kInternal = access::kBank;
-static_assert(kInternal == PlatformSpec::kMaxRegions, "after the guest's");
-constexpr Reg32 kLevels = Reg32{"levels", 0x08, kReadWrite}.InBar(kInternal);
-// Lines that may not have been signalled.
-constexpr Reg32 kUnsent = Reg32{"unsent", 0x0c, kReadWrite}.InBar(kInternal);
-
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<PlatformFunction>> PlatformFunction::Describe(
-    const PlatformSpec& spec) {
-  if (spec.regions().empty() ||
-      spec.regions().size() > PlatformSpec::kMaxRegions ||
-      spec.lines().size() > PlatformSpec::kMaxLines) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "platform spec: ", spec.regions().size(), " regions and ",
-        spec.lines().size(), " lines, limits are 1 to ",
-        PlatformSpec::kMaxRegions, " and ", PlatformSpec::kMaxLines));
+PlatformFunction::PlatformFunction(PlatformState state,
+                                   PlatformServices services)
+    : state_(std::move(state)),
+      services_(std::move(services)),
+      dma_(*services_.dma, [this] {
+        return work_.CutOff()
+                   ? absl::UnavailableError("platform: the guest has reset it")
+                   : absl::OkStatus();
+      }) {
+  work_.SetBank(*state_.bank(platform::kInternal));
+  for (const RegisterFile& file : state_.spec().regions()) {
+    regions_.push_back({file.size(), true, true, {}});
   }
-  std::unique_ptr<PlatformFunction> result(new PlatformFunction());
-  ASSIGN_OR_RETURN(result->schema_, spec.schema());
-  const auto add = [&](std::string name, uint32_t region,
-                       const RegisterFile& file) -> absl::Status {
-    ASSIGN_OR_RETURN(RegisterBank bank,
-                     RegisterBank::Create(std::move(name), region, file));
-    RETURN_IF_ERROR(bank.AddFields(result->schema_));
-    result->banks_[region] = std::make_unique<RegisterBank>(std::move(bank));
-    return absl::OkStatus();
-  };
-  RETURN_IF_ERROR(
-      add("platform", kInternal,
-          {access::kName, kLevels, kUnsent, access::kReady, access::kAnswer}));
-  for (uint32_t i = 0; i < spec.regions().size(); ++i) {
-    RETURN_IF_ERROR(add(absl::StrCat("region", i), i, spec.regions()[i]));
-    result->regions_.push_back({spec.regions()[i].size(), true, true, {}});
-  }
-  for (const bool level : spec.lines()) result->irqs_.push_back({1, level});
-  RETURN_IF_ERROR(ValidateSchema(result->schema_));
-  return result;
-}
-
-absl::StatusOr<Schema> PlatformFunction::StateSchema(const PlatformSpec& spec) {
-  ASSIGN_OR_RETURN(const auto function, Describe(spec));
-  return function->schema_;
+  for (const bool level : state_.spec().lines()) irqs_.push_back({1, level});
 }
 
 absl::StatusOr<std::unique_ptr<PlatformFunction>> PlatformFunction::Create(
-    const PlatformSpec& spec, const Schema& stored, Services services,
+    PlatformState state, const Schema& stored, PlatformServices services,
     const MakeDevice& make) {
-  if (services.irqs == nullptr) {
-    return absl::InvalidArgumentError("platform: no interrupts given");
+  if (services.irqs == nullptr || services.dma == nullptr) {
+    return absl::InvalidArgumentError(
+        "platform: no interrupts or no DMA given");
   }
-  ASSIGN_OR_RETURN(auto function, Describe(spec));
-  for (const auto& bank : function->banks_) {
-    if (bank != nullptr) RETURN_IF_ERROR(bank->Bind(stored));
-  }
+  RETURN_IF_ERROR(state.Bind(stored));
+  std::unique_ptr<PlatformFunction> function(
+      new PlatformFunction(std::move(state), std::move(services)));
   function->schema_ = stored;
-  function->services_ = std::move(services);
   ASSIGN_OR_RETURN(function->device_, make(*function));
   return function;
 }
 
 PlatformFunction::~PlatformFunction() = default;
 
-absl::Status PlatformFunction::Start(StateBank& bank) {
-  keeper_.TakeOver(*banks_[kInternal], bank, [] {});
+absl::Status PlatformFunction::Start(StateBank& bank,
+                                     absl::Span<uint8_t> areas) {
+  RETURN_IF_ERROR(state_.spec().areas().CheckMemory("platform", areas));
+  keeper_.TakeOver(*state_.bank(platform::kInternal), bank, [this, areas] {
+    areas_ = areas;
+    device_->OnTakeOver();
+  });
   return Transact([this](StateTxn& txn, PlatformTxn& device) {
     keeper_.MakeReady(txn, [&] { ResetIn(txn, device); });
     return absl::OkStatus();
   });
 }
 
-uint64_t PlatformFunction::Get(StateTxn& txn, const Register& reg,
-                               uint32_t index) const {
-  return banks_[kInternal]->Get(txn, reg, index);
-}
-
-void PlatformFunction::Set(StateTxn& txn, const Register& reg, uint64_t value,
-                           uint32_t index) const {
-  banks_[kInternal]->Set(txn, reg, index, value);
-}
-
 // One transaction, and the signals that follow its commit.
 absl::Status PlatformFunction::Transact(Change change) {
   uint32_t levels = 0;
   uint32_t fresh = 0;
+  WorkKeeper::View work;
+  bool same = false;  // As what the last transaction made known.
   return keeper_.Transact(
       [&](StateTxn& txn) -> absl::Status {
-        const auto before = static_cast<uint32_t>(Get(txn, kLevels));
-        PlatformTxn device(*this, txn, before);
+        const auto before =
+            static_cast<uint32_t>(state_.Get(txn, platform::kLevels));
+        PlatformTxn device(state_, txn, before);
         RETURN_IF_ERROR(change(txn, device));
         levels = device.levels();
         fresh = device.pulses() | (levels & ~before);
-        if (txn.dirty() || fresh != 0 || levels != before) {
-          Set(txn, kLevels, levels);
-          Set(txn, kUnsent,
-              fresh | (keeper_.resumed() ? 0 : Get(txn, kUnsent)));
+        const bool changed = txn.dirty() || fresh != 0 || levels != before;
+        same = !changed && keeper_.resumed();
+        if (changed) {
+          state_.Set(txn, platform::kLevels, levels);
+          state_.Set(txn, platform::kUnsent,
+                     fresh | (keeper_.resumed() ? 0 : Unsent(txn)));
         }
+        work = work_.Look(txn);
         return absl::OkStatus();
       },
       [&] {
+        if (same) return;
         levels_.store(levels);
+        work_.Publish(work);
         Signal(fresh);
       });
 }
@@ -130,11 +98,13 @@ absl::Status PlatformFunction::CheckRange(uint32_t region, uint64_t offset,
 absl::Status PlatformFunction::Read(AccessId id, uint32_t region,
                                     uint64_t offset, absl::Span<uint8_t> out) {
   RETURN_IF_ERROR(CheckRange(region, offset, out.size()));
+  if (out.empty()) return absl::OkStatus();
   return Transact([&](StateTxn& txn, PlatformTxn& device) {
     return keeper_.Read(txn, id, out, [&] {
-      return banks_[region]->Read(txn, offset, out, [&](const RegRead& read) {
-        return keeper_.Blame(device_->OnRead(read, device));
-      });
+      return state_.bank(region)->Read(
+          txn, offset, out, [&](const RegRead& read) {
+            return keeper_.Blame(device_->OnRead(read, device));
+          });
     });
   });
 }
@@ -143,9 +113,10 @@ absl::Status PlatformFunction::Write(AccessId id, uint32_t region,
                                      uint64_t offset,
                                      absl::Span<const uint8_t> bytes) {
   RETURN_IF_ERROR(CheckRange(region, offset, bytes.size()));
+  if (bytes.empty()) return absl::OkStatus();
   return Transact([&](StateTxn& txn, PlatformTxn& device) {
     return keeper_.Write(txn, id, [&] {
-      return banks_[region]->Write(
+      return state_.bank(region)->Write(
           txn, offset, bytes, [&](const RegWrite& write) {
             return keeper_.Blame(device_->OnWrite(write, device));
           });
@@ -154,9 +125,8 @@ absl::Status PlatformFunction::Write(AccessId id, uint32_t region,
 }
 
 void PlatformFunction::ResetIn(StateTxn& txn, PlatformTxn& device) {
-  for (uint32_t region = 0; region < kInternal; ++region) {
-    if (banks_[region] != nullptr) banks_[region]->Reset(txn);
-  }
+  state_.Reset(txn);
+  work_.Reset(txn);
   for (uint32_t line = 0; line < irqs_.size(); ++line) {
     device.SetLine(line, false);
   }
@@ -164,10 +134,30 @@ void PlatformFunction::ResetIn(StateTxn& txn, PlatformTxn& device) {
 }
 
 absl::Status PlatformFunction::Reset() {
-  return Transact([this](StateTxn& txn, PlatformTxn& device) {
+  RETURN_IF_ERROR(Transact([this](StateTxn& txn, PlatformTxn& device) {
     ResetIn(txn, device);
     return absl::OkStatus();
-  });
+  }));
+  if (work_.active()) {
+    return absl::UnavailableError("platform: work is being cut off");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PlatformFunction::RunWork() {
+  return work_.Run(
+      [this](WorkKeeper::Change change) {
+        return Transact(
+            [&](StateTxn& txn, PlatformTxn&) { return change(txn); });
+      },
+      [this](uint32_t work) {
+        return keeper_.Blame(device_->OnWork(work, *this));
+      });
+}
+
+void PlatformFunction::OnWorkCrash() {
+  const uint32_t work = work_.Current();
+  if (work != kMaxWorks) device_->OnCrash(work);
 }
 
 void PlatformFunction::OnUnmask(uint32_t irq, uint32_t vector) {
@@ -180,7 +170,7 @@ absl::Status PlatformFunction::Resume() {
   uint32_t unsent = 0;
   RETURN_IF_ERROR(Transact([&](StateTxn& txn, PlatformTxn& device) {
     // A level may have been masked and unmasked meanwhile.
-    unsent = static_cast<uint32_t>(Get(txn, kUnsent)) | device.levels();
+    unsent = Unsent(txn) | device.levels();
     return absl::OkStatus();
   }));
   Signal(unsent);
@@ -190,8 +180,10 @@ absl::Status PlatformFunction::Resume() {
 
 absl::Status PlatformFunction::Update(
     absl::FunctionRef<absl::Status(PlatformTxn&)> change) {
-  return Transact(
-      [&](StateTxn&, PlatformTxn& device) { return change(device); });
+  return Transact([&](StateTxn& txn, PlatformTxn& device) -> absl::Status {
+    RETURN_IF_ERROR(work_.CheckNotCutOff(txn));
+    return change(device);
+  });
 }
 
 }  // namespace holdfast

@@ -1,7 +1,6 @@
 #ifndef HOLDFAST_DEVICES_BUS_PLATFORM_FUNCTION_H_
 #define HOLDFAST_DEVICES_BUS_PLATFORM_FUNCTION_H_
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -16,49 +15,50 @@
 #include "base/unique_fd.h"
 #include "devices/bus/access_keeper.h"
 #include "devices/bus/device_context.h"
+#include "devices/bus/dma.h"
+#include "devices/bus/guarded_dma.h"
 #include "devices/bus/options.h"
 #include "devices/bus/platform_device.h"
+#include "devices/bus/platform_state.h"
 #include "devices/bus/region_device.h"
+#include "devices/bus/work_keeper.h"
 #include "statestore/schema.h"
 #include "statestore/transaction.h"
 
 namespace holdfast {
+
+// What a function is given. All of it outlives the function.
+struct PlatformServices {
+  IrqSink* irqs = nullptr;
+  Dma* dma = nullptr;
+  DeviceOptions options;
+  Resources resources;
+};
 
 // A PlatformDevice with all that its author does not write: transactions,
 // interrupt lines, the answer to a repeated access. Each line is an IRQ of its
 // own with one vector.
 //
 // Threads: as RegionDevice says. Start before all others.
-class PlatformFunction final : public RegionDevice,
-                               private PlatformContext,
-                               private PlatformState {
+class PlatformFunction final : public RegionDevice, private PlatformContext {
  public:
-  // What a function is given. All of it outlives the function.
-  struct Services {
-    IrqSink* irqs = nullptr;
-    DeviceOptions options;
-    Resources resources;
-  };
   using MakeDevice =
       std::function<absl::StatusOr<std::unique_ptr<PlatformDevice>>(
           PlatformContext&)>;
 
-  // The state of a new segment: what the device declared, then all registers.
-  // INVALID_ARGUMENT: too many regions or lines, no region, or what breaks a
-  // rule of registers.h.
-  static absl::StatusOr<Schema> StateSchema(const PlatformSpec& spec);
-
-  // `stored` is the schema of the segment. Errors: StateSchema,
-  // RegisterBank::Bind, and those of `make`.
+  // `stored` is the schema of the segment, or state.schema() of a new one.
+  // INVALID_ARGUMENT: a service is missing. Others: those of
+  // PlatformState::Bind and `make`.
   static absl::StatusOr<std::unique_ptr<PlatformFunction>> Create(
-      const PlatformSpec& spec, const Schema& stored, Services services,
+      PlatformState state, const Schema& stored, PlatformServices services,
       const MakeDevice& make);
 
   ~PlatformFunction() override;
 
-  // Takes the state over; `bank` outlives the function. Until then all accesses
-  // fail.
-  absl::Status Start(StateBank& bank);
+  // Takes the state over. `bank` must have Threads::kOne, or kMany; `areas` are
+  // as PciFunction::Start has them; both outlive the function. Until then all
+  // accesses fail.
+  absl::Status Start(StateBank& bank, absl::Span<uint8_t> areas = {});
 
   bool is_pci() const override { return false; }
   absl::Span<const RegionInfo> regions() const override { return regions_; }
@@ -71,52 +71,58 @@ class PlatformFunction final : public RegionDevice,
   absl::Status Reset() override;
   void OnUnmask(uint32_t irq, uint32_t vector) override;
   absl::Status Resume() override;
-  bool work_pending() const override { return false; }
-  absl::Status RunWork() override { return absl::OkStatus(); }
+  uint32_t work_threads() const override {
+    return state_.spec().work_threads();
+  }
+  void SetWorkCaller(WorkCaller* caller) override { work_.SetCaller(caller); }
+  bool work_pending() const override { return work_.pending(); }
+  absl::Status RunWork() override;
+  void OnWorkCrash() override;
 
-  // Accesses that the device refused, since Create.
+  // Accesses and work that the device refused, since Create.
   uint64_t guest_errors() const { return keeper_.guest_errors(); }
 
  private:
   using Change = absl::FunctionRef<absl::Status(StateTxn&, PlatformTxn&)>;
 
-  PlatformFunction() = default;
-  static absl::StatusOr<std::unique_ptr<PlatformFunction>> Describe(
-      const PlatformSpec& spec);
+  PlatformFunction(PlatformState state, PlatformServices services);
 
   // PlatformContext.
   const DeviceOptions& options() const override { return services_.options; }
   BorrowedFd Resource(absl::string_view name) const override {
     return services_.resources.Get(name);
   }
+  Dma& dma() override { return dma_; }
+  absl::Span<uint8_t> Area(absl::string_view name) const override {
+    return state_.spec().areas().Find(name, areas_);
+  }
+  void CallIn(uint64_t works) override { work_.CallIn(works); }
+  void CallAll(uint64_t works) override { work_.CallAll(works); }
   absl::Status Update(
       absl::FunctionRef<absl::Status(PlatformTxn&)> change) override;
   const Schema& schema() const override { return schema_; }
 
-  // PlatformState.
-  const RegisterBank* bank(uint32_t region) const override {
-    return region < banks_.size() ? banks_[region].get() : nullptr;
-  }
-
-  uint64_t Get(StateTxn& txn, const Register& reg, uint32_t index = 0) const;
-  void Set(StateTxn& txn, const Register& reg, uint64_t value,
-           uint32_t index = 0) const;
   absl::Status Transact(Change change);
+  uint32_t Unsent(StateTxn& txn) const {
+    return static_cast<uint32_t>(state_.Get(txn, platform::kUnsent));
+  }
   absl::Status CheckRange(uint32_t region, uint64_t offset,
                           uint64_t size) const;
   void ResetIn(StateTxn& txn, PlatformTxn& device);
   void Signal(uint32_t lines);
 
+  PlatformState state_;
   Schema schema_;
-  Services services_;
-  // By region; the last is the framework's own.
-  std::array<std::unique_ptr<RegisterBank>, PlatformSpec::kMaxRegions + 1>
-      banks_;
+  PlatformServices services_;
   std::vector<RegionInfo> regions_;
   std::vector<IrqInfo> irqs_;
+  // Stops when the guest resets.
+  GuardedDma dma_;
   std::unique_ptr<PlatformDevice> device_;
 
   AccessKeeper keeper_{"platform"};
+  WorkKeeper work_;
+  absl::Span<uint8_t> areas_;
   std::atomic<uint32_t> levels_{0};
 };
 

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/testing/matchers.h"
+#include "devices/bus/dma_windows.h"
+#include "devices/bus/platform_state.h"
 #include "devices/bus/testing/state_memory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -67,16 +69,17 @@ class Probe final : public PlatformDevice {
 class PlatformFunctionTest : public ::testing::Test, private IrqSink {
  protected:
   PlatformFunctionTest()
-      : memory_(*PlatformFunction::StateSchema(Probe::Spec())) {
+      : memory_(PlatformState::Create(Probe::Spec())->schema()) {
     Make();
     EXPECT_OK(function_->Resume());
   }
   // What a successor has.
   void Make() {
-    PlatformFunction::Services services;
+    PlatformServices services;
     services.irqs = this;
-    auto made = PlatformFunction::Create(Probe::Spec(), memory_.schema(),
-                                         std::move(services),
+    services.dma = &windows_;
+    auto made = PlatformFunction::Create(*PlatformState::Create(Probe::Spec()),
+                                         memory_.schema(), std::move(services),
                                          PlatformDeviceMaker<Probe>());
     ASSERT_OK(made);
     function_ = *std::move(made);
@@ -101,7 +104,10 @@ class PlatformFunctionTest : public ::testing::Test, private IrqSink {
                                 region == 0 ? sizeof(value) : 1});
   }
 
+  IrqSink* sink() { return this; }
+
   StateMemory memory_;
+  DmaWindows windows_;
   std::unique_ptr<PlatformFunction> function_;
   std::vector<uint32_t> signals_;
   absl::Status status_;
@@ -122,14 +128,14 @@ TEST_F(PlatformFunctionTest, SaysWhatItIs) {
   EXPECT_FALSE(function_->irqs()[1].level);
 }
 
-TEST(PlatformSpec, HasLimits) {
-  PlatformSpec many;
-  for (int i = 0; i < 9; ++i) many.Region({kCount});
-  PlatformSpec lines = PlatformSpec().Region({kCount});
-  for (int i = 0; i < 33; ++i) lines.EdgeLine();
-  const PlatformSpec misplaced = PlatformSpec().Region({kOther});
-  for (const PlatformSpec& spec : {PlatformSpec(), many, lines, misplaced}) {
-    EXPECT_THAT(PlatformFunction::StateSchema(spec),
+TEST_F(PlatformFunctionTest, NeedsInterruptsAndDma) {
+  for (const bool irqs : {false, true}) {
+    PlatformServices services;
+    if (irqs) services.irqs = sink();
+    if (!irqs) services.dma = &windows_;
+    EXPECT_THAT(PlatformFunction::Create(*PlatformState::Create(Probe::Spec()),
+                                         memory_.schema(), std::move(services),
+                                         PlatformDeviceMaker<Probe>()),
                 StatusIs(absl::StatusCode::kInvalidArgument, _));
   }
 }
@@ -190,6 +196,14 @@ TEST_F(PlatformFunctionTest, RefusesWhatIsNotThere) {
                                  absl::MakeSpan(bytes).first(size)),
                 StatusIs(absl::StatusCode::kOutOfRange, _));
   }
+}
+
+// As PCI answers it.
+TEST_F(PlatformFunctionTest, AnAccessOfNoBytesIsMadeAnywhere) {
+  EXPECT_OK(function_->Read(AccessId{1}, 2, 0, {}));
+  EXPECT_OK(function_->Write(AccessId{1}, 99, 0, {}));
+  EXPECT_THAT(function_->Write(AccessId{1}, 99, 1, {}),
+              StatusIs(absl::StatusCode::kOutOfRange, _));
 }
 
 TEST_F(PlatformFunctionTest, TheSecondRegionIsOneOfItsOwn) {

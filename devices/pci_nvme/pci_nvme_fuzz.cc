@@ -94,7 +94,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const PciClass device =
       NvmeClass({{"num-queues", "2"}, {"shadow-doorbells", "on"}});
   static PciGuest guest(device, NvmeGuest());
-  PciGuest::Format(device, guest.memory());
+  guest.Format(guest.memory());
   guest.set_next_id(0);
   guest.Attach(guest.memory());
   NvmeDriver driver(guest);

@@ -72,13 +72,13 @@ void OnSignal(int) {
 class PoisonTest : public ::testing::Test {
  protected:
   PoisonTest() {
-    const size_t size = PciGuest::MemorySize(BadNvme(0), NvmeGuest());
+    PciGuest guest(BadNvme(0), NvmeGuest(), PciGuest::Detached());
+    const size_t size = guest.MemorySize();
     void* const at = mmap(nullptr, size, PROT_READ | PROT_WRITE,
                           MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     EXPECT_NE(at, MAP_FAILED);
     memory_ = {static_cast<uint8_t*>(at), size};
-    PciGuest::Format(BadNvme(0), memory_);
-    PciGuest guest(BadNvme(0), NvmeGuest(), PciGuest::Detached());
+    guest.Format(memory_);
     guest.Attach(memory_);
     NvmeDriver driver(guest, rings_);
     driver.Enable();

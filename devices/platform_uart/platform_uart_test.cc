@@ -3,10 +3,12 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "base/testing/matchers.h"
+#include "devices/bus/dma_windows.h"
 #include "devices/bus/platform_function.h"
+#include "devices/bus/platform_state.h"
 #include "devices/bus/testing/state_memory.h"
 #include "devices/platform_uart/uart_output.h"
 #include "gtest/gtest.h"
@@ -38,7 +40,7 @@ class PaperOutput final : public UartOutput {
 class PlatformUartTest : public ::testing::Test, private IrqSink {
  protected:
   PlatformUartTest()
-      : memory_(*PlatformFunction::StateSchema(PlatformUart::Spec())) {
+      : memory_(PlatformState::Create(PlatformUart::Spec())->schema()) {
     Make();
     Write(uart::kControl,
           uart::kEnable | uart::kSendEnable | uart::kReceiveEnable);
@@ -75,15 +77,17 @@ class PlatformUartTest : public ::testing::Test, private IrqSink {
   Paper paper_;
   int signals_ = 0;
   StateMemory memory_;
+  DmaWindows windows_;
   std::unique_ptr<PlatformFunction> function_;
 
  private:
   void Make() {
-    PlatformFunction::Services services;
+    PlatformServices services;
     services.irqs = this;
+    services.dma = &windows_;
     auto made = PlatformFunction::Create(
-        PlatformUart::Spec(), memory_.schema(), std::move(services),
-        [this](PlatformContext& context) {
+        *PlatformState::Create(PlatformUart::Spec()), memory_.schema(),
+        std::move(services), [this](PlatformContext& context) {
           return std::unique_ptr<PlatformDevice>(std::make_unique<PlatformUart>(
               context, std::make_unique<PaperOutput>(paper_)));
         });

@@ -34,18 +34,13 @@ absl::StatusOr<std::unique_ptr<DeviceHost>> PciHost::Create(
 
 PciHost::PciHost(const PciClass& device_class, PciState state)
     : RegionHost(Asks::kMay, state.spec().compat_version(),
-                 state.spec().resources(), state.schema()),
+                 state.spec().resources(), state.schema(),
+                 state.spec().areas().size()),
       class_(device_class),
       spec_(state.spec()),
       state_(std::move(state)) {}
 
 PciHost::~PciHost() { EndHost(); }
-
-absl::Status PciHost::AddTo(SegmentSpec& spec) const {
-  RETURN_IF_ERROR(RegionHost::AddTo(spec));
-  spec.areas_size = spec_.areas_size();
-  return absl::OkStatus();
-}
 
 absl::StatusOr<PciServices::BarMemory> PciHost::MapBar(
     const HostServices& services, uint32_t bar) {
@@ -63,7 +58,6 @@ absl::StatusOr<PciServices::BarMemory> PciHost::MapBar(
 }
 
 absl::Status PciHost::Build(const HostServices& services) {
-  segment_ = services.segment;
   MakeHost(services);
   PciServices pci;
   pci.irqs = &host().irqs();
@@ -81,8 +75,7 @@ absl::Status PciHost::Build(const HostServices& services) {
 }
 
 absl::Status PciHost::Resume(Lane& lane, StateBank& state) {
-  RETURN_IF_ERROR(
-      function_->Start(state, segment_->section(SectionType::kAreas)));
+  RETURN_IF_ERROR(function_->Start(state, areas()));
   return host().Resume(lane);
 }
 

@@ -14,7 +14,6 @@
 #include "devices/runtime/device_host.h"
 #include "devices/runtime/pci_class.h"
 #include "devices/runtime/region_host_sys.h"
-#include "statestore/segment.h"
 
 namespace holdfast {
 
@@ -30,7 +29,6 @@ class PciHost final : public RegionHost {
   ~PciHost() override;
 
   // DeviceHost.
-  absl::Status AddTo(SegmentSpec& spec) const override;
   absl::Status Build(const HostServices& services) override;
   absl::Status Resume(Lane& lane, StateBank& state) override;
 
@@ -41,9 +39,8 @@ class PciHost final : public RegionHost {
                                                 uint32_t bar);
 
   const PciClass class_;
-  const PciSpec spec_;                // Resolved.
-  std::optional<PciState> state_;     // Until Build.
-  const Segment* segment_ = nullptr;  // Since Build.
+  const PciSpec spec_;             // Resolved.
+  std::optional<PciState> state_;  // Until Build.
   std::array<Mapping, pci::kBars> bars_;
   std::unique_ptr<PciFunction> function_;
 };

@@ -1,6 +1,7 @@
 #include "devices/runtime/platform_host_sys.h"
 
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -13,10 +14,8 @@ DeviceClass OverVfioUser(const PlatformClass& device_class) {
   result.protocol = "vfio-user";
   result.open = [device_class](const DeviceOptions& options)
       -> absl::StatusOr<std::unique_ptr<DeviceHost>> {
-    ASSIGN_OR_RETURN(PlatformSpec spec, device_class.spec(options));
-    ASSIGN_OR_RETURN(Schema schema, PlatformFunction::StateSchema(spec));
-    return std::unique_ptr<DeviceHost>(std::make_unique<PlatformHost>(
-        device_class, std::move(spec), std::move(schema)));
+    ASSIGN_OR_RETURN(const PlatformSpec spec, device_class.spec(options));
+    return PlatformHost::Create(device_class, spec);
   };
   result.describe =
       [device_class](
@@ -30,22 +29,39 @@ DeviceClass OverVfioUser(const PlatformClass& device_class) {
   return result;
 }
 
+absl::StatusOr<std::unique_ptr<DeviceHost>> PlatformHost::Create(
+    const PlatformClass& device_class, const PlatformSpec& spec) {
+  ASSIGN_OR_RETURN(PlatformState state, PlatformState::Create(spec));
+  return std::unique_ptr<DeviceHost>(
+      new PlatformHost(device_class, std::move(state)));
+}
+
+PlatformHost::PlatformHost(const PlatformClass& device_class,
+                           PlatformState state)
+    : RegionHost(Asks::kMay, state.spec().compat_version(),
+                 state.spec().resources(), state.schema(),
+                 state.spec().areas().size()),
+      class_(device_class),
+      state_(std::move(state)) {}
+
 PlatformHost::~PlatformHost() { EndHost(); }
 
 absl::Status PlatformHost::Build(const HostServices& services) {
   MakeHost(services);
-  PlatformFunction::Services given;
+  PlatformServices given;
   given.irqs = &host().irqs();
+  given.dma = &host().dma();
   given.options = *services.options;
   given.resources = services.AllResources();
-  ASSIGN_OR_RETURN(function_,
-                   PlatformFunction::Create(spec_, services.segment->schema(),
-                                            std::move(given), class_.make));
+  ASSIGN_OR_RETURN(
+      function_,
+      PlatformFunction::Create(*std::move(state_), services.segment->schema(),
+                               std::move(given), class_.make));
   return host().SetDevice(*function_);
 }
 
 absl::Status PlatformHost::Resume(Lane& lane, StateBank& state) {
-  RETURN_IF_ERROR(function_->Start(state));
+  RETURN_IF_ERROR(function_->Start(state, areas()));
   return host().Resume(lane);
 }
 

@@ -2,10 +2,12 @@
 #define HOLDFAST_DEVICES_RUNTIME_PLATFORM_HOST_SYS_H_
 
 #include <memory>
-#include <utility>
+#include <optional>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "devices/bus/platform_function.h"
+#include "devices/bus/platform_state.h"
 #include "devices/runtime/device_host.h"
 #include "devices/runtime/platform_class.h"
 #include "devices/runtime/region_host_sys.h"
@@ -15,13 +17,9 @@ namespace holdfast {
 // A platform device and the vfio-user host that serves it.
 class PlatformHost final : public RegionHost {
  public:
-  // `schema`: PlatformFunction::StateSchema(spec).
-  PlatformHost(const PlatformClass& device_class, PlatformSpec spec,
-               Schema schema)
-      : RegionHost(Asks::kMay, spec.compat_version(), spec.resources(),
-                   std::move(schema)),
-        class_(device_class),
-        spec_(std::move(spec)) {}
+  // Errors: the description breaks a rule (PlatformState::Create).
+  static absl::StatusOr<std::unique_ptr<DeviceHost>> Create(
+      const PlatformClass& device_class, const PlatformSpec& spec);
   ~PlatformHost() override;
 
   // DeviceHost.
@@ -29,8 +27,10 @@ class PlatformHost final : public RegionHost {
   absl::Status Resume(Lane& lane, StateBank& state) override;
 
  private:
+  PlatformHost(const PlatformClass& device_class, PlatformState state);
+
   const PlatformClass class_;
-  const PlatformSpec spec_;
+  std::optional<PlatformState> state_;  // Until Build.
   std::unique_ptr<PlatformFunction> function_;
 };
 

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "base/unique_fd.h"
 #include "devices/bus/device_spec.h"
 #include "devices/runtime/device_host.h"
@@ -50,21 +51,28 @@ class RegionHost : public DeviceHost {
   // Whether the device reaches memory by asking the VMM for it (Dma), where it
   // was given no file.
   enum class Asks { kNever, kMay };
-  // `schema`: of a new segment.
+  // `schema`: of a new segment. `areas_size`: bytes of the device's areas.
   RegionHost(Asks asks, uint32_t compat_version,
-             std::vector<ResourceSpec> resources, Schema schema);
+             std::vector<ResourceSpec> resources, Schema schema,
+             uint32_t areas_size = 0);
   ~RegionHost() override;
 
   // First in Build.
   void MakeHost(const HostServices& services);
   void EndHost() { host_.reset(); }
   VfioUserHost& host() const { return *host_; }
+  // Of the segment; since MakeHost.
+  absl::Span<uint8_t> areas() const {
+    return segment_->section(SectionType::kAreas);
+  }
 
  private:
   const Asks asks_;
   const uint32_t compat_version_;
   const std::vector<ResourceSpec> resources_;
   const Schema schema_;
+  const uint32_t areas_size_;
+  const Segment* segment_ = nullptr;  // Since MakeHost.
   std::unique_ptr<VfioUserHost> host_;
 };
 

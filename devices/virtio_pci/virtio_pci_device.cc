@@ -450,7 +450,7 @@ DeviceView VirtioPciDevice::View(PciTxn& txn, bool vmm_has_table) const {
   const uint8_t status = txn.Get(kDeviceStatus);
   DeviceView view;
   // A reset of the function gives this file's count its first value.
-  view.resets = txn.Get(pci::kResets) << 32 | txn.Get(kResets);
+  view.resets = txn.Get(work::kResets) << 32 | txn.Get(kResets);
   view.features_known = (status & kFeaturesOk) != 0;
   view.features = txn.Get(kDriverFeatures);
   for (uint16_t i = 0; i < queues_; ++i) {

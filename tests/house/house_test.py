@@ -160,14 +160,15 @@ class House(unittest.TestCase):
             self.assertLessEqual(sources.text(path).count("\n"), 45, path)
 
     def test_every_device_has_the_tests_of_a_device(self):
-        # A PCI device has no program yet: it is killed in its own process.
-        needs = {"virtio_": "holdfast_device(", "pci": "bus/testing:pci_crash"}
+        needs = {"virtio_": "holdfast_device(",
+                 "pci": "holdfast_pci_device_tests(",
+                 "platform": "holdfast_platform_device_tests("}
         plain = [path for path in sources.tracked("BUILD.bazel")
-                 if path.startswith(("devices/virtio_", "devices/pci_",
-                                     "examples/"))
+                 for bus, macro in needs.items()
+                 if path.startswith(("devices/", "examples/"))
+                 and bus in path.split("/")[1] and path.count("/") == 2
                  and not path.startswith("devices/virtio_pci/")
-                 and needs["pci" if "pci" in path else "virtio_"]
-                 not in sources.text(path)]
+                 and macro not in sources.text(path)]
         self.assertEqual(plain, [])
 
     def test_parsers_of_untrusted_bytes_have_a_fuzzer(self):

@@ -1,5 +1,6 @@
-// A platform device, a serial port, in its sandbox under a real store, killed
-// while a client of vfio-user types. HOLDFAST_KILLS=<n> kills n times.
+// Platform devices, a serial port and a copier, in their sandbox under a real
+// store, killed while a client of vfio-user types or has memory copied.
+// HOLDFAST_KILLS=<n> kills n times.
 #include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
@@ -9,15 +10,20 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <random>
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "base/shm_sys.h"
 #include "base/status_macros.h"
 #include "base/testing/matchers.h"
 #include "base/testing/temp_dir.h"
@@ -39,17 +45,16 @@ constexpr uint64_t kMask = 0x38;
 constexpr uint64_t kOn = 0x301;
 constexpr uint64_t kLoopback = 0x80;
 
-class UartTest : public ::testing::Test {
+class PlatformKillTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    output_ = directory_.path() + "/output";
-    std::ofstream(output_).close();
+  void Start(const std::string& program, const std::string& policy,
+             std::map<std::string, std::string> resources) {
     ManagedDevice::Options options;
-    options.program = "devices/platform_uart/holdfast-platform-uart";
-    options.policy = "devices/platform_uart/platform_uart.policy";
+    options.program = program;
+    options.policy = policy;
     options.policy_includes = {"sandbox/policies"};
     options.store_program = "statestore/store/holdfast-store";
-    options.resources = {{"output", output_}};
+    options.resources = std::move(resources);
     auto device = ManagedDevice::Start(options);
     ASSERT_OK(device);
     device_ = *std::move(device);
@@ -80,10 +85,21 @@ class UartTest : public ::testing::Test {
     EXPECT_OK(status);
   }
 
-  const TempDir directory_;
-  std::string output_;
   std::unique_ptr<ManagedDevice> device_;
   std::unique_ptr<Client> client_;
+};
+
+class UartTest : public PlatformKillTest {
+ protected:
+  void SetUp() override {
+    output_ = directory_.path() + "/output";
+    std::ofstream(output_).close();
+    Start("devices/platform_uart/holdfast-platform-uart",
+          "devices/platform_uart/platform_uart.policy", {{"output", output_}});
+  }
+
+  const TempDir directory_;
+  std::string output_;
 };
 
 TEST_F(UartTest, WhatIsTypedComesOutOnce) {
@@ -130,6 +146,63 @@ TEST_F(UartTest, WhatLoopsBackIsReadOnce) {
   uint64_t signals = 0;
   EXPECT_GT(read(line->get(), &signals, sizeof(signals)), 0);
   EXPECT_GT(rounds, 10u);
+}
+
+class CopierTest : public PlatformKillTest {
+ protected:
+  static constexpr uint64_t kSize = 4096;  // Bytes of each of two halves.
+  static constexpr uint64_t kAt = 0x100000;
+
+  void SetUp() override {
+    Start("examples/hello_platform/hello_platform",
+          "examples/hello_platform/hello_platform.policy", {});
+  }
+
+  // Copies from one half to the other, each time something else, while the
+  // device is killed.
+  void CopyAndCheck(absl::Span<uint8_t> memory) {
+    const auto line = client_->Listen(0, 0);
+    ASSERT_OK(line);
+    uint64_t rounds = 0;
+    std::mt19937 random(4);
+    KillDuring([&]() -> absl::Status {
+      for (uint64_t i = 0; i < kSize; ++i) {
+        memory[i] = static_cast<uint8_t>(random());
+      }
+      RETURN_IF_ERROR(client_->Write(0, 0x00, kAt, 8));
+      RETURN_IF_ERROR(client_->Write(0, 0x08, kAt + kSize, 8));
+      RETURN_IF_ERROR(client_->Write(0, 0x10, kSize, 4));
+      RETURN_IF_ERROR(client_->PostWrite(0, 0x14, 1, 4));
+      uint64_t busy = 1;
+      while (busy != 0) {
+        ASSIGN_OR_RETURN(busy, client_->Read(0, 0x18, 4));
+      }
+      ASSIGN_OR_RETURN(const uint64_t state, client_->Read(0, 0x1c, 4));
+      if (state != 1 || memory.first(kSize) != memory.subspan(kSize, kSize)) {
+        return absl::DataLossError(
+            absl::StrCat("round ", rounds, " ends with ", state));
+      }
+      ++rounds;
+      return client_->Write(0, 0x1c, 1, 4);
+    });
+    EXPECT_GT(rounds, 10u);
+  }
+};
+
+TEST_F(CopierTest, CopiesMappedMemoryWhileItIsKilled) {
+  const auto file = CreateSealedMemfd("guest", 2 * kSize);
+  ASSERT_OK(file);
+  const auto memory = MapShared(*file, 0, 2 * kSize, MapAccess::kReadWrite);
+  ASSERT_OK(memory);
+  ASSERT_OK(client_->Map(kAt, *file, 0, 2 * kSize));
+  CopyAndCheck(memory->span());
+}
+
+TEST_F(CopierTest, CopiesWhatItMustAskForWhileItIsKilled) {
+  std::vector<uint8_t> memory(2 * kSize);
+  ASSERT_OK(client_->MapByMessage(kAt, absl::MakeSpan(memory)));
+  CopyAndCheck(absl::MakeSpan(memory));
+  EXPECT_GT(client_->asks(), 20u);
 }
 
 }  // namespace

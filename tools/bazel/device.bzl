@@ -1,4 +1,4 @@
-"""holdfast_device(), holdfast_pci_device() and its tests: a device program, and everything that must be true of it."""
+"""holdfast_device(), holdfast_pci_device() and their tests: a device program, and everything that must be true of it."""
 
 load("@rules_cc//cc:cc_test.bzl", "cc_test")
 load("//sandbox/lint:defs.bzl", "policy_test")
@@ -13,6 +13,9 @@ def _suite(name, suite, program, args, data, **kwargs):
         deps = ["//devices/testing:conformance_main"],
         **kwargs
     )
+
+def _resource_args(resources):
+    return ["--resource=%s:%d" % item for item in resources.items()]
 
 def _program(name, srcs, deps, policy, max_steady, policy_table, visibility):
     static_binary(
@@ -36,12 +39,15 @@ def holdfast_pci_device(
         policy,
         max_steady = 19,
         policy_table = None,
+        resources = {},
         visibility = None):
     """The program of a PCI or platform device, static, served over vfio-user.
 
     Makes
       :NAME                   the binary,
-      :NAME_policy_test       its policy is linted and proven against its filter;
+      :NAME_policy_test       its policy is linted and proven against its filter,
+      :NAME_sessions_test     clients that come back, wait for one another, or
+                              go amid a message;
     and exports the policy.
 
     Args:
@@ -51,9 +57,44 @@ def holdfast_pci_device(
       policy: what it may ask of the kernel; beside the device.
       max_steady: most system calls in steady state.
       policy_table: a document that must have the policy's row of figures.
+      resources: name of each file that it needs, and how large the tests make it.
       visibility: of the program.
     """
     _program(name, srcs, deps, policy, max_steady, policy_table, visibility)
+    _suite(
+        name = name + "_sessions_test",
+        size = "small",
+        args = ["--request=in:1"] + _resource_args(resources),
+        data = [],
+        program = name,
+        suite = "sessions",
+    )
+
+def _region_device_tests(name, bus, class_of, header, deps, device, device_class, crashes):
+    defines = [
+        "HOLDFAST_CONFORMANCE_HEADER=\\\"devices/bus/testing/%s_conformance.h\\\"" % bus,
+        "HOLDFAST_DEVICE_HEADER=\\\"%s\\\"" % header,
+        "HOLDFAST_DEVICE_CLASS=%s" % (
+            device_class or "holdfast::testing::%s<%s>()" % (class_of, device)
+        ),
+    ]
+    suites = {"conformance": []}
+    if crashes:
+        # Single-steps itself: a sanitizer's instructions would be steps, too.
+        suites["crash"] = ["no-san"]
+    for suite, tags in suites.items():
+        cc_test(
+            name = "%s_%s_test" % (name, {"crash": "crashes"}.get(suite, suite)),
+            size = "medium",
+            srcs = ["//devices/bus/testing:%s_suite.cc" % suite],
+            linkstatic = True,  # See tools/bazel/fuzz.bzl.
+            local_defines = defines,
+            tags = tags,
+            deps = deps + [
+                "//devices/bus/testing:%s_conformance" % bus,
+                "@com_google_googletest//:gtest_main",
+            ],
+        )
 
 def holdfast_pci_device_tests(
         name,
@@ -77,30 +118,44 @@ def holdfast_pci_device_tests(
       device_class: instead of it: a C++ expression that is a testing::PciClass.
       crashes: False, if its own crash tests say why they cover more.
     """
-    defines = [
-        "HOLDFAST_DEVICE_HEADER=\\\"%s\\\"" % header,
-        "HOLDFAST_DEVICE_CLASS=%s" % (
-            device_class or "holdfast::testing::PciClassOf<%s>()" % device
-        ),
-    ]
-    suites = {"conformance": []}
-    if crashes:
-        # Single-steps itself: a sanitizer's instructions would be steps, too.
-        suites["crash"] = ["no-san"]
-    for suite, tags in suites.items():
-        cc_test(
-            name = "%s_%s_test" % (name, {"crash": "crashes"}.get(suite, suite)),
-            size = "medium",
-            srcs = ["//devices/bus/testing:pci_%s_suite.cc" % suite],
-            linkstatic = True,  # See tools/bazel/fuzz.bzl.
-            local_defines = defines,
-            tags = tags,
-            deps = deps + [
-                "//devices/bus/testing:pci_conformance",
-                "//devices/bus/testing:pci_crash",
-                "@com_google_googletest//:gtest_main",
-            ],
-        )
+    _region_device_tests(
+        name,
+        "pci",
+        "PciClassOf",
+        header,
+        deps,
+        device,
+        device_class,
+        crashes,
+    )
+
+def holdfast_platform_device_tests(
+        name,
+        header,
+        deps,
+        device = None,
+        device_class = None):
+    """The tests that every platform device has: as holdfast_pci_device_tests().
+
+    The rules are those of devices/bus/testing/platform_conformance.h.
+
+    Args:
+      name: of the device.
+      header: that declares it.
+      deps: of the header.
+      device: its class, of which there is Spec() and a constructor.
+      device_class: instead: a C++ expression that is a testing::PlatformClass.
+    """
+    _region_device_tests(
+        name,
+        "platform",
+        "PlatformClassOf",
+        header,
+        deps,
+        device,
+        device_class,
+        crashes = True,
+    )
 
 def holdfast_device(
         name,
@@ -169,10 +224,7 @@ def holdfast_device(
     suite_args = ["--request=" + request] + [
         "--argument=" + argument
         for argument in arguments
-    ] + [
-        "--resource=%s:%d" % item
-        for item in resources.items()
-    ] + ([] if repeatable else ["--varies"])
+    ] + _resource_args(resources) + ([] if repeatable else ["--varies"])
     _suite(
         name = name + "_conformance_test",
         size = "small",

@@ -19,12 +19,13 @@ void Enable(PciGuest& guest, const PciSpec& spec) {
   guest.UnmaskMsix(0);
 }
 
-// A write and a read of one register.
-PciScript TouchScript(uint32_t region, const Register& reg) {
-  return [region, reg](PciGuest& guest) {
-    guest.Write(region, reg.offset(), 0x5a5a5a5a5a5a5a5b & reg.mask(),
-                reg.width());
-    guest.Read(region, reg.offset(), reg.width());
+// Writes and reads of a memory BAR, at both ends of it.
+PciScript MemoryScript(uint32_t bar, uint64_t size) {
+  return [bar, size](PciGuest& guest) {
+    for (const uint64_t at : {uint64_t{0}, size - 8}) {
+      guest.Write(bar, at, 0x123456789abcdef0, 8);
+      guest.Read(bar, at + 4, 4);
+    }
   };
 }
 
@@ -37,6 +38,40 @@ void Probe(PciGuest& guest, const PciSpec& spec) {
 }
 
 }  // namespace
+
+Violations CheckOutside(const PciClass& device) {
+  PciProber prober(device);
+  ProbeOutside(prober);
+  return prober.found();
+}
+
+Violations CheckWidths(const PciClass& device) {
+  PciProber prober(device);
+  prober.guest().EnableMaster();
+  ProbeWidths(prober);
+  return prober.found();
+}
+
+Violations CheckReset(const PciClass& device) {
+  PciProber prober(device);
+  std::vector<ResetWay> others;
+  if (prober.spec().express()) {
+    others.push_back({"a function level reset", [&prober] {
+                        prober.SetConfig(pci::kExpressControl.offset(),
+                                         pci::kFunctionReset, 2);
+                        return absl::OkStatus();
+                      }});
+  }
+  ProbeReset(prober, others);
+  return prober.found();
+}
+
+Violations CheckRestarts(const PciClass& device) {
+  PciProber calm(device);
+  PciProber shaken(device);
+  ProbeRestarts(calm, shaken);
+  return shaken.found();
+}
 
 const std::vector<PciRule>& PciRules() {
   static const auto* const kRules = new std::vector<PciRule>{
@@ -52,29 +87,26 @@ const std::vector<PciRule>& PciRules() {
   return *kRules;
 }
 
-std::vector<NamedCrashPlan> PciCrashPlans(const PciClass& device) {
+std::vector<NamedCrashPlan<PciGuest>> PciCrashPlans(const PciClass& device) {
   const PciProber prober(device);
   const PciSpec& spec = prober.spec();
   const auto enable = [spec](PciGuest& guest) { Enable(guest, spec); };
-  std::vector<NamedCrashPlan> plans;
+  std::vector<NamedCrashPlan<PciGuest>> plans;
+  for (uint32_t bar = 0; bar < pci::kBars; ++bar) {
+    if (bar == spec.msix_bar()) continue;
+    AddRegisterPlans<PciGuest>(absl::StrCat("bar", bar), bar,
+                               prober.RegistersOf(bar), enable, plans);
+  }
   const auto add = [&](std::string name, PciScript script) -> PciCrashPlan& {
     plans.push_back({std::move(name), {}});
     plans.back().plan.before = enable;
     plans.back().plan.script = std::move(script);
     return plans.back().plan;
   };
-  bool deep = false;
   for (uint32_t bar = 0; bar < pci::kBars; ++bar) {
-    if (bar == spec.msix_bar()) continue;
-    for (const Register& reg : prober.RegistersOf(bar)) {
-      if (reg.constant()) continue;
-      add(absl::StrCat("bar", bar, "_", reg.name()), TouchScript(bar, reg));
-      if (std::exchange(deep, true)) continue;
-      // The recovery of a recovery's recovery.
-      add("recoveries", [bar, reg](PciGuest& guest) {
-        guest.Read(bar, reg.offset(), reg.width());
-      }).depth = 3;
-    }
+    if (spec.bar(bar).kind != BarSpec::Kind::kMemory) continue;
+    add(absl::StrCat("bar", bar, "_memory"),
+        MemoryScript(bar, spec.BarSize(bar)));
   }
   PciCrashPlan& probe =
       add("probe", [spec](PciGuest& guest) { Probe(guest, spec); });

@@ -1,25 +1,17 @@
 #ifndef HOLDFAST_DEVICES_BUS_TESTING_PCI_CONFORMANCE_H_
 #define HOLDFAST_DEVICES_BUS_TESTING_PCI_CONFORMANCE_H_
 
-#include <string>
 #include <vector>
 
 #include "devices/bus/testing/pci_crash.h"
 #include "devices/bus/testing/pci_guest.h"
+#include "devices/bus/testing/region_conformance.h"
+#include "devices/bus/testing/region_prober.h"
 
 namespace holdfast::testing {
 
-// What broke a rule, one line each, at most a few dozen; empty: nothing.
-using Violations = std::vector<std::string>;
-
-// A rule that every PCI function keeps, whatever it does. Each runs on a new
-// device of the class, in this process; the verdict is the same every time.
-// What a rule expects comes from the specification (PCI Local Bus 3.0, PCI
-// Express Base) and from the device's spec, never from what the device answers.
-struct PciRule {
-  const char* name;
-  Violations (*check)(const PciClass&);
-};
+// The rules of PCI functions, after PCI Local Bus 3.0 and PCI Express Base.
+using PciRule = Rule<PciClass>;
 
 // All of them:
 //  HeaderIsWellFormed       identity, pins, capability list, MSI-X tables
@@ -44,14 +36,20 @@ Violations CheckReset(const PciClass& device);
 Violations CheckInterrupts(const PciClass& device);
 Violations CheckRestarts(const PciClass& device);
 
-// Plans that crash every device: each of its registers written and read, a
-// probe of its BARs, interrupts enabled, a function level reset if it has one,
-// a new segment; recoveries of the smallest ones are killed, too, and theirs.
-struct NamedCrashPlan {
-  std::string name;  // [A-Za-z0-9_]
-  PciCrashPlan plan;
-};
-std::vector<NamedCrashPlan> PciCrashPlans(const PciClass& device);
+// Plans that crash every device: each of its registers written and read, its
+// memory BARs, a probe of them, interrupts enabled, a function level reset if
+// it has one, a new segment; recoveries of the smallest ones are killed, too,
+// and theirs.
+std::vector<NamedCrashPlan<PciGuest>> PciCrashPlans(const PciClass& device);
+
+// For the tests that holdfast_pci_device_tests() makes.
+inline const std::vector<PciRule>& RulesOf(const PciClass&) {
+  return PciRules();
+}
+inline std::vector<NamedCrashPlan<PciGuest>> CrashPlansOf(
+    const PciClass& device) {
+  return PciCrashPlans(device);
+}
 
 }  // namespace holdfast::testing
 

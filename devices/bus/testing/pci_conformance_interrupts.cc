@@ -188,9 +188,9 @@ Violations CheckInterrupts(const PciClass& device) {
   if (spec.intx()) CheckIntx(raiser);
   if (spec.msi_vectors() != 0) CheckMsi(raiser);
   if (spec.msix_vectors() != 0) {
-    // PciRecord counts no more.
-    const uint32_t last = spec.msix_vectors() > PciRecord::kMaxVectors
-                              ? PciRecord::kMaxVectors - 1
+    // The guest counts no more.
+    const uint32_t last = spec.msix_vectors() > PciGuest::kMaxVectors
+                              ? PciGuest::kMaxVectors - 1
                               : spec.msix_vectors() - 1;
     CheckMsixVector(raiser, 0);
     if (last != 0) CheckMsixVector(raiser, last);

@@ -32,14 +32,17 @@ class StateMemory {
   }
 
   // What a successor does that takes the state over. Aborts if it cannot.
-  void Restart() {
+  void Restart() { bank_.emplace(Attach()); }
+  // Another process does that: bank() is of one that has lost it.
+  void Overtake() { (void)Attach(); }
+
+ private:
+  StateBank Attach() {
     absl::StatusOr<StateBank> bank =
         StateBank::Attach(bytes(), ++epoch_, StateBank::Threads::kOne);
     if (!bank.ok()) std::abort();
-    bank_.emplace(*std::move(bank));
+    return *std::move(bank);
   }
-
- private:
   size_t Size() const { return StateSectionSize(schema_.size, 0); }
 
   const Schema schema_;

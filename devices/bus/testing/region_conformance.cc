@@ -1,5 +1,7 @@
 // Accesses of any width at any place, again, across a reset and across
 // restarts.
+#include "devices/bus/testing/region_conformance.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -8,11 +10,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "devices/bus/access_keeper.h"
-#include "devices/bus/testing/pci_conformance.h"
-#include "devices/bus/testing/pci_prober.h"
 
 namespace holdfast::testing {
 namespace {
@@ -36,7 +35,7 @@ std::string Place(const char* what, uint32_t region, uint64_t offset,
 
 // ---- Outside ----
 
-void ExpectRefused(PciProber& prober, uint32_t region, uint64_t offset,
+void ExpectRefused(RegionProber& prober, uint32_t region, uint64_t offset,
                    size_t size, absl::StatusCode code) {
   const std::vector<uint8_t> was = prober.Fields();
   std::vector<uint8_t> bytes(size, 0xff);
@@ -52,7 +51,7 @@ void ExpectRefused(PciProber& prober, uint32_t region, uint64_t offset,
 
 // ---- Widths ----
 
-void ReadTwice(PciProber& prober, const Register& reg, uint32_t region,
+void ReadTwice(RegionProber& prober, const Register& reg, uint32_t region,
                uint64_t offset, size_t size) {
   uint8_t first[8] = {};
   uint8_t again[8] = {};
@@ -76,7 +75,7 @@ void ReadTwice(PciProber& prober, const Register& reg, uint32_t region,
   prober.Expect(value == reg.reset(), place, " of a constant is ", value);
 }
 
-void WriteTwice(PciProber& prober, uint32_t region, uint64_t offset,
+void WriteTwice(RegionProber& prober, uint32_t region, uint64_t offset,
                 size_t size, uint64_t value) {
   const absl::Status status =
       prober.Write(region, offset, BytesOf(value, size));
@@ -92,7 +91,7 @@ void WriteTwice(PciProber& prober, uint32_t region, uint64_t offset,
 }
 
 // All widths at all places that touch the element or its neighbours.
-void ProbeElement(PciProber& prober, const Register& reg, uint32_t region,
+void ProbeElement(RegionProber& prober, const Register& reg, uint32_t region,
                   uint64_t at) {
   const uint64_t from = at < 4 ? 0 : at - 4;
   for (uint64_t offset = from; offset < at + reg.width(); ++offset) {
@@ -110,15 +109,10 @@ void ProbeElement(PciProber& prober, const Register& reg, uint32_t region,
 
 // ---- Reset ----
 
-bool IsRegisters(const std::string& field) {
-  return absl::StartsWith(field, "bar") || absl::StartsWith(field, "pci.") ||
-         absl::StartsWith(field, "msix.");
-}
-
 // Everything that a guest reads of registers, in order.
-std::vector<uint64_t> ReadAll(PciProber& prober) {
+std::vector<uint64_t> ReadAll(RegionProber& prober) {
   std::vector<uint64_t> all;
-  for (uint32_t region = 0; region <= kPciConfigRegion; ++region) {
+  for (uint32_t region = 0; region < prober.regions(); ++region) {
     for (const Register& reg : prober.RegistersOf(region)) {
       for (uint32_t i = 0; i < reg.count(); ++i) {
         uint64_t value = 0;
@@ -132,11 +126,10 @@ std::vector<uint64_t> ReadAll(PciProber& prober) {
   return all;
 }
 
-void Scribble(PciProber& prober, uint64_t value) {
-  for (uint32_t region = 0; region <= kPciConfigRegion; ++region) {
+void Scribble(RegionProber& prober, uint64_t value) {
+  for (uint32_t region = 0; region < prober.regions(); ++region) {
     for (const Register& reg : prober.RegistersOf(region)) {
-      // That would be a reset.
-      if (reg == pci::kExpressControl) continue;
+      if (prober.Resets(reg)) continue;
       for (uint32_t i = 0; i < reg.count(); ++i) {
         (void)prober.Write(region, reg.offset() + i * reg.stride(),
                            BytesOf(value, reg.width()));
@@ -145,15 +138,13 @@ void Scribble(PciProber& prober, uint64_t value) {
   }
 }
 
-void ExpectNew(PciProber& prober, absl::Span<const uint8_t> fields,
+void ExpectNew(RegionProber& prober, absl::Span<const uint8_t> fields,
                const std::vector<uint64_t>& values, const char* how) {
   std::set<std::string> own;
   for (const Field& field : prober.schema().fields) {
-    if (!IsRegisters(field.name)) own.insert(field.name);
+    if (!prober.IsGuests(field.name)) own.insert(field.name);
   }
-  const std::string changed = CompareFields(
-      prober.schema(), fields,
-      CommittedFields(prober.guest().state(), prober.schema()), own);
+  const std::string changed = prober.CompareFieldsWith(fields, own);
   prober.Expect(changed.empty(), how, " leaves ", changed);
   prober.Expect(ReadAll(prober) == values, how,
                 " leaves a device that reads as no new one does");
@@ -169,10 +160,10 @@ struct Access {
   uint64_t value;
 };
 
-std::vector<Access> RandomAccesses(PciProber& prober, size_t count) {
+std::vector<Access> RandomAccesses(RegionProber& prober, size_t count) {
   std::mt19937_64 random(20);  // The same every time.
   std::vector<std::pair<uint32_t, Register>> registers;
-  for (uint32_t region = 0; region <= kPciConfigRegion; ++region) {
+  for (uint32_t region = 0; region < prober.regions(); ++region) {
     for (const Register& reg : prober.RegistersOf(region)) {
       registers.emplace_back(region, reg);
     }
@@ -192,7 +183,8 @@ std::vector<Access> RandomAccesses(PciProber& prober, size_t count) {
 }
 
 // The answer; ones if it fails.
-uint64_t Make(PciProber& prober, const Access& access, absl::Status* status) {
+uint64_t Make(RegionProber& prober, const Access& access,
+              absl::Status* status) {
   uint64_t value = access.value;
   if (access.write) {
     *status =
@@ -207,31 +199,25 @@ uint64_t Make(PciProber& prober, const Access& access, absl::Status* status) {
 
 }  // namespace
 
-Violations CheckOutside(const PciClass& device) {
-  PciProber prober(device);
+void ProbeOutside(RegionProber& prober) {
   constexpr auto kOut = absl::StatusCode::kOutOfRange;
   for (const uint32_t region : {0u, 1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u, ~0u}) {
-    const uint64_t size =
-        region < kPciRegionCount ? prober.RegionSize(region) : 0;
+    const uint64_t size = prober.RegionSize(region);
     for (const size_t width : {1, 3, 4, 8, 64}) {
       ExpectRefused(prober, region, size, width, kOut);
       ExpectRefused(prober, region, size - 1, width + 1, kOut);
       ExpectRefused(prober, region, ~uint64_t{0}, width, kOut);
       ExpectRefused(prober, region, ~uint64_t{0} - width + 1, width, kOut);
     }
-    if (region < pci::kBars && !prober.RegistersOf(region).empty() &&
-        size > access::kMaxSize) {
+    if (!prober.TakesMore(region) && size > access::kMaxSize) {
       ExpectRefused(prober, region, 0, access::kMaxSize + 1,
                     absl::StatusCode::kInvalidArgument);
     }
   }
-  return prober.found();
 }
 
-Violations CheckWidths(const PciClass& device) {
-  PciProber prober(device);
-  prober.guest().EnableMaster();
-  for (uint32_t region = 0; region <= kPciConfigRegion; ++region) {
+void ProbeWidths(RegionProber& prober) {
+  for (uint32_t region = 0; region < prober.regions(); ++region) {
     for (const Register& reg : prober.RegistersOf(region)) {
       ProbeElement(prober, reg, region, reg.offset());
       if (reg.count() == 1) continue;
@@ -239,33 +225,29 @@ Violations CheckWidths(const PciClass& device) {
                    reg.offset() + (reg.count() - 1) * reg.stride());
     }
   }
-  return prober.found();
 }
 
-Violations CheckReset(const PciClass& device) {
-  PciProber prober(device);
+void ProbeReset(RegionProber& prober, const std::vector<ResetWay>& others) {
+  std::vector<ResetWay> ways = {
+      {"a reset", [&] { return prober.guest().device().Reset(); }}};
+  ways.insert(ways.end(), others.begin(), others.end());
   const std::vector<uint8_t> fields = prober.Fields();
   const std::vector<uint64_t> values = ReadAll(prober);
   for (const uint64_t value : {~uint64_t{0}, uint64_t{0x5a5a5a5a5a5a5a5a}}) {
-    Scribble(prober, value);
-    // Again: it is idempotent.
-    for (int i = 0; i < 2; ++i) {
-      const absl::Status reset = prober.guest().device().Reset();
-      prober.Expect(reset.ok(), "a reset fails: ", reset.ToString());
-      ExpectNew(prober, fields, values, "a reset");
+    for (const ResetWay& way : ways) {
+      Scribble(prober, value);
+      // Again: it is idempotent.
+      for (int i = 0; i < 2; ++i) {
+        const absl::Status reset = way.reset();
+        prober.Expect(reset.ok(), way.name, " fails: ", reset.ToString());
+        ExpectNew(prober, fields, values, way.name);
+      }
     }
-    if (!prober.spec().express()) continue;
-    Scribble(prober, value);
-    prober.SetConfig(pci::kExpressControl.offset(), pci::kFunctionReset, 2);
-    ExpectNew(prober, fields, values, "a function level reset");
   }
-  return prober.found();
 }
 
-Violations CheckRestarts(const PciClass& device) {
+void ProbeRestarts(RegionProber& calm, RegionProber& shaken) {
   constexpr size_t kAccesses = 400;
-  PciProber calm(device);
-  PciProber shaken(device);
   size_t number = 0;
   for (const Access& access : RandomAccesses(calm, kAccesses)) {
     shaken.guest().Restart();
@@ -285,7 +267,6 @@ Violations CheckRestarts(const PciClass& device) {
   }
   shaken.Expect(shaken.guest().ram() == calm.guest().ram(),
                 "guest memory differs after restarts");
-  return shaken.found();
 }
 
 }  // namespace holdfast::testing
