@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "devices/vfio_user/testing/message_line.h"
 
 namespace holdfast::vfio_user {
 namespace {
@@ -21,68 +19,6 @@ constexpr absl::string_view kCapabilities =
     R"("migration": {"max_bitmap_size": 268435456, "pgsize": 4096}, )"
     R"("write_multiple": true}})";
 
-template <typename T>
-T Load(const Bytes& bytes, size_t at = 0) {
-  T value = {};
-  if (at + sizeof(T) <= bytes.size()) {
-    std::memcpy(&value, bytes.data() + at, sizeof(T));
-  }
-  return value;
-}
-
-std::string Hex(const Bytes& bytes, size_t from) {
-  return absl::BytesToHexString(absl::string_view(
-      reinterpret_cast<const char*>(bytes.data()) + from, bytes.size() - from));
-}
-
-// As the goldens have it.
-std::string Line(Command command, const Bytes& p, uint32_t flags, bool fd) {
-  const char* const posted = (flags & kFlagNoReply) != 0 ? " no_reply" : "";
-  switch (command) {
-    case Command::kVersion:
-      return absl::StrCat(
-          "VERSION ", Load<Version>(p).major, ".", Load<Version>(p).minor, " ",
-          reinterpret_cast<const char*>(p.data()) + sizeof(Version));
-    case Command::kDmaMap: {
-      const auto map = Load<DmaMap>(p);
-      return absl::StrFormat(
-          "DMA_MAP flags=%d offset=0x%x address=0x%x size=0x%x fds=%d",
-          map.flags, map.offset, map.address, map.size, fd ? 1 : 0);
-    }
-    case Command::kDmaUnmap: {
-      const auto unmap = Load<DmaUnmap>(p);
-      return absl::StrFormat("DMA_UNMAP flags=%d address=0x%x size=0x%x",
-                             unmap.flags, unmap.address, unmap.size);
-    }
-    case Command::kDeviceGetInfo:
-      return absl::StrCat("GET_INFO argsz=", Load<uint32_t>(p));
-    case Command::kDeviceGetRegionInfo:
-      return absl::StrCat("GET_REGION_INFO argsz=", Load<uint32_t>(p),
-                          " index=", Load<uint32_t>(p, 8));
-    case Command::kDeviceGetIrqInfo:
-      return absl::StrCat("GET_IRQ_INFO argsz=", Load<uint32_t>(p),
-                          " index=", Load<uint32_t>(p, 8));
-    case Command::kDeviceSetIrqs:
-      return absl::StrFormat(
-          "SET_IRQS flags=0x%x index=%d start=%d count=%d fds=%d",
-          Load<uint32_t>(p, 4), Load<uint32_t>(p, 8), Load<uint32_t>(p, 12),
-          Load<uint32_t>(p, 16), fd ? 1 : 0);
-    case Command::kRegionRead:
-    case Command::kRegionWrite: {
-      const bool write = command == Command::kRegionWrite;
-      const std::string data = write ? " " + Hex(p, 16) : "";
-      return absl::StrFormat("%s region=%d offset=0x%x count=%d%s%s",
-                             write ? "REGION_WRITE" : "REGION_READ",
-                             Load<uint32_t>(p, 8), Load<uint64_t>(p),
-                             Load<uint32_t>(p, 12), data, posted);
-    }
-    case Command::kDeviceReset:
-      return "RESET";
-    default:
-      return absl::StrCat("command ", static_cast<uint16_t>(command));
-  }
-}
-
 }  // namespace
 
 // ---- The stream (hw/vfio-user/proxy.c of QEMU) ----
@@ -90,9 +26,9 @@ std::string Line(Command command, const Bytes& p, uint32_t flags, bool fd) {
 uint16_t QemuModel::Put(Command command, const Bytes& payload, uint32_t flags,
                         Attached attached) {
   const uint16_t id = next_id_++;
-  sent_.push_back(
-      Line(command, payload, flags, attached != Attached::kNothing));
-  if (!wire_.Send(CommandMessage(command, payload, flags, id), attached)) {
+  const size_t fds = attached == Attached::kNothing ? 0 : 1;
+  sent_.push_back(MessageLine(command, payload, flags, fds));
+  if (!wire_.Send(CommandMessage(command, payload, flags, id), attached, fds)) {
     Say("Unable to write to socket: Broken pipe");
     dead_ = true;
   } else if ((flags & kFlagNoReply) == 0) {
@@ -129,14 +65,14 @@ std::optional<Bytes> QemuModel::WaitFor(uint16_t id) {
       return reply;
     }
     size_t descriptors = 0;
-    const QemuWire::Came came =
-        dead_ ? QemuWire::Came::kNothing : wire_.Receive(stream_, descriptors);
-    if (came == QemuWire::Came::kBytes) {
+    const ClientWire::Came came = dead_ ? ClientWire::Came::kNothing
+                                        : wire_.Receive(stream_, descriptors);
+    if (came == ClientWire::Came::kBytes) {
       Digest(descriptors);
       continue;
     }
     // Nobody wakes who waits when the connection ends.
-    if (came == QemuWire::Came::kEnd) Die("failed to read header: EOF");
+    if (came == ClientWire::Came::kEnd) Die("failed to read header: EOF");
     ++timeouts_;
     pending_.erase(pending_.begin() + (Find(id) - pending_.data()));
     Say("timed out waiting for reply: Connection timed out");
@@ -208,7 +144,7 @@ void QemuModel::Refuse(const MessageHeader& header) {
       command == Command::kDmaRead || command == Command::kDmaWrite;
   if (!dma) Say(absl::StrCat("unknown cmd ", header.command));
   wire_.Send(ErrorMessage(command, dma ? EINVAL : ENOSYS, header.id),
-             Attached::kNothing);
+             Attached::kNothing, 0);
 }
 
 std::optional<Bytes> QemuModel::Ask(Command command, const Bytes& payload,
@@ -350,6 +286,7 @@ bool QemuModel::AskCapabilities() {
   for (const uint8_t at : list) {
     uint32_t vectors = 0;
     if (ConfigByte(at) != 0x11) continue;
+    msix_at_ = at;
     Config(at + 2u, 2);
     Config(at + 4u, 4);
     Config(at + 8u, 4);
@@ -400,6 +337,92 @@ bool QemuModel::Realize() {
   MapMemory(3, 0x100000, kMemorySize - 0x100000, Attached::kMemory);
   Await();
   return !dead_;
+}
+
+// ---- Firmware (SeaBIOS 1.17) and the guest's vectors ----
+
+void QemuModel::Remap(const std::vector<Piece>& gone,
+                      const std::vector<Piece>& now) {
+  for (const Piece& piece : gone) UnmapMemory(piece.address, piece.size);
+  for (const Piece& piece : now) {
+    MapMemory(piece.flags, piece.address, piece.size, piece.attached);
+  }
+  Await();
+}
+
+void QemuModel::PlaceBars() {
+  // Below the disk controller's.
+  uint32_t next = 0xfebff000;
+  for (uint32_t bar = 0; bar < 6; ++bar) {
+    if (region_sizes_[bar] != 0) next -= 4096;
+    for (const uint64_t value : {uint64_t{0xffffffff}, uint64_t{0}}) {
+      Write(kConfig, 0x10 + 4 * bar, value, 4);
+    }
+  }
+  Write(kConfig, 0x30, 0xfffff800, 4);
+  Write(kConfig, 0x30, 0, 4);
+  for (uint32_t bar = 0; bar < 6; ++bar) {
+    if (region_sizes_[bar] == 0) continue;
+    Write(kConfig, 0x10 + 4 * bar, next, 4);
+    next += 4096;
+  }
+}
+
+void QemuModel::BootFirmware() {
+  constexpr auto kMemory = Attached::kMemory;
+  constexpr auto kNone = Attached::kNothing;
+  const std::vector<Piece> reset = {
+      {0, 0xc0000, 3, kMemory},
+      {0xc0000, 0x20000, 1, kNone},
+      {0xe0000, 0x20000, 1, kNone},
+      {0x100000, kMemorySize - 0x100000, 3, kMemory}};
+  const std::vector<Piece> copied = {
+      {0, 0xd8000, 3, kMemory},
+      {0xd8000, 0x8000, 1, kNone},
+      {0xe0000, 0x10000, 1, kNone},
+      {0xf0000, kMemorySize - 0xf0000, 3, kMemory}};
+  const std::vector<Piece> whole = {{0, kMemorySize, 3, kMemory}};
+  Remap(reset, copied);
+  Remap(copied, whole);
+  for (int i = 0; i < 2; ++i) {
+    Config(0x00, 2);
+    Config(0x0a, 2);
+    Config(0x0e, 1);
+  }
+  Config(0x00, 2);
+  Config(0x00, 4);
+  Config(0x08, 4);
+  Config(0x0e, 1);
+  Config(0x0e, 1);
+  PlaceBars();
+  Config(0x3d, 1);
+  Write(kConfig, 0x04, Config(0x04, 2) | 0x0103, 2);
+  Config(0x3d, 1);
+  Config(0x3c, 1);
+  Write(kConfig, 0x30, 0xfffffffe, 4);
+  Write(kConfig, 0x30, 0, 4);
+  Remap(whole, {{0, 0xc3000, 3, kMemory},
+                {0xc3000, 0x15000, 1, kMemory},
+                {0xd8000, 0x18000, 3, kMemory},
+                {0xf0000, 0x10000, 1, kMemory},
+                {0x100000, kMemorySize - 0x100000, 3, kMemory}});
+  Remap({{0xc3000, 0x15000, 0, kNone}, {0xd8000, 0x18000, 0, kNone}},
+        {{0xc3000, 0x25000, 1, kMemory}, {0xe8000, 0x8000, 3, kMemory}});
+}
+
+void QemuModel::EnableMsix() {
+  Write(kConfig, msix_at_ + 2u, 0xc000, 2);
+  SetIrqs(0x24, 2, 1, Attached::kNothing);
+  Write(kConfig, msix_at_ + 2u, 0x8000, 2);
+  UnmaskAgain();
+}
+
+void QemuModel::UnmaskAgain() { SetIrqs(0x24, 2, 1, Attached::kEvent); }
+
+void QemuModel::DisableMsix() {
+  Write(kConfig, msix_at_ + 2u, 0, 2);
+  SetIrqs(0x21, 2, 0, Attached::kNothing);
+  EnableIntx();
 }
 
 void QemuModel::Reset() {

@@ -9,32 +9,17 @@
 
 #include "absl/strings/string_view.h"
 #include "devices/vfio_user/message.h"
+#include "devices/vfio_user/testing/client_wire.h"
 #include "devices/vfio_user/testing/message_builder.h"
 
 namespace holdfast::vfio_user {
-
-// How a QemuModel reaches a server: a socket, or a script of a bad one.
-class QemuWire {
- public:
-  virtual ~QemuWire() = default;
-
-  // What goes with a message: the file of the guest's memory, or an eventfd.
-  enum class Attached { kNothing, kMemory, kEvent };
-  // False: the server has closed its end.
-  virtual bool Send(const Bytes& message, Attached attached) = 0;
-
-  // Waits for bytes, which it appends, and counts descriptors that came with
-  // them. kNothing: none came for as long as QEMU waits (x-msg-timeout, 5 s).
-  enum class Came { kBytes, kNothing, kEnd };
-  virtual Came Receive(Bytes& bytes, size_t& descriptors) = 0;
-};
 
 // QEMU 11.1's vfio-user-pci as a server meets it, without a QEMU: what it
 // sends, in its order, and what becomes of the guest and of the connection when
 // the server answers wrongly, late or not at all. It forgives nothing that QEMU
 // does not forgive, and never recovers where QEMU does not.
 //
-// A machine of 64 MiB without a guest that runs. What Realize sends, and what
+// A q35 of 64 MiB. What Realize, BootFirmware and the vectors send, and what
 // becomes of each mistake, is what a QEMU 11.1.3 was seen to do
 // (../golden/qemu_*.txt; tests/qemu/qemu_model_test.py records it again).
 //
@@ -43,11 +28,24 @@ class QemuModel {
  public:
   static constexpr uint64_t kMemorySize = uint64_t{64} << 20;
 
-  explicit QemuModel(QemuWire& wire) : wire_(wire) {}
+  explicit QemuModel(ClientWire& wire) : wire_(wire) {}
 
   // The device is plugged in, and the machine is reset. False: QEMU refuses the
   // device, and ends.
   bool Realize();
+
+  // The machine is switched on: SeaBIOS finds the device, sizes and places its
+  // BARs, which must be of 4096 bytes, and moves itself about in memory. No
+  // BAR is read back: QEMU answers that itself.
+  void BootFirmware();
+
+  // What a driver of Linux does with MSI-X, of one vector: enables all with all
+  // masked, unmasks the one in the table, lets all through. What is written to
+  // the table stays in QEMU. Then a mask of one vector taken away again, and
+  // the end of it.
+  void EnableMsix();
+  void UnmaskAgain();
+  void DisableMsix();
 
   // What the guest does. A read that fails is all ones, a write that fails is
   // lost, and nobody is told. Configuration space is written with a reply, all
@@ -73,7 +71,7 @@ class QemuModel {
     bool expects_fd;  // One, and not more.
     std::optional<Bytes> reply;
   };
-  using Attached = QemuWire::Attached;
+  using Attached = ClientWire::Attached;
 
   // Sends, and waits for the reply; none: it did not come, or says error.
   std::optional<Bytes> Ask(Command command, const Bytes& payload,
@@ -103,6 +101,15 @@ class QemuModel {
   void MapMemory(uint32_t flags, uint64_t address, uint64_t size,
                  Attached attached);
   void UnmapMemory(uint64_t address, uint64_t size);
+  // What the machine's memory is becomes something else.
+  struct Piece {
+    uint64_t address;
+    uint64_t size;
+    uint32_t flags;
+    Attached attached;
+  };
+  void Remap(const std::vector<Piece>& gone, const std::vector<Piece>& now);
+  void PlaceBars();
   uint64_t Config(uint64_t offset, uint32_t size) {
     return Read(7, offset, size);
   }
@@ -110,7 +117,7 @@ class QemuModel {
     return offset < config_.size() ? config_[offset] : 0;
   }
 
-  QemuWire& wire_;
+  ClientWire& wire_;
   std::vector<std::string> sent_;
   std::vector<std::string> said_;
   int timeouts_ = 0;
@@ -123,6 +130,7 @@ class QemuModel {
   uint64_t region_sizes_[9] = {};
   Bytes config_;
   bool has_pin_ = false;
+  uint8_t msix_at_ = 0;  // Its capability; 0: none.
 };
 
 }  // namespace holdfast::vfio_user

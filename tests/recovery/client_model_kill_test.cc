@@ -1,10 +1,13 @@
-// A device that is killed at every message of a QEMU's session. The model of
+// A device that is killed at every message of a client's session. The model of
 // QEMU must send what it sends to a device that nobody kills, which is what a
-// real one was recorded to send, and its guest must see nothing.
+// real one was recorded to send, the model of Cloud Hypervisor what its source
+// says, and their guests must see nothing.
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <fstream>
 #include <memory>
@@ -12,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/types/span.h"
 #include "base/shm_sys.h"
@@ -19,6 +23,8 @@
 #include "base/unique_fd.h"
 #include "base/unix_socket_sys.h"
 #include "devices/testing/managed_device_sys.h"
+#include "devices/vfio_user/testing/client_wire.h"
+#include "devices/vfio_user/testing/cloud_hypervisor_model.h"
 #include "devices/vfio_user/testing/message_builder.h"
 #include "devices/vfio_user/testing/qemu_model.h"
 #include "gtest/gtest.h"
@@ -27,34 +33,45 @@ namespace holdfast::testing {
 namespace {
 
 using ::holdfast::vfio_user::Bytes;
+using ::holdfast::vfio_user::ClientWire;
+using ::holdfast::vfio_user::CloudHypervisorModel;
 using ::holdfast::vfio_user::QemuModel;
-using ::holdfast::vfio_user::QemuWire;
 
-// When the device dies, seen from a message of QEMU's.
+// When the device dies, seen from a message of the client's.
 enum class Death { kNever, kBefore, kAfter };
 
-// A QEMU's socket. Kills the device around every message.
-class DeadlyWire final : public QemuWire {
+// A client's socket. Kills the device around every message.
+class DeadlyWire final : public ClientWire {
  public:
   DeadlyWire(ManagedDevice& device, Death death)
       : device_(device),
         death_(death),
-        memory_(*CreateSealedMemfd("qemu-memory", QemuModel::kMemorySize)),
+        memory_(*CreateSealedMemfd("guest-memory", QemuModel::kMemorySize)),
         socket_(*ConnectTo(device.socket_path())) {}
 
   int kills() const { return kills_; }
 
-  bool Send(const Bytes& message, Attached attached) override {
+  bool Send(const Bytes& message, Attached attached, size_t count) override {
     if (death_ == Death::kBefore) Kill();
-    const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    events_.emplace_back(event);
     std::vector<int> descriptors;
+    for (size_t i = 0; i < count && attached == Attached::kEvent; ++i) {
+      events_.emplace_back(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+      descriptors.push_back(events_.back().get());
+    }
     if (attached == Attached::kMemory) descriptors = {memory_.get()};
-    if (attached == Attached::kEvent) descriptors = {event};
     const ssize_t sent = SendFds(socket_, message, descriptors, 0);
     if (sent != static_cast<ssize_t>(message.size())) return false;
     if (death_ == Death::kAfter) Kill();
     return true;
+  }
+
+  // Events that the last `count` descriptors were sent of have come.
+  bool Interrupted(size_t count) {
+    for (size_t i = events_.size() - count; i < events_.size(); ++i) {
+      uint64_t signals = 0;
+      if (read(events_[i].get(), &signals, sizeof(signals)) > 0) return true;
+    }
+    return false;
   }
 
   // QEMU waits 5 s by the clock; a busy machine's clock says nothing.
@@ -104,8 +121,9 @@ std::string Golden(const std::string& name) {
   return text.str();
 }
 
-std::string Sent(const QemuModel& qemu) {
-  return absl::StrJoin(qemu.sent(), "\n") + "\n";
+template <typename Model>
+std::string Sent(const Model& model) {
+  return absl::StrJoin(model.sent(), "\n") + "\n";
 }
 
 ManagedDevice::Options HelloPci() {
@@ -113,17 +131,44 @@ ManagedDevice::Options HelloPci() {
                    "examples/hello_pci/hello_pci.policy");
 }
 
-// Plugged in, squares a number, reboots, squares another one.
-void LiveASession(QemuModel& qemu) {
+// What was sent since the last call.
+class Tail {
+ public:
+  explicit Tail(const QemuModel& qemu) : qemu_(qemu) {}
+  std::string Next() {
+    std::string text;
+    while (taken_ < qemu_.sent().size()) {
+      absl::StrAppend(&text, qemu_.sent()[taken_++], "\n");
+    }
+    return text;
+  }
+
+ private:
+  const QemuModel& qemu_;
+  size_t taken_ = 0;
+};
+
+// Plugged in and switched on, squares a number, reboots, squares another one.
+void LiveASession(QemuModel& qemu, DeadlyWire& wire) {
+  Tail tail(qemu);
   ASSERT_TRUE(qemu.Realize());
-  EXPECT_EQ(Sent(qemu), Golden("qemu_realize_msix.txt"));
+  EXPECT_EQ(tail.Next(), Golden("qemu_realize_msix.txt"));
+  qemu.BootFirmware();
+  EXPECT_EQ(tail.Next(), Golden("qemu_firmware_msix.txt"));
+  qemu.EnableMsix();
+  qemu.UnmaskAgain();
+  qemu.DisableMsix();
+  EXPECT_EQ(tail.Next(), Golden("qemu_vectors_msix.txt"));
   for (const uint32_t number : {7, 9}) {
     qemu.Write(/*region=*/7, 0x04, 0x6, 2);
+    qemu.EnableMsix();
     qemu.Write(/*region=*/0, 0x04, number, 4);
     EXPECT_EQ(qemu.Read(0, 0x08, 4), number * number);
+    EXPECT_TRUE(wire.Interrupted(1));
     EXPECT_EQ(qemu.Read(0, 0x0c, 4), 1u);
     qemu.Write(/*region=*/0, 0x0c, 1, 4);
     EXPECT_EQ(qemu.Read(0, 0x0c, 4), 0u);
+    qemu.DisableMsix();
     qemu.Reset();
     EXPECT_EQ(qemu.Read(0, 0x08, 4), 0u);
   }
@@ -135,26 +180,55 @@ void ExpectNothingSeen(const QemuModel& qemu) {
   EXPECT_FALSE(qemu.dead());
 }
 
-class QemuModelKills : public ::testing::TestWithParam<Death> {};
+class ClientModelKills : public ::testing::TestWithParam<Death> {};
 
-TEST_P(QemuModelKills, AreNotSeen) {
+TEST_P(ClientModelKills, AreNotSeen) {
   const auto device = ManagedDevice::Start(HelloPci());
   ASSERT_OK(device);
   ASSERT_OK((*device)->AddStandby());
   DeadlyWire wire(**device, GetParam());
   QemuModel qemu(wire);
-  LiveASession(qemu);
+  LiveASession(qemu, wire);
   ExpectNothingSeen(qemu);
   EXPECT_EQ(wire.kills(), GetParam() == Death::kNever
                               ? 0
                               : static_cast<int>(qemu.sent().size()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Deaths, QemuModelKills,
+INSTANTIATE_TEST_SUITE_P(Deaths, ClientModelKills,
                          ::testing::Values(Death::kNever, Death::kBefore,
                                            Death::kAfter));
 
-TEST(QemuModelSession, APlainDeviceIsToldWhatARealQemuTellsIt) {
+// Added, squares a number by a vector, and another one without.
+void LiveASession(CloudHypervisorModel& machine, DeadlyWire& wire) {
+  ASSERT_TRUE(machine.Add());
+  EXPECT_EQ(Sent(machine), Golden("cloud_hypervisor_add_msix.txt"));
+  machine.EnableMsix(true);
+  machine.Write(/*region=*/7, 0x04, 0x6, 2);
+  EXPECT_EQ(machine.ReadConfig(0x00), 0x00ff1b36u);
+  machine.Write(/*region=*/0, 0x04, 7, 4);
+  EXPECT_EQ(machine.Read(0, 0x08, 4), 49u);
+  EXPECT_TRUE(wire.Interrupted(1)) << "the table was never written";
+  machine.EnableMsix(false);
+  machine.Write(/*region=*/0, 0x04, 9, 4);
+  EXPECT_EQ(machine.Read(0, 0x08, 4), 81u);
+}
+
+TEST_P(ClientModelKills, AreNotSeenByCloudHypervisor) {
+  const auto device = ManagedDevice::Start(HelloPci());
+  ASSERT_OK(device);
+  ASSERT_OK((*device)->AddStandby());
+  DeadlyWire wire(**device, GetParam());
+  CloudHypervisorModel machine(wire);
+  LiveASession(machine, wire);
+  EXPECT_EQ(absl::StrJoin(machine.said(), "; "), "");
+  EXPECT_FALSE(machine.stands_still());
+  EXPECT_EQ(wire.kills(), GetParam() == Death::kNever
+                              ? 0
+                              : static_cast<int>(machine.sent().size()));
+}
+
+TEST(ClientModelSession, APlainDeviceIsToldWhatARealQemuTellsIt) {
   const auto device = ManagedDevice::Start(OptionsOf(
       "devices/pci_edu/holdfast-pci-edu", "devices/pci_edu/pci_edu.policy"));
   ASSERT_OK(device);
