@@ -263,6 +263,8 @@ TEST_F(LauncherFaults, BudgetAndQuarantineSurviveTheCore) {
 // that has missed some makes room for one that takes the inventory.
 TEST_F(LauncherFaults, CoreThatMissedEventsIsReplaced) {
   const int core = CorePid();
+  const auto before = launcher_.AwaitWhole("disk0");
+  ASSERT_OK(before);
   kill(core, SIGSTOP);
   vmm_.Reset();
   for (int i = 0; i < 1000; ++i) {
@@ -278,7 +280,9 @@ TEST_F(LauncherFaults, CoreThatMissedEventsIsReplaced) {
   const auto status = launcher_.AwaitWhole("disk0");
   ASSERT_OK(status);
   EXPECT_EQ(status->epoch, 1u);
-  EXPECT_THAT(status->restarts, ::testing::IsEmpty());
+  // Not so the standby: one that is too slow to be told of a thousand VMMs is
+  // replaced.
+  EXPECT_EQ(status->active_pid, before->active_pid);
   EXPECT_NE(CorePid(), core);
 }
 
