@@ -102,14 +102,11 @@ class EffectBeforeCommit final : public Sound {
 // Says of the guest's mistake what only the state may say.
 class Confused final : public Sound {
  public:
-  explicit Confused(PciContext& context) : Sound(context), context_(context) {}
+  explicit Confused(PciContext& context) : Sound(context) {}
   absl::Status OnWrite(const RegWrite& write, PciTxn& txn) override {
     if (write.Is(kAdd)) txn.RaiseMsix(99);  // There are three.
     return Sound::OnWrite(write, txn);
   }
-
- private:
-  PciContext& context_;
 };
 
 TEST(PciConformanceControl, StateInTheProcessIsFound) {
