@@ -9,6 +9,7 @@
 #include "base/shared_access.h"
 #include "base/status_macros.h"
 #include "devices/bus/virtio_spec.h"
+#include "devices/runtime/event_sys.h"
 #include "devices/virtqueue/dma_chain.h"
 #include "devices/virtqueue/split_ring_impl.h"
 #include "statestore/inflight.h"

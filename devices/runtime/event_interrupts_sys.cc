@@ -1,8 +1,6 @@
 #include "devices/runtime/event_interrupts_sys.h"
 
 #include <poll.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include <algorithm>
 
@@ -15,8 +13,7 @@ void SignalOne(BorrowedFd event) {
   const timespec no_wait = {0, 0};
   pollfd poll = {event.get(), POLLOUT, 0};
   if (ppoll(&poll, 1, &no_wait, nullptr) != 1) return;
-  const uint64_t one = 1;
-  (void)!write(event.get(), &one, sizeof(one));
+  RaiseEvent(event);
 }
 
 }  // namespace
@@ -90,15 +87,6 @@ std::vector<EventInterrupts::Name> EventInterrupts::Update(
     }
   }
   return open;
-}
-
-// preadv2 without an offset, since the steady-state filter has no read. Never
-// waits: the VMM's end may be blocking.
-bool EventInterrupts::Drain(BorrowedFd event) {
-  uint64_t count;
-  const iovec part = {&count, sizeof(count)};
-  return event.valid() &&
-         preadv2(event.get(), &part, 1, -1, RWF_NOWAIT) == sizeof(count);
 }
 
 }  // namespace holdfast

@@ -10,6 +10,7 @@
 #include "base/unique_fd.h"
 #include "devices/bus/region_device.h"
 #include "devices/runtime/descriptors.h"
+#include "devices/runtime/event_sys.h"
 #include "devices/vfio_user/session_state.h"
 
 namespace holdfast {
@@ -44,7 +45,7 @@ class EventInterrupts final : public IrqSink {
   // Empties it and calls `on_level` if that is so.
   template <typename OnLevel>
   void TakeUnmask(OnLevel on_level) {
-    if (Drain(unmask_) && LetThrough(level_.irq, level_.vector)) {
+    if (DrainEvent(unmask_) && LetThrough(level_.irq, level_.vector)) {
       on_level(level_.irq, level_.vector);
     }
   }
@@ -65,7 +66,6 @@ class EventInterrupts final : public IrqSink {
   std::vector<Name> Update(const vfio_user::SessionState& state,
                            const DescriptorSlots& descriptors);
   Vector* Find(uint32_t irq, uint32_t vector);
-  static bool Drain(BorrowedFd event);
 
   std::mutex mutex_;
   std::vector<size_t> first_;  // In vectors_, by kind.

@@ -1,8 +1,6 @@
 #include "devices/runtime/message_dma_sys.h"
 
 #include <sys/eventfd.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -10,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "devices/runtime/event_sys.h"
 
 namespace holdfast {
 
@@ -53,20 +52,14 @@ absl::Status MessageDma::Await(Transfer& transfer) {
   }
   if (refusing_) return absl::UnavailableError("the device is being reset");
   queue_.push_back(&transfer);
-  const uint64_t one = 1;
-  (void)!write(wake_.get(), &one, sizeof(one));
+  RaiseEvent(wake_);
   transfer.wake.wait(lock, [&transfer] { return transfer.done; });
   return transfer.status;
 }
 
 // ---- The control thread ----
 
-// preadv2 without an offset, since the steady-state filter has no read.
-void MessageDma::ClearEvent() {
-  uint64_t count;
-  const iovec part = {&count, sizeof(count)};
-  (void)!preadv2(event_.get(), &part, 1, -1, RWF_NOWAIT);
-}
+void MessageDma::ClearEvent() { DrainEvent(event_); }
 
 absl::Status MessageDma::Resume() {
   control_.store(std::this_thread::get_id());

@@ -2,16 +2,15 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <utility>
 
-#include "base/log.h"
 #include "base/shared_access.h"
 #include "base/status_macros.h"
 #include "devices/runtime/crash_handler_sys.h"
+#include "devices/runtime/event_sys.h"
 #include "devices/runtime/prefault.h"
 #include "devices/virtqueue/chain.h"
 

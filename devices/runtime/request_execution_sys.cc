@@ -1,6 +1,5 @@
 #include "devices/runtime/request_execution_sys.h"
 
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,19 +8,6 @@
 #include "base/log.h"
 
 namespace holdfast {
-
-// preadv2 without an offset, since the steady-state filter has no read. The
-// VMM's end may be blocking, and the VMM may have emptied it meanwhile.
-void DrainEvent(BorrowedFd event) {
-  uint64_t count;
-  const iovec part = {&count, sizeof(count)};
-  (void)!preadv2(event.get(), &part, 1, -1, RWF_NOWAIT);
-}
-
-void RaiseEvent(BorrowedFd event) {
-  const uint64_t one = 1;
-  (void)!write(event.get(), &one, sizeof(one));
-}
 
 size_t RefuseRequest(const ExecutingQueue& queue, const absl::Status& why) {
   queue.log.Warning("queue ", queue.index,

@@ -10,7 +10,6 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "base/log_limiter.h"
-#include "base/unique_fd.h"
 #include "devices/bus/txn.h"
 #include "devices/bus/virtio_device.h"
 #include "devices/virtqueue/chain.h"
@@ -46,10 +45,6 @@ inline uint64_t MonotonicNow() {
              std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
-
-// Empties an eventfd. Never waits, also where the other end made it blocking.
-void DrainEvent(BorrowedFd event);
-void RaiseEvent(BorrowedFd event);
 
 // A chain's buffers as a device has them, in memory of the thread's.
 using RequestBuffers = std::array<Buffer, Chain::kMaxSegments>;

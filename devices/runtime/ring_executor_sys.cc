@@ -1,13 +1,13 @@
 #include "devices/runtime/ring_executor_sys.h"
 
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "devices/bus/virtio_ids.h"
+#include "devices/runtime/event_sys.h"
 #include "devices/virtqueue/vring_layout.h"
 
 namespace holdfast {
@@ -15,11 +15,6 @@ namespace {
 
 using virtio_pci::InterruptRoute;
 using virtio_pci::RingLayout;
-
-void Raise(BorrowedFd event) {
-  const uint64_t one = 1;
-  (void)!write(event.get(), &one, sizeof(one));
-}
 
 // Windows as memory that queues may read and write; neighbours that are mapped
 // side by side are one. Others than for both are left out: rings do not say
@@ -63,7 +58,7 @@ void RingExecutor::Interrupt::Signal() {
       return executor_.irqs_.Signal(kPciMsixIrq, route.vector);
     case InterruptRoute::Kind::kRegister:
       executor_.waiting_.fetch_or(uint64_t{1} << queue_);
-      return Raise(executor_.wake_);
+      return RaiseEvent(executor_.wake_);
   }
 }
 
@@ -126,7 +121,7 @@ void RingExecutor::Route(uint16_t queue, InterruptRoute route) {
 }
 
 void RingExecutor::Kick(uint16_t queue) {
-  if (queue < queues_.size()) Raise(queues_[queue].kick);
+  if (queue < queues_.size()) RaiseEvent(queues_[queue].kick);
 }
 
 // ---- As process and VMM say ----
@@ -155,7 +150,7 @@ void RingExecutor::Stop(absl::Span<Queue> queues) {
   messages_.Accept();
   // Others, whose transfers have failed with theirs, go on.
   for (Queue& queue : queues_) {
-    if (queue.dma_runner->running()) Raise(queue.kick);
+    if (queue.dma_runner->running()) RaiseEvent(queue.kick);
   }
 }
 

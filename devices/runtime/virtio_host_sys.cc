@@ -1,8 +1,6 @@
 #include "devices/runtime/virtio_host_sys.h"
 
 #include <sys/eventfd.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -11,6 +9,7 @@
 #include "base/status_macros.h"
 #include "devices/runtime/capabilities.h"
 #include "devices/runtime/config_notice.h"
+#include "devices/runtime/event_sys.h"
 #include "devices/vhost_user/message.h"
 #include "statestore/inflight.h"
 #include "statestore/lane_peek.h"
@@ -136,10 +135,7 @@ absl::StatusOr<DeviceHost::Served> VirtioHost::Serve(Lane::Waiting waiting) {
   return host_->Serve(*lane_, waiting);
 }
 
-void VirtioHost::NotifyConfigChange() {
-  const uint64_t one = 1;
-  (void)!write(config_event_.get(), &one, sizeof(one));
-}
+void VirtioHost::NotifyConfigChange() { RaiseEvent(config_event_); }
 
 void VirtioHost::ResourceChanged() {
   device_->OnResourceChanged();
@@ -148,10 +144,8 @@ void VirtioHost::ResourceChanged() {
 }
 
 void VirtioHost::OnEvent() {
-  uint64_t count;
-  const iovec part = {&count, sizeof(count)};
   // A change that nobody asked to tell is a line in the guest's kernel log.
-  if (preadv2(config_event_.get(), &part, 1, -1, 0) != sizeof(count)) return;
+  if (!DrainEvent(config_event_)) return;
   if (lane_ != nullptr) host_->TellConfig(/*asked=*/true);
 }
 

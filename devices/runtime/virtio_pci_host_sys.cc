@@ -1,14 +1,13 @@
 #include "devices/runtime/virtio_pci_host_sys.h"
 
 #include <sys/eventfd.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
 
 #include "base/status_macros.h"
 #include "devices/runtime/capabilities.h"
+#include "devices/runtime/event_sys.h"
 #include "devices/virtio_pci/virtio_pci_device.h"
 #include "statestore/inflight.h"
 
@@ -100,8 +99,7 @@ void VirtioPciHost::Quiesce() {
 
 void VirtioPciHost::NotifyConfigChange() {
   config_asked_.store(true);
-  const uint64_t one = 1;
-  (void)!write(event_.get(), &one, sizeof(one));
+  RaiseEvent(event_);
 }
 
 void VirtioPciHost::ResourceChanged() {
@@ -111,9 +109,7 @@ void VirtioPciHost::ResourceChanged() {
 
 // What fails here has lost the state, which the next access finds, too.
 void VirtioPciHost::OnEvent() {
-  uint64_t count;
-  const iovec part = {&count, sizeof(count)};
-  (void)!preadv2(event_.get(), &part, 1, -1, RWF_NOWAIT);
+  DrainEvent(event_);
   // Whoever takes over looks by itself.
   if (!active_) return;
   host().OnEvent();
