@@ -5,12 +5,12 @@
 // repeated under its name changes nothing.
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <utility>
 #include <vector>
 
 #include "base/testing/fuzz_input.h"
+#include "devices/bus/testing/fuzz_access.h"
 #include "devices/bus/testing/pci_guest.h"
 
 namespace {
@@ -28,7 +28,6 @@ using ::holdfast::kWriteOneToClear;
 using ::holdfast::kWriteOnly;
 using ::holdfast::PciContext;
 using ::holdfast::PciDevice;
-using ::holdfast::PciFunction;
 using ::holdfast::PciId;
 using ::holdfast::PciSpec;
 using ::holdfast::PciTxn;
@@ -36,13 +35,13 @@ using ::holdfast::Reg16;
 using ::holdfast::Reg32;
 using ::holdfast::Reg64;
 using ::holdfast::RegWrite;
+using ::holdfast::testing::AccessTwice;
 using ::holdfast::testing::FuzzInput;
+using ::holdfast::testing::FuzzStep;
 using ::holdfast::testing::PciClassOf;
 using ::holdfast::testing::PciGuest;
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
+using ::holdfast::testing::Require;
+using ::holdfast::testing::TakeStep;
 
 constexpr Reg32 kData{"data", 0x00, kReadWrite};
 constexpr Reg16 kEvents{"events", 0x04, kReadToClear};
@@ -136,48 +135,8 @@ uint64_t Messages(const PciGuest& guest) {
   return sum;
 }
 
-struct Step {
-  uint8_t kind;
-  uint32_t region;
-  uint64_t offset;
-  std::vector<uint8_t> bytes;
-};
-
-Step TakeStep(FuzzInput& input) {
-  constexpr uint32_t kRegions[] = {kPciConfigRegion, 0, 5, 2, 0,
-                                   kPciConfigRegion, 1, 9};
-  Step step;
-  step.kind = input.Take<uint8_t>();
-  const uint8_t where = input.Take<uint8_t>();
-  step.region = kRegions[where % 8];
-  step.offset = input.Take<uint8_t>();
-  if (where >= 0xf0) step.offset = input.Take<uint64_t>();
-  const uint8_t size = input.Take<uint8_t>();
-  step.bytes.resize(size < 200 ? size % 9 : size - 180);
-  for (uint8_t& byte : step.bytes) byte = input.Take<uint8_t>();
-  return step;
-}
-
-// Makes the access, and again under its name; returns whether it was accepted.
-bool Access(PciGuest& guest, AccessId id, const Step& step) {
-  PciFunction& function = guest.function();
-  if (step.kind % 2 == 0) {
-    const bool ok =
-        function.Write(id, step.region, step.offset, step.bytes).ok();
-    Require(ok ==
-            function.Write(id, step.region, step.offset, step.bytes).ok());
-    return ok;
-  }
-  std::vector<uint8_t> first = step.bytes;
-  std::vector<uint8_t> again = step.bytes;
-  const bool ok =
-      function.Read(id, step.region, step.offset, absl::MakeSpan(first)).ok();
-  Require(
-      ok ==
-      function.Read(id, step.region, step.offset, absl::MakeSpan(again)).ok());
-  Require(!ok || first == again);
-  return ok;
-}
+constexpr uint32_t kRegions[] = {kPciConfigRegion, 0, 5, 2, 0,
+                                 kPciConfigRegion, 1, 9};
 
 }  // namespace
 
@@ -191,10 +150,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   guest->Attach(guest->memory());
   std::vector<uint8_t> all = All(*guest);
   for (uint64_t i = 1; i <= 8 && !input.empty(); ++i) {
-    const Step step = TakeStep(input);
+    const FuzzStep step = TakeStep(input, kRegions, 256);
     const uint64_t messages = Messages(*guest);
     const bool possible = MessagesPossible(all);
-    const bool accepted = Access(*guest, AccessId{i}, step);
+    const bool accepted = AccessTwice(guest->function(), AccessId{i}, step,
+                                      [] { return Messages(*guest); });
     std::vector<uint8_t> now = All(*guest);
     Require(accepted || now == all);
     Require(possible || MessagesPossible(now) || Messages(*guest) == messages);

@@ -4,12 +4,12 @@
 // successor that takes over at any point answers as the predecessor would have.
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <utility>
 #include <vector>
 
 #include "base/testing/fuzz_input.h"
+#include "devices/bus/testing/fuzz_access.h"
 #include "devices/bus/testing/platform_guest.h"
 
 namespace {
@@ -30,13 +30,13 @@ using ::holdfast::Reg16;
 using ::holdfast::Reg32;
 using ::holdfast::Reg64;
 using ::holdfast::RegWrite;
+using ::holdfast::testing::AccessTwice;
 using ::holdfast::testing::FuzzInput;
+using ::holdfast::testing::FuzzStep;
 using ::holdfast::testing::PlatformClassOf;
 using ::holdfast::testing::PlatformGuest;
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
+using ::holdfast::testing::Require;
+using ::holdfast::testing::TakeStep;
 
 constexpr Reg32 kVersion{"version", 0x00, kConstant, 0x12345678};
 constexpr Reg16 kEvents{"events", 0x04, kReadToClear};
@@ -84,46 +84,8 @@ std::vector<uint8_t> All(PlatformGuest& guest) {
   return {fields.begin(), fields.end()};
 }
 
-struct Step {
-  uint8_t kind;
-  uint32_t region;
-  uint64_t offset;
-  std::vector<uint8_t> bytes;
-};
-
-Step TakeStep(FuzzInput& input) {
-  Step step;
-  step.kind = input.Take<uint8_t>();
-  const uint8_t where = input.Take<uint8_t>();
-  step.region = where % 3;
-  step.offset = input.Take<uint8_t>() % 40;
-  if (where >= 0xf0) step.offset = input.Take<uint64_t>();
-  const uint8_t size = input.Take<uint8_t>();
-  step.bytes.resize(size < 200 ? size % 9 : size - 180);
-  for (uint8_t& byte : step.bytes) byte = input.Take<uint8_t>();
-  return step;
-}
-
-// Makes the access, and again under its name; returns whether it was accepted.
-bool Access(PlatformGuest& guest, AccessId id, const Step& step) {
-  auto& function = guest.function();
-  std::vector<uint8_t> first = step.bytes;
-  std::vector<uint8_t> again = step.bytes;
-  const auto once = [&](std::vector<uint8_t>& bytes) {
-    return step.kind % 2 == 0
-               ? function.Write(id, step.region, step.offset, bytes).ok()
-               : function
-                     .Read(id, step.region, step.offset, absl::MakeSpan(bytes))
-                     .ok();
-  };
-  const bool ok = once(first);
-  const std::vector<uint8_t> after = All(guest);
-  const uint64_t pulses = guest.signals(1);
-  Require(once(again) == ok);
-  Require(!ok || (first == again && All(guest) == after));
-  Require(guest.signals(1) == pulses);
-  return ok;
-}
+constexpr uint32_t kRegions[] = {0, 1, 2};
+constexpr uint32_t kOffsets = 40;
 
 bool LevelOf(PlatformGuest& guest) {
   uint32_t level = 0;
@@ -145,11 +107,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::copy(image->begin(), image->end(), guest->memory().begin());
   guest->Attach(guest->memory());
   for (uint64_t i = 1; i <= 8 && !input.empty(); ++i) {
-    const Step step = TakeStep(input);
+    const FuzzStep step = TakeStep(input, kRegions, kOffsets);
     const std::vector<uint8_t> before = All(*guest);
     const uint64_t signals = guest->signals(0);
     const bool was = LevelOf(*guest);
-    if (!Access(*guest, AccessId{i}, step)) Require(All(*guest) == before);
+    const bool accepted = AccessTwice(guest->function(), AccessId{i}, step, [] {
+      return std::make_pair(All(*guest), guest->signals(1));
+    });
+    Require(accepted || All(*guest) == before);
     Require(guest->signals(0) - signals == (!was && LevelOf(*guest) ? 1u : 0u));
     guest->Work();
     if (step.kind % 64 == 63) Require(guest->function().Reset().ok());

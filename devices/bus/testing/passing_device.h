@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -76,6 +77,15 @@ class PassingDevice final : public RegionDevice {
   RegionDevice& device_;
   const Mistakes mistakes_;
 };
+
+// A class of devices with such mistakes, for those whose classes have `wrap`.
+template <typename Class>
+Class With(Class device, PassingDevice::Mistakes mistakes) {
+  device.wrap = [mistakes = std::move(mistakes)](RegionDevice& function) {
+    return std::make_unique<PassingDevice>(function, mistakes);
+  };
+  return device;
+}
 
 }  // namespace holdfast::testing
 

@@ -129,11 +129,7 @@ TEST(PciConformanceControl, AnAccessThatFailsTheStateIsFound) {
 // ---- Controls: mistakes that only a framework can make ----
 
 PciClass With(PassingDevice::Mistakes mistakes) {
-  PciClass device = PciClassOf<Sound>();
-  device.wrap = [mistakes = std::move(mistakes)](RegionDevice& function) {
-    return std::make_unique<PassingDevice>(function, mistakes);
-  };
-  return device;
+  return With(PciClassOf<Sound>(), std::move(mistakes));
 }
 
 // Sets bits of a byte of configuration space whenever it is read.

@@ -18,6 +18,7 @@ namespace {
 
 using ::testing::AnyOf;
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -158,11 +159,7 @@ TEST(PlatformConformanceControl, WorkThatDoesNotSayDoneIsDoneTwice) {
 // ---- Controls: mistakes that only a framework can make ----
 
 PlatformClass With(PassingDevice::Mistakes mistakes) {
-  PlatformClass device = PlatformClassOf<Sound>();
-  device.wrap = [mistakes = std::move(mistakes)](RegionDevice& function) {
-    return std::make_unique<PassingDevice>(function, mistakes);
-  };
-  return device;
+  return With(PlatformClassOf<Sound>(), std::move(mistakes));
 }
 
 TEST(PlatformConformanceControl, PassingEverythingOnBreaksNothing) {
@@ -198,6 +195,24 @@ TEST(PlatformConformanceControl, AnUnmaskedLevelThatIsForgottenIsFound) {
   mistakes.forgets_unmask = true;
   EXPECT_THAT(CheckLines(With(mistakes)),
               Contains(HasSubstr("when the VMM unmasks it: signalled 0")));
+}
+
+TEST(PlatformConformanceControl, ALevelThatAResetLeavesIsFound) {
+  PassingDevice::Mistakes mistakes;
+  mistakes.resets_nothing = true;
+  EXPECT_THAT(CheckLines(With(mistakes)),
+              ElementsAre(HasSubstr("unmasked after a reset: signalled 1")));
+}
+
+// A line that is high by what the device is, before and after a reset.
+class HighFromResetOn final : public Sound {
+ public:
+  using Sound::Sound;
+  void OnReset(PlatformTxn& txn) override { txn.SetLine(0, true); }
+};
+
+TEST(PlatformConformance, ALineMayBeHighFromItsResetOn) {
+  EXPECT_THAT(CheckLines(PlatformClassOf<HighFromResetOn>()), IsEmpty());
 }
 
 }  // namespace
