@@ -156,8 +156,8 @@ class PciContext : public RegionContext {
 // of the object is lost.
 //
 // Threading law:
-//  - OnRead, OnWrite and OnReset never run beside one another, and never inside
-//    an Update.
+//  - OnRead, OnWrite, OnReset and OnResourceChanged never run beside one
+//    another, and never inside an Update.
 //  - OnWork runs on one thread at a time, or with PciSpec::WorkThreads on as
 //    many, the same work never beside itself; perhaps beside register accesses.
 //    A reset waits for it, or cuts it off at its next Update or transfer.
@@ -174,6 +174,13 @@ class PciDevice {
   // changed them since it last had them: forget what was remembered of them.
   // Before the first access; perhaps again. Nothing else runs.
   virtual void OnTakeOver() {}
+
+  // Outside events may have changed a resource (an image has another size):
+  // look again, and tell the guest in `txn` if what it knows, by the state, is
+  // not so. Comes when somebody says that a resource has changed, and in every
+  // process before its first access, for what a dead one did not live to tell:
+  // a difference that the same transaction settles is told once.
+  virtual void OnResourceChanged(PciTxn& txn) { (void)txn; }
 
   // The guest reads a register of a BAR, or of a capability that the spec put
   // there with VendorAt; its value is taken when this returns.

@@ -72,6 +72,7 @@ absl::Status PciFunction::Start(StateBank& bank, absl::Span<uint8_t> areas) {
   return Transact(
       [this](StateTxn& txn) {
         keeper_.MakeReady(txn, [&] { ResetIn(txn); });
+        LookAgain(txn);
         return absl::OkStatus();
       },
       Routes::kChanged);
@@ -202,6 +203,18 @@ absl::Status PciFunction::OnConfigWrite(const RegWrite& write, StateTxn& txn) {
     ResetIn(txn);
   }
   return absl::OkStatus();
+}
+
+void PciFunction::LookAgain(StateTxn& txn) {
+  PciTxn pci_txn(state_, txn);
+  device_->OnResourceChanged(pci_txn);
+}
+
+absl::Status PciFunction::ResourceChanged() {
+  return Transact([this](StateTxn& txn) {
+    LookAgain(txn);
+    return absl::OkStatus();
+  });
 }
 
 void PciFunction::ResetIn(StateTxn& txn) {

@@ -79,6 +79,7 @@ class PciFunction final : public RegionDevice, private PciContext {
   absl::Status Reset() override;
   void OnUnmask(uint32_t irq, uint32_t vector) override;
   absl::Status Resume() override;
+  absl::Status ResourceChanged() override;
   uint32_t work_threads() const override {
     return state_.spec().work_threads();
   }
@@ -119,6 +120,7 @@ class PciFunction final : public RegionDevice, private PciContext {
   bool IsDevices(const Register& reg) const;
   absl::Status OnConfigWrite(const RegWrite& write, StateTxn& txn);
   void ResetIn(StateTxn& txn);
+  void LookAgain(StateTxn& txn);
   absl::Status MayTransfer() const;
 
   PciState state_;

@@ -107,8 +107,8 @@ class PlatformContext : public RegionContext {
 // registers and state: what is kept in members of the object is lost.
 //
 // Threading law:
-//  - OnRead, OnWrite and OnReset never run beside one another, and never inside
-//    an Update.
+//  - OnRead, OnWrite, OnReset and OnResourceChanged never run beside one
+//    another, and never inside an Update.
 //  - OnWork runs on one thread at a time, or with PlatformSpec::WorkThreads on
 //    as many, the same work never beside itself; perhaps beside register
 //    accesses. A reset waits for it, or cuts it off at its next Update or
@@ -129,6 +129,13 @@ class PlatformDevice {
   // changed them since it last had them: forget what was remembered of them.
   // Before the first access; perhaps again. Nothing else runs.
   virtual void OnTakeOver() {}
+
+  // Outside events may have changed a resource (an image has another size):
+  // look again, and tell the guest in `txn` if what it knows, by the state, is
+  // not so. Comes when somebody says that a resource has changed, and in every
+  // process before its first access, for what a dead one did not live to tell:
+  // a difference that the same transaction settles is told once.
+  virtual void OnResourceChanged(PlatformTxn& txn) { (void)txn; }
 
   // The guest reads a register; its value is taken when this returns.
   virtual absl::Status OnRead(const RegRead& read, PlatformTxn& txn) {

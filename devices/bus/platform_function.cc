@@ -47,6 +47,14 @@ absl::Status PlatformFunction::Start(StateBank& bank,
   });
   return Transact([this](StateTxn& txn, PlatformTxn& device) {
     keeper_.MakeReady(txn, [&] { ResetIn(txn, device); });
+    device_->OnResourceChanged(device);
+    return absl::OkStatus();
+  });
+}
+
+absl::Status PlatformFunction::ResourceChanged() {
+  return Transact([this](StateTxn&, PlatformTxn& device) {
+    device_->OnResourceChanged(device);
     return absl::OkStatus();
   });
 }

@@ -71,6 +71,7 @@ class PlatformFunction final : public RegionDevice, private PlatformContext {
   absl::Status Reset() override;
   void OnUnmask(uint32_t irq, uint32_t vector) override;
   absl::Status Resume() override;
+  absl::Status ResourceChanged() override;
   uint32_t work_threads() const override {
     return state_.spec().work_threads();
   }

@@ -31,6 +31,7 @@ constexpr Reg8 kOther = Reg8{"other", 0x00, kReadWrite}.InBar(1);
 struct ProbeState {
   static constexpr SchemaId kSchema{"probe", 1};
   Cell<uint32_t> resets{"resets"};
+  Cell<uint32_t> looks{"looks"};
 };
 
 class Probe final : public PlatformDevice {
@@ -60,6 +61,9 @@ class Probe final : public PlatformDevice {
   void OnReset(PlatformTxn& txn) override {
     txn.Set(state_.resets, txn.Get(state_.resets) + 1);
     txn.Set(kFail, txn.Get(state_.resets));
+  }
+  void OnResourceChanged(PlatformTxn& txn) override {
+    txn.Set(state_.looks, txn.Get(state_.looks) + 1);
   }
 
  private:
@@ -223,6 +227,18 @@ TEST_F(PlatformFunctionTest, ResetMakesRegistersNewAndLinesLow) {
   signals_.clear();
   function_->OnUnmask(0, 0);
   EXPECT_THAT(signals_, IsEmpty());
+}
+
+TEST_F(PlatformFunctionTest, LooksAtResourcesWhenToldAndAtFirst) {
+  const auto looks = [this] {
+    StateTxn txn = memory_.bank().Begin();
+    return txn.Get(BindState<ProbeState>(memory_.schema())->looks);
+  };
+  EXPECT_EQ(looks(), 1u);
+  ASSERT_OK(function_->ResourceChanged());
+  EXPECT_EQ(looks(), 2u);
+  Restart();
+  EXPECT_EQ(looks(), 3u);
 }
 
 TEST_F(PlatformFunctionTest, AnOvertakenOneDoesNothing) {

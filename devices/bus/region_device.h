@@ -123,6 +123,11 @@ class RegionDevice {
   // again. Nothing happens on a new segment.
   virtual absl::Status Resume() = 0;
 
+  // On the thread of Read, once it may be called: somebody says that a resource
+  // of the device has changed outside; perhaps again. Work may be pending
+  // afterwards. What fails is done by the successor's start.
+  virtual absl::Status ResourceChanged() { return absl::OkStatus(); }
+
   // On how many threads RunWork may be called at a time. Constant.
   virtual uint32_t work_threads() const { return 1; }
   // Once, before the first access: whom to call while work is done.

@@ -16,6 +16,7 @@ absl::Status PciNvme::ServeAdmin(PciContext& context) {
   RETURN_IF_ERROR(Settle(context));
   Submission& sq = sqs_[0];
   if (!sq.live) return absl::OkStatus();
+  RETURN_IF_ERROR(TellOfSizes(context));
   for (;;) {
     std::optional<Taken> taken;
     absl::Status status = Next(sq, context, &taken);
@@ -119,6 +120,9 @@ Status PciNvme::SendToGuest(const Command& command,
 }
 
 PciNvme::Outcome PciNvme::DoIdentify(const Command& command, Dma& dma) {
+  for (size_t i = 0; i < disks_.size(); ++i) {
+    identity_.namespaces[i].blocks = disks_[i]->blocks();
+  }
   IdentifyPage page;
   const auto cns = static_cast<uint8_t>(command.cdw10);
   const Status status = Identify(identity_, cns, command.nsid, &page);

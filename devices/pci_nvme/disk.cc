@@ -33,6 +33,13 @@ Disk::Disk(std::unique_ptr<block::BlockEngine> engine, uint64_t size,
       block_shift_(ShiftOf(BlockSizeFor(engine_->BlockSize()))),
       blocks_(size >> block_shift_) {}
 
+bool Disk::Measure() {
+  const absl::StatusOr<uint64_t> size = engine_->Size();
+  if (!size.ok()) return false;
+  const uint64_t now = *size >> block_shift_;
+  return blocks_.exchange(now, std::memory_order_relaxed) != now;
+}
+
 Status Disk::Execute(const Command& command, bool write_through, Dma& dma,
                      Scratch& scratch) {
   // Neither fused operations nor scatter gather lists.
@@ -74,7 +81,8 @@ Status Disk::Flush() {
 Status Disk::ExtentOf(const Command& command, Extent* extent) const {
   const uint64_t first = uint64_t{command.cdw11} << 32 | command.cdw10;
   const uint64_t count = uint64_t{command.cdw12 & 0xffff} + 1;
-  if (first > blocks_ || count > blocks_ - first) {
+  const uint64_t end = blocks();
+  if (first > end || count > end - first) {
     return Status::kLbaOutOfRange;
   }
   *extent = {first << block_shift_, count << block_shift_};
@@ -213,8 +221,9 @@ Status Disk::Deallocate(const Command& command, Dma& dma, Scratch& scratch) {
   }
   if ((command.cdw11 & kDeallocate) == 0) return Status::kSuccess;
   if (options_.read_only) return Status::kWriteProtected;
+  const uint64_t end = blocks();
   for (size_t i = 0; i < count; ++i) {
-    if (ranges[i].lba > blocks_ || ranges[i].blocks > blocks_ - ranges[i].lba) {
+    if (ranges[i].lba > end || ranges[i].blocks > end - ranges[i].lba) {
       return Status::kLbaOutOfRange;
     }
   }

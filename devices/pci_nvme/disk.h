@@ -51,7 +51,10 @@ class Disk {
   Disk(std::unique_ptr<block::BlockEngine> engine, uint64_t size,
        Options options);
 
-  uint64_t blocks() const { return blocks_; }
+  uint64_t blocks() const { return blocks_.load(std::memory_order_relaxed); }
+  // Looks how large the storage is now; a command that is being executed may
+  // see either size. Whether blocks() has changed.
+  bool Measure();
   uint32_t block_shift() const { return block_shift_; }  // Log2 of bytes.
   bool read_only() const { return options_.read_only; }
 
@@ -88,7 +91,7 @@ class Disk {
   const std::unique_ptr<block::BlockEngine> engine_;
   const Options options_;
   const uint32_t block_shift_;
-  const uint64_t blocks_;
+  std::atomic<uint64_t> blocks_;
   LogLimiter errors_log_;  // A guest could fill the log otherwise.
 };
 

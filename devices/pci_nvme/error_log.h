@@ -54,8 +54,9 @@ struct LogArea {
   };
   uint64_t errors;  // So many places have been written.
   uint8_t reserved0[56];
-  uint64_t known[kMaxNamespaces];  // Blocks that the guest may know; 0: none.
-  uint64_t changed;                // A bit for each namespace.
+  // Blocks that the guest may know; 0: it knows none, ~0: an empty image.
+  uint64_t known[kMaxNamespaces];
+  uint64_t changed;  // A bit for each namespace.
   uint8_t reserved1[56];
   Place places[kErrorLogEntries + 1];
 };
@@ -113,25 +114,28 @@ class ErrorLog {
   // The guest is new, and will ask: it may know this many blocks, and no
   // namespace has changed.
   void Know(uint32_t nsid, uint64_t blocks) {
-    SharedAccess::Store(&area_->known[nsid - 1], blocks);
+    Settle(nsid, blocks);
     SharedAccess::Store(&area_->changed, uint64_t{0});
   }
   // Whether a namespace has another size than the guest may know; then it is in
   // changed(). Once somebody has raised the event, Settle.
   bool Differs(uint32_t nsid, uint64_t blocks) {
     const uint64_t known = SharedAccess::Load(&area_->known[nsid - 1]);
-    if (known == 0 || known == blocks) return false;
+    if (known == 0 || known == Noted(blocks)) return false;
     SharedAccess::Store(&area_->changed, changed() | uint64_t{1} << (nsid - 1));
     return true;
   }
   void Settle(uint32_t nsid, uint64_t blocks) {
-    SharedAccess::Store(&area_->known[nsid - 1], blocks);
+    SharedAccess::Store(&area_->known[nsid - 1], Noted(blocks));
   }
   uint64_t changed() const { return SharedAccess::Load(&area_->changed); }
   void ForgetChanged() { SharedAccess::Store(&area_->changed, uint64_t{0}); }
 
  private:
   static constexpr uint64_t kPlaces = kErrorLogEntries + 1;
+  static constexpr uint64_t Noted(uint64_t blocks) {
+    return blocks == 0 ? ~uint64_t{0} : blocks;
+  }
 
   LogArea::Place At(uint64_t number) const {
     LogArea::Place place;

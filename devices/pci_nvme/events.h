@@ -76,6 +76,10 @@ constexpr uint32_t AfterLogPage(uint32_t events, uint8_t page) {
   for (const EventKind& kind : kEventKinds) {
     if (static_cast<uint8_t>(kind.page) == page) events &= ~kind.reported();
   }
+  // What has changed meanwhile is in the list that was read.
+  if (page == static_cast<uint8_t>(LogPage::kChangedNamespaces)) {
+    events &= ~kNamespaceChanged;
+  }
   return events;
 }
 

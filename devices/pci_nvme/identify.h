@@ -16,7 +16,8 @@ struct NamespaceIdentity {
   uint32_t block_shift = 9;
 };
 
-// What the controller says of itself and of its namespaces. Constant.
+// What the controller says of itself and of its namespaces. Constant but for
+// the sizes.
 struct Identity {
   uint16_t vendor = 0;
   uint16_t subsystem_vendor = 0;
@@ -27,7 +28,7 @@ struct Identity {
   bool shadow_doorbells = false;
 
   // What a guest must find again in the next process, as a number that is not
-  // 0. Sizes are not in it: images may grow.
+  // 0. Sizes are not in it: images grow and shrink.
   uint32_t fingerprint() const;
 };
 

@@ -186,6 +186,13 @@ void PciNvme::OnTakeOver() {
   context_.CallAll((uint64_t{1} << (io_queues_ + 1)) - 1);
 }
 
+// Work 0 compares with what the guest knows, here as after a takeover.
+void PciNvme::OnResourceChanged(PciTxn& txn) {
+  bool changed = false;
+  for (const auto& disk : disks_) changed |= disk->Measure();
+  if (changed) txn.Order(0);
+}
+
 void PciNvme::OnReset(PciTxn& txn) {
   Forget(txn);
   // What this process knows of queues is of the life that ended.

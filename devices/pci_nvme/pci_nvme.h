@@ -48,6 +48,7 @@ class PciNvme final : public PciDevice {
       PciContext& context, std::vector<Backing> backings);
 
   void OnTakeOver() override;
+  void OnResourceChanged(PciTxn& txn) override;
   absl::Status OnWrite(const RegWrite& write, PciTxn& txn) override;
   absl::Status OnWork(uint32_t work, PciContext& context) override;
   void OnCrash(uint32_t work) override;
@@ -208,7 +209,7 @@ class PciNvme final : public PciDevice {
   PciContext& context_;
   const State state_;
   const std::vector<std::unique_ptr<Disk>> disks_;
-  const Identity identity_;
+  Identity identity_;  // Sizes are of work 0, the rest is constant.
   const uint16_t io_queues_;
   const uint32_t max_queue_size_;
   const uint64_t helper_works_;

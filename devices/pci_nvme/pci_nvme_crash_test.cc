@@ -15,6 +15,7 @@ namespace {
 using ::holdfast::nvme::testing::NvmeClass;
 using ::holdfast::nvme::testing::NvmeDriver;
 using ::holdfast::nvme::testing::NvmeGuest;
+using ::holdfast::nvme::testing::RamEngine;
 using ::holdfast::testing::ExpectSurvives;
 using ::holdfast::testing::PciCrashPlan;
 using ::holdfast::testing::PciGuest;
@@ -131,6 +132,23 @@ TEST(PciNvmeCrash, FeaturesAndEvents) {
         // A queue that is not there: an event.
         driver.RingTail(2);
         driver.Do(0, NvmeDriver::Admin(AdminOpcode::kGetLogPage, 0x000f0001, 0,
+                                       NvmeDriver::kData));
+      });
+}
+
+// Told by an event and a log page, each of them once.
+TEST(PciNvmeCrash, AnImageThatGrows) {
+  Survives(
+      [](NvmeDriver& driver) {
+        driver.guest().ChangeResource(RamEngine::kSize / 2);
+        Prepare(driver);
+        driver.Do(0, NvmeDriver::Admin(AdminOpcode::kSetFeatures, 0x0b, 0x100));
+        driver.Submit(0, NvmeDriver::Admin(AdminOpcode::kAsyncEvent));
+        driver.RingTail(0);
+      },
+      [](NvmeDriver& driver) {
+        driver.guest().ChangeResource(RamEngine::kSize);
+        driver.Do(0, NvmeDriver::Admin(AdminOpcode::kGetLogPage, 0x00010004, 0,
                                        NvmeDriver::kData));
       });
 }

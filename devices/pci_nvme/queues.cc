@@ -107,7 +107,6 @@ absl::Status PciNvme::AttachQueues(const Lives& sq, const Lives& cq,
   if (sqs_[0].live) {
     events_.store(sqs_[0].queue.events());
     shadows_.store(sqs_[0].queue.shadows());
-    RETURN_IF_ERROR(TellOfSizes(context));
   }
   Dma& dma = context.dma();
   for (uint16_t i = 0; i <= io_queues_; ++i) {

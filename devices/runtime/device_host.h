@@ -102,7 +102,8 @@ class DeviceHost {
   // with the rest. Invalid: there is none.
   virtual BorrowedFd other_stream() const { return BorrowedFd(-1); }
 
-  // Somebody says that a resource has changed; perhaps again.
+  // Somebody says that a resource has changed; perhaps again, and perhaps while
+  // this process is parked.
   virtual void ResourceChanged() = 0;
 
   // Ends what is being done and begins nothing more until Resume.

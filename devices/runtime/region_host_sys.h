@@ -44,7 +44,7 @@ class RegionHost : public DeviceHost {
   }
   BorrowedFd other_stream() const override { return host_->twin(); }
   void OnEvent() override { host_->OnEvent(); }
-  void ResourceChanged() override {}
+  void ResourceChanged() override { host_->ResourceChanged(); }
   void Quiesce() override { host_->Quiesce(); }
 
  protected:

@@ -238,6 +238,14 @@ void VfioUserHost::OnEvent() {
       [this](uint32_t irq, uint32_t vector) { Unmasked(irq, vector); });
 }
 
+// What fails here has lost the state, which the next access finds, too.
+void VfioUserHost::ResourceChanged() {
+  // Whoever takes over looks by itself.
+  if (lane_ == nullptr) return;
+  (void)device_->ResourceChanged();
+  worker_->Wake();
+}
+
 void VfioUserHost::Unmasked(uint32_t irq, uint32_t vector) {
   device_->OnUnmask(irq, vector);
 }

@@ -114,6 +114,7 @@ class VfioUserHost final : private vfio_user::ServerEnvironment,
                                                       : store::kSlotCount);
   }
   void OnEvent();
+  void ResourceChanged();
   // Serves the VMM while work waits for it.
   void Quiesce();
 

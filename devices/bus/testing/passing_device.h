@@ -61,6 +61,7 @@ class PassingDevice final : public RegionDevice {
     if (!mistakes_.forgets_unmask) device_.OnUnmask(irq, vector);
   }
   absl::Status Resume() override { return device_.Resume(); }
+  absl::Status ResourceChanged() override { return device_.ResourceChanged(); }
   bool work_pending() const override { return device_.work_pending(); }
   absl::Status RunWork() override { return device_.RunWork(); }
 

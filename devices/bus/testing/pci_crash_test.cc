@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <utility>
 
 #include "devices/bus/pci_device.h"
 #include "gmock/gmock.h"
@@ -90,7 +91,106 @@ TEST(PciCrash, ANewSegmentIsMadeOnce) {
   ExpectSurvives(PciClassOf<Adder>(), plan);
 }
 
+constexpr Reg32 kKnown{"known", 0x00, kReadOnly};  // Of the resource.
+constexpr Reg32 kNews{"news", 0x04, kReadOnly};    // So often told.
+constexpr Reg32 kWorks{"works", 0x08, kReadOnly};  // For each of these.
+
+// Tells its driver what has become of a resource.
+class Follower : public PciDevice {
+ public:
+  static PciSpec Spec() {
+    return PciSpec(PciId{0x1234, 0x5678})
+        .Bar(0, {kKnown, kNews, kWorks})
+        .Intx();
+  }
+  explicit Follower(PciContext&) {}
+
+  void OnResourceChanged(PciTxn& txn) override {
+    const auto now = static_cast<uint32_t>(PciGuest::Resource());
+    if (now != txn.Get(kKnown)) Tell(now, txn);
+  }
+  absl::Status OnWork(uint32_t, PciContext& context) override {
+    return context.Update([](PciTxn& txn) {
+      txn.Set(kWorks, txn.Get(kWorks) + 1);
+      txn.Done(0);
+      return absl::OkStatus();
+    });
+  }
+
+ protected:
+  static void Tell(uint32_t now, PciTxn& txn) {
+    txn.Set(kKnown, now);
+    txn.Set(kNews, txn.Get(kNews) + 1);
+    txn.SetIntx(true);
+    txn.Order(0);
+  }
+};
+
+void ChangeTwice(PciGuest& guest) {
+  guest.ChangeResource(7);
+  guest.Read32(0, kNews.offset());
+  guest.ChangeResource(9);
+  guest.Read(0, kKnown.offset(), 8);
+  guest.Read32(0, kWorks.offset());
+}
+
+TEST(PciCrash, ADeviceLooksAtItsResourcesWhenToldAndAtFirst) {
+  PciGuest guest(PciClassOf<Follower>());
+  guest.ChangeResource(7);
+  EXPECT_EQ(guest.Read32(0, kKnown.offset()), 7u);
+  EXPECT_EQ(guest.signals(kPciIntxIrq), 1u);
+  ASSERT_TRUE(guest.function().ResourceChanged().ok());
+  guest.Restart();
+  EXPECT_EQ(guest.Read32(0, kNews.offset()), 1u) << "nothing new";
+  EXPECT_EQ(guest.Read32(0, kWorks.offset()), 1u);
+  ASSERT_TRUE(guest.function().Reset().ok());
+  EXPECT_EQ(guest.Read32(0, kKnown.offset()), 0u);
+  guest.Restart();
+  EXPECT_EQ(guest.Read32(0, kKnown.offset()), 7u) << "nobody has told it";
+}
+
+TEST(PciCrash, AChangeOutsideIsToldOnce) {
+  AtEveryCrashPoint<Follower>(ChangeTwice);
+}
+
 // ---- Controls ----
+
+// Remembers in the process what it has told.
+class ForgetfulFollower final : public Follower {
+ public:
+  using Follower::Follower;
+  void OnResourceChanged(PciTxn& txn) override {
+    const auto now = static_cast<uint32_t>(PciGuest::Resource());
+    if (std::exchange(known_, now) != now) Tell(now, txn);
+  }
+
+ private:
+  uint32_t known_ = 0;
+};
+
+TEST(PciCrashControl, WhatWasToldMustBeState) {
+  const CrashReport report =
+      Explore(PciClassOf<ForgetfulFollower>(), ChangeTwice);
+  EXPECT_GT(report.violations, 0u);
+}
+
+// Looks when it is told, and does not when it takes over.
+class LateFollower final : public Follower {
+ public:
+  using Follower::Follower;
+  void OnTakeOver() override { took_over_ = true; }
+  void OnResourceChanged(PciTxn& txn) override {
+    if (!std::exchange(took_over_, false)) Follower::OnResourceChanged(txn);
+  }
+
+ private:
+  bool took_over_ = false;
+};
+
+TEST(PciCrashControl, WithoutALookAtFirstAChangeIsLost) {
+  const CrashReport report = Explore(PciClassOf<LateFollower>(), ChangeTwice);
+  EXPECT_GT(report.violations, 0u);
+}
 
 // Keeps its sum where a crash takes it.
 class Forgetful final : public Adder {

@@ -1,5 +1,6 @@
 #include "devices/bus/testing/region_guest.h"
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -16,6 +17,8 @@ size_t WholePages(size_t size) {
   return (size + kPageSize - 1) / kPageSize * kPageSize;
 }
 
+std::atomic<const uint64_t*> attached_resource{nullptr};
+
 }  // namespace
 
 void Need(const absl::Status& status) {
@@ -29,7 +32,11 @@ RegionGuest::RegionGuest(Layout layout, Options options)
       options_(options),
       state_size_(StateSectionSize(layout_.schema.size, /*queues=*/0)) {}
 
-RegionGuest::~RegionGuest() = default;
+RegionGuest::~RegionGuest() {
+  const uint64_t* mine =
+      view_.record == nullptr ? nullptr : &view_.record->resource;
+  attached_resource.compare_exchange_strong(mine, nullptr);
+}
 
 size_t RegionGuest::MemorySize() const {
   return WholePages(state_size_ + sizeof(RegionRecord) + options_.ram_size +
@@ -65,6 +72,7 @@ void RegionGuest::Begin() {
 void RegionGuest::Attach(absl::Span<uint8_t> memory) {
   memory_ = memory;
   view_ = ViewOf(memory);
+  attached_resource.store(&view_.record->resource);
   // A function is made once for many tries, where nothing of it is elsewhere.
   if (!view_.shared.empty() && view_.shared.data() != made_for_) {
     made_for_ = view_.shared.data();
@@ -127,6 +135,21 @@ void RegionGuest::StoreRam(uint64_t address, absl::Span<const uint8_t> bytes) {
                 bytes.size());
     return uint64_t{0};
   });
+}
+
+void RegionGuest::ChangeResource(uint64_t value) {
+  Once([&](AccessId) {
+    uint64_t* const resource = &view_.record->resource;
+    if (__atomic_exchange_n(resource, value, __ATOMIC_RELAXED) != value) {
+      status_ = device().ResourceChanged();
+    }
+    return uint64_t{0};
+  });
+}
+
+uint64_t RegionGuest::Resource() {
+  const uint64_t* const resource = attached_resource.load();
+  return resource == nullptr ? 0 : __atomic_load_n(resource, __ATOMIC_RELAXED);
 }
 
 void RegionGuest::Work() {

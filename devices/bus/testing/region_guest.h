@@ -25,6 +25,7 @@ struct RegionRecord {
   static constexpr size_t kMaxSignals = 320;
 
   uint64_t done;  // Accesses answered.
+  uint64_t resource;
   uint64_t answers[kMaxAccesses];
   uint64_t signals[kMaxSignals];  // By Layout::vectors.
 };
@@ -88,6 +89,15 @@ class RegionGuest : protected IrqSink {
   }
   // Writes memory, as one of the accesses that are not made again.
   void StoreRam(uint64_t address, absl::Span<const uint8_t> bytes);
+
+  // A resource of the device (the size of its image, say) is changed, and the
+  // device is told, as one of the accesses that are not made again. A successor
+  // of one that died of being told is not told.
+  void ChangeResource(uint64_t value);
+  // That resource, for devices under test: of the guest that was attached last,
+  // on whatever thread; 0 at first. Kept with all else, so that a kill cuts it
+  // at the same instant.
+  static uint64_t Resource();
 
   uint64_t signals(uint32_t irq, uint32_t vector = 0) const {
     return record().signals[irq * layout_.vectors + vector];

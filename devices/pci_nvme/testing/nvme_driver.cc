@@ -13,6 +13,11 @@ namespace holdfast::nvme::testing {
 using ::holdfast::testing::PciClass;
 using ::holdfast::testing::PciGuest;
 
+absl::StatusOr<uint64_t> RamEngine::Size() const {
+  const uint64_t now = PciGuest::Resource();
+  return now == 0 ? size_ : now;
+}
+
 absl::Status RamEngine::Read(uint64_t offset, absl::Span<const Buffer> to) {
   for (const Buffer& buffer : to) {
     RETURN_IF_ERROR(
@@ -40,8 +45,8 @@ PciClass NvmeClass(std::map<std::string, std::string> options,
                    MakeEngine engine, uint64_t size) {
   DeviceOptions parsed(std::move(options));
   if (engine == nullptr) {
-    engine = [](PciContext& context) {
-      return std::make_unique<RamEngine>(context.dma());
+    engine = [size](PciContext& context) {
+      return std::make_unique<RamEngine>(context.dma(), RamEngine::kBase, size);
     };
   }
   return {*PciNvme::Spec(parsed),
@@ -60,7 +65,7 @@ PciClass NvmeOfParts(std::vector<uint64_t> sizes) {
     uint64_t base = RamEngine::kBase;
     for (const uint64_t size : sizes) {
       backings.push_back(
-          {std::make_unique<RamEngine>(context.dma(), base), size});
+          {std::make_unique<RamEngine>(context.dma(), base, size), size});
       base += size;
     }
     return PciNvme::MakeOver(context, std::move(backings));

@@ -25,11 +25,12 @@ class RamEngine final : public block::BlockEngine {
   static constexpr uint64_t kBase = 0xc000;  // In the guest's memory.
   static constexpr uint64_t kSize = 0x4000;  // Bytes.
 
-  explicit RamEngine(Dma& dma, uint64_t base = kBase)
-      : dma_(dma), base_(base) {}
+  explicit RamEngine(Dma& dma, uint64_t base = kBase, uint64_t size = kSize)
+      : dma_(dma), base_(base), size_(size) {}
 
   uint32_t BlockSize() const override { return 512; }
-  absl::StatusOr<uint64_t> Size() const override { return kSize; }
+  // What the guest's resource says, if anything.
+  absl::StatusOr<uint64_t> Size() const override;
   absl::Status Read(uint64_t offset, absl::Span<const Buffer> to) override;
   absl::Status Write(uint64_t offset, absl::Span<const Buffer> from) override;
   absl::Status Flush() override { return absl::OkStatus(); }
@@ -41,6 +42,7 @@ class RamEngine final : public block::BlockEngine {
  private:
   Dma& dma_;
   const uint64_t base_;
+  const uint64_t size_;
 };
 
 // A controller over a RamEngine, or over what `engine` makes.
