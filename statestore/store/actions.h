@@ -66,8 +66,9 @@ enum class Closer : uint8_t {
 
 struct Action {
   enum class Kind : uint8_t {
-    kSend,       // message, fds to the child behind `handle` (`key`). When that
-                 // fails: Escrow::OnSendFailed(key).
+    kSend,       // message, fds to the child behind `handle` (`key`). When its
+                 // channel is full, or it is behind: Escrow::Defer(). When that
+                 // or sending fails: Escrow::OnSendFailed(key).
     kTell,       // message, fds to the launcher, now or when it reads again.
     kKill,       // SIGKILL through the pidfd `handle`.
     kWatch,      // Start to watch `handle` under `key`.

@@ -94,6 +94,9 @@ void Escrow::Settle(Instance& instance, ActionList& actions) {
 Decision Escrow::Apply(Instance& instance, Stimulus stimulus, size_t index,
                        ActionList& actions) {
   instance.promotion.awaited = AnyDepositing(instance);
+  for (size_t i = 0; i < kMaxChildrenPerInstance; ++i) {
+    instance.promotion.behind[i] = !instance.children[i].backlog.empty();
+  }
   const Decision decision = Step(instance.promotion, stimulus, index);
   if (decision.promote != Decision::kNobody) {
     Action& action = Send(instance, decision.promote, Type::kPromote, actions);
@@ -119,6 +122,7 @@ void Escrow::Kill(Place victim, ActionList& actions) {
   Unwatch(victim.child().channel,
           tables_.KeyOf(victim.instance, victim.index, Watch::kChannel),
           actions);
+  Forget(victim.child());
   Apply(victim.instance, Stimulus::kKilled, victim.index, actions);
 }
 

@@ -30,8 +30,23 @@ class Escrow {
   // fence lets another take over.
   void OnChild(Key key, Incoming incoming, uint64_t now, ActionList& actions);
 
-  // The child cannot be sent to: its queue is full, or (`gone`) it has closed.
+  // The child cannot be sent to: Defer() had no place, or (`gone`) it has
+  // closed.
   void OnSendFailed(Key key, bool gone, ActionList& actions);
+
+  // What `action` (a kSend) says does not fit into the child's channel: it is
+  // told later, and so is everything that comes after (see backlog.h). False:
+  // OnSendFailed(). May be called while a list is being carried out.
+  bool Defer(const Action& action, uint64_t now);
+  // Whether the child has something deferred: nothing may overtake it.
+  bool IsBehind(Key key);
+  bool anyone_behind() const { return behind_ != 0; }
+  // The next kSend for a child that is behind. False: it is not.
+  bool NextFor(Key key, Action& action);
+  // The child's channel took what NextFor() said.
+  void OnTaken(Key key, const Message& message, uint64_t now);
+  // Gives up children that are behind and have read nothing for too long.
+  void OnSilence(uint64_t now, ActionList& actions);
 
   // HUP of a child's seccomp listener (Watch::kListener) or its pidfd is
   // readable (Watch::kPidfd).
@@ -103,6 +118,8 @@ class Escrow {
   // The same, and tells the launcher why; kNone: only if the kill fails.
   void Punish(Place culprit, Error error, ActionList& actions);
   void Remove(Place place, ActionList& actions);
+  // Drops what the child has not been sent.
+  void Forget(Child& child);
   // Puts `handle` (or kNoHandle) into the slot and forwards it to every child
   // but `depositor`.
   void Put(Instance& instance, Slot slot, Handle handle, int depositor,
@@ -131,6 +148,7 @@ class Escrow {
 
   Tables tables_;
   size_t paused_ = 0;  // Instances that are.
+  size_t behind_ = 0;  // Children that are.
 };
 
 }  // namespace holdfast::store

@@ -200,6 +200,7 @@ void Escrow::Remove(Place place, ActionList& actions) {
   Close(child.pidfd, actions);
   Close(child.control, actions);
   Close(child.listener, actions);
+  Forget(child);
   child = Child();
 }
 

@@ -12,6 +12,10 @@
 #include <cstring>
 #include <memory>
 
+#include "statestore/store/actions.h"
+#include "statestore/store/backlog.h"
+#include "statestore/store/protocol.h"
+#include "statestore/store/tables.h"
 #include "statestore/store/testing/escrow_scene.h"
 
 namespace holdfast::store {
@@ -108,6 +112,15 @@ void Step(Scene& scene, Steps& steps) {
       break;
     case 4:
       scene.ChildSays(SomeKey(scene, whom, Watch::kChannel), Incoming());
+      break;
+    case 14:
+      if (what >= 192) {
+        scene.Silence(kHeirPatienceNs + 1);
+      } else if (what >= 128) {
+        scene.StuffKey(SomeKey(scene, whom, Watch::kChannel));
+      } else {
+        scene.DrainKey(SomeKey(scene, whom, Watch::kChannel), what);
+      }
       break;
     case 5:
     case 6:

@@ -28,14 +28,15 @@ Member Next(const PromotionState& state, Stimulus stimulus, Member member) {
   return member;
 }
 
-int FirstReady(const PromotionState& state) {
+int BestReady(const PromotionState& state) {
   int best = Decision::kNobody;
   for (size_t i = 0; i < kMaxChildrenPerInstance; ++i) {
     if (state.members[i] != Member::kStandby) continue;
-    if (best == Decision::kNobody ||
-        state.ready_order[i] < state.ready_order[best]) {
-      best = static_cast<int>(i);
-    }
+    const bool better = best == Decision::kNobody ||
+                        (state.behind[i] == state.behind[best]
+                             ? state.ready_order[i] < state.ready_order[best]
+                             : state.behind[best]);
+    if (better) best = static_cast<int>(i);
   }
   return best;
 }
@@ -44,7 +45,7 @@ int Promote(PromotionState& state) {
   if (state.held || state.awaited || ActiveMember(state) != Decision::kNobody) {
     return Decision::kNobody;
   }
-  const int chosen = FirstReady(state);
+  const int chosen = BestReady(state);
   if (chosen != Decision::kNobody) {
     state.members[chosen] = Member::kActive;
     ++state.epoch;

@@ -47,6 +47,8 @@ struct PromotionState {
   Member members[kMaxChildrenPerInstance] = {};
   uint64_t ready_order[kMaxChildrenPerInstance] = {};
   uint64_t next_ready = 1;
+  // It does not know all that it was to be told yet: others are better.
+  bool behind[kMaxChildrenPerInstance] = {};
   uint64_t epoch = 0;  // Counts promotions.
   bool held = false;
   // A child of an older store has not said yet what it holds. It may be active
@@ -69,7 +71,8 @@ constexpr bool IsPresent(Member member) {
 // Index of the member that is kActive or kActiveDying, or Decision::kNobody.
 int ActiveMember(const PromotionState& state);
 
-// Applies one event. A promotion takes the standby that was ready first. An
+// Applies one event. A promotion takes the standby that was ready first, of
+// those that are not behind if there is one. An
 // event that makes no sense changes nothing and is not accepted.
 Decision Step(PromotionState& state, Stimulus stimulus, size_t member);
 

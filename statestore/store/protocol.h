@@ -111,7 +111,8 @@ enum class Type : uint16_t {
                   // connection number for kSlotConnection. One that is not
                   // active is heard where no active one of this store has
                   // spoken; else it is sent what the slot holds instead.
-                  // Answered with kAck when held *and* forwarded.
+                  // Answered with kAck when held *and* forwarded, or noted
+                  // for a child whose channel is full: see backlog.h.
   kRetain,        // bitmap: every session slot outside it is closed here
                   // and in the standby. Idempotent. No answer.
   kReady,         // The standby is parked: filter applied, memory mapped.

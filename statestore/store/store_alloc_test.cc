@@ -2,6 +2,7 @@
 // thread whose calls of the allocator are counted.
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -130,6 +131,16 @@ TEST_F(StoreAlloc, LifeOfAnInstanceAllocatesNothing) {
   standby->child().Kill();
   ASSERT_TRUE(WaitForEvent(*client_, Type::kChildLost).has_value());
   ASSERT_OK(client_->RemoveInstance(kDisk));
+}
+
+TEST_F(StoreAlloc, StandbyThatIsBehindAllocatesNothing) {
+  auto active = Add(1), standby = Add(2);
+  kill(standby->child().pid(), SIGSTOP);
+  // More than its socket holds, by far.
+  for (uint64_t i = 1; i <= 1000; ++i) ASSERT_TRUE(active->Escrow(40, i));
+  kill(standby->child().pid(), SIGCONT);
+  active->child().Kill();
+  EXPECT_TRUE(standby->AwaitEvent(ChildEvent::Kind::kPromote).has_value());
 }
 
 TEST_F(StoreAlloc, MisbehaviourAllocatesNothing) {

@@ -319,23 +319,6 @@ TEST_F(StoreIntegration, ClosedChannelCostsTheChildItsLife) {
   EXPECT_EQ(WTERMSIG(active->child().Reap()), SIGKILL);
 }
 
-TEST_F(StoreIntegration, StandbyThatReadsNothingIsKilledNotWaitedFor) {
-  auto active = Add(1), standby = Add(2);
-  kill(standby->child().pid(), SIGSTOP);
-  std::optional<Message> event;
-  for (int i = 0; i < 3000 && !event.has_value(); ++i) {
-    ASSERT_TRUE(active->Escrow(40, 1 + i));
-    ASSERT_OK(client().ReadEvents());
-    event = client().NextEvent();
-    while (event.has_value() && event->type != Type::kChildMisbehaved) {
-      event = client().NextEvent();
-    }
-  }
-  ASSERT_TRUE(event.has_value());
-  EXPECT_EQ(event->child, 2u);
-  EXPECT_EQ(event->arg0, static_cast<uint64_t>(Error::kLimit));
-}
-
 TEST_F(StoreIntegration, FloodDoesNotStarveOtherInstances) {
   ASSERT_OK(client().CreateInstance(kOther, "quiet", MakeToken(98), true));
   auto active = Add(1, kOther), standby = Add(2, kOther);

@@ -30,6 +30,14 @@ uint32_t EventsOf(Watch watch) {
   return watch == Watch::kListener ? 0u : uint32_t{EPOLLIN};
 }
 
+// Whether what could not be sent may be sent later: the channel is full, or too
+// many descriptors of this user are under way, which no channel tells the end
+// of.
+bool IsFull(IoResult result) {
+  return result == IoResult::kAgain ||
+         (result == IoResult::kError && errno == ETOOMANYREFS);
+}
+
 bool Control(BorrowedFd set, int operation, int fd, uint32_t events,
              uint64_t data) {
   epoll_event event = {};
@@ -58,8 +66,8 @@ absl::Status Store::Start(UniqueFd launcher, size_t max_instances) {
 
 bool Store::RunOnce(int timeout_ms) {
   epoll_event events[kBatch];
-  const bool soon =
-      escrow_.paused() && (timeout_ms < 0 || timeout_ms > kRetryMs);
+  const bool retries = escrow_.paused() || escrow_.anyone_behind();
+  const bool soon = retries && (timeout_ms < 0 || timeout_ms > kRetryMs);
   const int n =
       epoll_wait(epoll_.get(), events, kBatch, soon ? kRetryMs : timeout_ms);
   for (int i = 0; i < n; ++i) {
@@ -74,10 +82,10 @@ bool Store::RunOnce(int timeout_ms) {
         HandleVmm(key);
         break;
       default:
-        HandleChannel(key);
+        HandleChannel(key, events[i].events);
     }
   }
-  if (escrow_.paused()) Retry();
+  if (escrow_.paused() || escrow_.anyone_behind()) Retry();
   UpdateLauncherEvents();
   return true;
 }
@@ -92,7 +100,9 @@ void Store::HandleFences() {
   }
 }
 
-void Store::HandleChannel(Key key) {
+void Store::HandleChannel(Key key, uint32_t events) {
+  if ((events & EPOLLOUT) != 0) CatchUp(key);
+  if ((events & ~uint32_t{EPOLLOUT}) == 0) return;
   for (int i = 0; i < kMessagesPerTurn; ++i) {
     const Handle channel = escrow_.ChannelOf(key);
     if (channel == kNoHandle) return;
@@ -129,10 +139,49 @@ void Store::HandleVmm(Key key) {
 }
 
 void Store::Retry() {
-  if (MonotonicNs() < retry_at_) return;
+  const uint64_t now = MonotonicNs();
+  if (now < retry_at_) return;
+  retry_at_ = now + kRetryNs;
   actions_.Clear();
   escrow_.OnRetry(actions_);
   Perform();
+  const Tables& tables = escrow_.tables();
+  for (const Instance& instance : tables.instances()) {
+    for (size_t i = 0; i < kMaxChildrenPerInstance; ++i) {
+      CatchUp(tables.KeyOf(instance, i, Watch::kChannel));
+    }
+  }
+  actions_.Clear();
+  escrow_.OnSilence(now, actions_);
+  Perform();
+}
+
+void Store::CatchUp(Key key) {
+  Action action;
+  bool was_behind = false;
+  while (escrow_.NextFor(key, action)) {
+    was_behind = true;
+    const IoResult result =
+        Send(BorrowedFd(action.handle), action.message, action.fds);
+    if (IsFull(result)) {
+      WatchForRoom(action, result == IoResult::kAgain);
+      return;
+    }
+    if (result != IoResult::kDone) {
+      actions_.Clear();
+      escrow_.OnSendFailed(key, result == IoResult::kGone, actions_);
+      Perform();
+      return;
+    }
+    escrow_.OnTaken(key, action.message, MonotonicNs());
+  }
+  if (was_behind) WatchForRoom(action, false);
+}
+
+void Store::WatchForRoom(const Action& to, bool wanted) {
+  const uint32_t room = wanted ? uint32_t{EPOLLOUT} : 0u;
+  Control(epoll_, EPOLL_CTL_MOD, to.handle, EventsOf(Watch::kChannel) | room,
+          Pack(to.key));
 }
 
 bool Store::HandleLauncher(uint32_t events) {
@@ -197,9 +246,13 @@ void Store::Perform() {
 void Store::PerformSend(const Action& action) {
   Failure& failure = failures_[action.key.instance][action.key.child];
   if (failure.failed) return;  // Its order is broken: it gets nothing more.
+  const bool behind = escrow_.IsBehind(action.key);
   const IoResult result =
-      Send(BorrowedFd(action.handle), action.message, action.fds);
-  if (result != IoResult::kDone) {
+      behind ? IoResult::kAgain
+             : Send(BorrowedFd(action.handle), action.message, action.fds);
+  if (IsFull(result) && escrow_.Defer(action, MonotonicNs())) {
+    if (!behind) WatchForRoom(action, result == IoResult::kAgain);
+  } else if (result != IoResult::kDone) {
     failure = {true, result == IoResult::kGone, action.key};
     any_failure_ = true;
   }

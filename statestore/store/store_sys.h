@@ -29,6 +29,8 @@ class Store {
 
   // After a VMM could not be accepted: time until the next attempt.
   static constexpr int kRetryMs = 100;
+  // The same until a child that is behind is looked at again, unless its
+  // channel says earlier that there is room.
 
   // `launcher`: SEQPACKET to the launcher. `max_instances`: at most
   // kMaxInstances; all that there are descriptors for. Before the steady-state
@@ -46,9 +48,13 @@ class Store {
   // Deaths have an epoll set of their own, which is looked at before every
   // single other event: no child's traffic delays another's promotion.
   void HandleFences();
-  void HandleChannel(Key key);
+  void HandleChannel(Key key, uint32_t events);
   void HandleVmm(Key key);
   void Retry();
+  // Sends a child that is behind what it has not been sent, until it is full.
+  void CatchUp(Key key);
+  // Whether the loop hears of room in the channel of `to`.
+  void WatchForRoom(const Action& to, bool wanted);
   bool HandleLauncher(uint32_t events);
 
   void Perform();
@@ -76,7 +82,8 @@ class Store {
   Cursor cursor_;
   uint64_t nonce_ = 0;
   bool launcher_blocked_ = false;
-  uint64_t retry_at_ = 0;  // While escrow_.paused().
+  // While escrow_.paused() or anyone_behind().
+  uint64_t retry_at_ = 0;
   uint64_t promoted_at_ = 0;
   int kill_errno_ = 0;
   // Children whose last send failed in the list being carried out.

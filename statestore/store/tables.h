@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "statestore/store/actions.h"
+#include "statestore/store/backlog.h"
 #include "statestore/store/promotion.h"
 #include "statestore/store/protocol.h"
 
@@ -21,6 +22,7 @@ struct Child {
   uint32_t pid = 0;
   bool depositing = false;     // Re-attached and not yet kReady.
   uint64_t owes = 0;           // arg0 of the kSync that it has to answer.
+  Backlog backlog;             // What it has not been sent, if anything.
   Handle channel = kNoHandle;  // Its store channel, our end.
   Handle pidfd = kNoHandle;
   Handle control = kNoHandle;   // Kept for a new launcher, never used.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace holdfast::store::testing {
 namespace {
@@ -51,6 +52,14 @@ void Scene::Finish() {
     first = false;
   }
   if (actions_.overflowed()) Problem("the action list overflowed");
+  for (const Key key : std::exchange(unsendable_, {})) {
+    actions_.Clear();
+    escrow_.OnSendFailed(key, false, actions_);
+    for (const Action& action : actions_) {
+      if (action.kind == Action::Kind::kSend) Problem("sent on a failure");
+      Perform(action, false);
+    }
+  }
   CheckTables();
 }
 
@@ -102,7 +111,6 @@ void Scene::PerformSend(const Action& action, bool first) {
   const Message& message = action.message;
   CheckOpen(action.handle, "send");
   if (action.fds[0] != kNoHandle) CheckOpen(action.fds[0], "forward");
-  sent_.push_back({action.handle, message, action.fds[0]});
   if (message.type == Type::kPromote) {
     if (!first) Problem("a promotion was not the first action");
     if (active_.count(action.key.instance) != 0) {
@@ -114,8 +122,17 @@ void Scene::PerformSend(const Action& action, bool first) {
     // A depositor knows what it has; views are about the others.
     View(action.handle, deposit_.message.slot, deposit_.fds[0]);
   }
-  if (message.type == Type::kForward) {
-    View(action.handle, message.slot, action.fds[0]);
+  if (full_.count(action.handle) == 0 && !escrow_.IsBehind(action.key)) {
+    Arrive(action);
+  } else if (!escrow_.Defer(action, now_)) {
+    unsendable_.push_back(action.key);
+  }
+}
+
+void Scene::Arrive(const Action& action) {
+  sent_.push_back({action.handle, action.message, action.fds[0]});
+  if (action.message.type == Type::kForward) {
+    View(action.handle, action.message.slot, action.fds[0]);
   }
 }
 
@@ -160,6 +177,8 @@ void Scene::CheckViews(const Instance& instance) {
     if (member != Member::kStarting && member != Member::kStandby) continue;
     // One that deposits has more until it has said all.
     if (child.depositing) continue;
+    // One that is behind is told later.
+    if (!child.backlog.empty()) continue;
     if (views_[child.channel] != slots) {
       Problem("a standby was not sent what the store holds");
     }
@@ -309,6 +328,31 @@ void Scene::AcceptFailed(Key key, int error) {
 void Scene::SendFailed(Key key, bool gone) {
   Begin();
   escrow_.OnSendFailed(key, gone, actions_);
+  Finish();
+}
+
+void Scene::StuffKey(Key key) {
+  const Handle channel = escrow_.ChannelOf(key);
+  if (channel != kNoHandle) full_.insert(channel);
+}
+
+void Scene::DrainKey(Key key, size_t count) {
+  Begin();
+  Action action;
+  while (count-- != 0 && escrow_.NextFor(key, action)) {
+    CheckOpen(action.handle, "late send");
+    if (action.fds[0] != kNoHandle) CheckOpen(action.fds[0], "late forward");
+    Arrive(action);
+    escrow_.OnTaken(key, action.message, now_);
+  }
+  if (!escrow_.IsBehind(key)) full_.erase(escrow_.ChannelOf(key));
+  Finish();
+}
+
+void Scene::Silence(uint64_t ns) {
+  Begin();
+  now_ += ns;
+  escrow_.OnSilence(now_, actions_);
   Finish();
 }
 

@@ -67,6 +67,13 @@ class Scene {
   void FailAccept(InstanceId instance, int error);
   void Retry();
   void FailSend(const ChildHandles& child, bool gone);
+  // The child's channel is full from now on; or takes `count` messages more.
+  void Stuff(const ChildHandles& child) { StuffKey(child.key); }
+  void Drain(const ChildHandles& child, size_t count = ~size_t{0}) {
+    DrainKey(child.key, count);
+  }
+  // `ns` pass, and the store looks who is still silent.
+  void Silence(uint64_t ns);
   // Anything, for the fuzzer.
   void Launcher(Incoming incoming);
   void ChildSays(Key key, Incoming incoming);
@@ -75,6 +82,8 @@ class Scene {
   Handle AcceptUnasked(Key key);
   void AcceptFailed(Key key, int error);
   void SendFailed(Key key, bool gone);
+  void StuffKey(Key key);
+  void DrainKey(Key key, size_t count);
 
   const Instance& instance(InstanceId id) const;
   bool IsOpen(Handle handle) const { return open_.count(handle) != 0; }
@@ -95,6 +104,7 @@ class Scene {
   void Finish();
   void Perform(const Action& action, bool first);
   void PerformSend(const Action& action, bool first);
+  void Arrive(const Action& action);
   void View(Handle channel, Slot slot, Handle fd);
   void CheckOpen(Handle handle, const char* what);
   void CheckTables();
@@ -109,6 +119,8 @@ class Scene {
   std::set<Handle> open_;
   std::set<Handle> watched_;
   std::set<Handle> killed_;
+  std::set<Handle> full_;  // Channels that take nothing.
+  std::vector<Key> unsendable_;
   std::vector<Told> told_;
   std::vector<Sent> sent_;
   // Channels of active children that no fence has been seen of.

@@ -37,9 +37,10 @@ class Device {
   void Run() {
     while (true) {
       HearStore();
-      pollfd fds[] = {{channel_.gone() ? -1 : channel_.fd().get(), POLLIN, 0},
+      const bool deaf = channel_.gone() || !MayRead();
+      pollfd fds[] = {{deaf ? -1 : channel_.fd().get(), POLLIN, 0},
                       {test_.get(), POLLIN, 0}};
-      poll(fds, 2, -1);
+      poll(fds, 2, MayRead() ? -1 : 1);
       if (fds[1].revents != 0 && !OnCommand()) return;
     }
   }
@@ -49,9 +50,15 @@ class Device {
     send(test_.get(), &note, sizeof(note), MSG_NOSIGNAL);
   }
 
+  bool MayRead() const {
+    return progress_ == nullptr || progress_->credit != 0;
+  }
+
   void HearStore() {
     ChildEvent event;
-    while (channel_.Receive(event) == ChildChannel::Received::kEvent) {
+    while (MayRead() &&
+           channel_.Receive(event) == ChildChannel::Received::kEvent) {
+      if (progress_ != nullptr) --progress_->credit;
       OnEvent(event);
     }
   }
@@ -64,13 +71,15 @@ class Device {
     note.epoch = event.epoch;
     note.death_ns = event.death_ns;
     note.connection = event.connection;
+    const bool silent = progress_ != nullptr && progress_->silent_forwards;
     if (event.kind == ChildEvent::Kind::kSync) {
       channel_.Settled(event.sync).IgnoreError();
+      if (silent) return;
     } else if (event.kind == ChildEvent::Kind::kForward) {
       if (event.fd.valid()) note.token = ReadToken(event.fd);
       if (event.slot == kSlotConnection) connection_ = event.connection;
       held_[event.slot] = std::move(event.fd);
-      if (progress_ != nullptr && progress_->silent_forwards) return;
+      if (silent) return;
     } else if (event.kind == ChildEvent::Kind::kForwardDone) {
       channel_.Ready().IgnoreError();
     } else if (event.kind == ChildEvent::Kind::kPromote) {

@@ -54,18 +54,19 @@ struct Note {
 // Memory that a test shares with its fake devices: how far kChurn has come.
 struct Progress {
   static constexpr Slot kChurnSlots = 8;
-  std::atomic<uint64_t> next{1};  // Token of the next deposit.
-  // It ends here. A standby's socket holds some 270 forwards: who may not be
-  // able to read for long is to be spared more.
-  std::atomic<uint64_t> end{~uint64_t{0}};
+  std::atomic<uint64_t> next{1};            // Token of the next deposit.
+  std::atomic<uint64_t> end{~uint64_t{0}};  // It ends here.
   std::atomic<uint64_t> begun[kChurnSlots] = {};
   std::atomic<uint64_t> acknowledged[kChurnSlots] = {};
   // Count a deposit as acknowledged as soon as it is sent: the mistake that
   // waiting for kAck prevents.
   std::atomic<bool> trust_sending{false};
   // Do not tell the test of what is forwarded: a test that reads no notes for a
-  // while would stop the child, and the store kills one that reads nothing.
+  // while would stop the child.
   std::atomic<bool> silent_forwards{false};
+  // How many events of the store the child may still read: less than there are
+  // make a slow one.
+  std::atomic<uint64_t> credit{~uint64_t{0}};
 };
 // In shared memory, for the test's whole life.
 Progress* NewProgress();
