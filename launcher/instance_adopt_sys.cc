@@ -46,6 +46,7 @@ absl::StatusOr<std::unique_ptr<Instance>> Instance::Adopt(
     ASSIGN_OR_RETURN(child->listener,
                      host.store()->GetSeccompListener(info.id, found.id));
     adopted.next_child = std::max(adopted.next_child, found.id + 1);
+    if (found.dying) adopted.dying.push_back(found.id);
     if (found.state == store::ChildState::kActive) {
       adopted.active = found.id;
     } else {

@@ -286,6 +286,27 @@ TEST_F(LauncherFaults, CoreThatMissedEventsIsReplaced) {
   EXPECT_NE(CorePid(), core);
 }
 
+// The store has done with a child that it may not kill, and tells a core that
+// dies before it hears of it: the next one finds it so, and ends it.
+TEST_F(LauncherFaults, ChildThatTheStoreHasDoneWithIsEndedByTheNextCore) {
+  const auto before = launcher_.AwaitWhole("disk0");
+  ASSERT_OK(before);
+  const int core = CorePid();
+  kill(core, SIGSTOP);
+  uint8_t byte = kLeaveStore;
+  ASSERT_EQ(send(vmm_.get(), &byte, 1, MSG_NOSIGNAL), 1);
+  // It has closed its channel, answers and lives on.
+  ASSERT_EQ(recv(vmm_.get(), &byte, 1, 0), 1);
+  ++answers_;
+  usleep(50'000);  // The store looks at it; later is no harm.
+  kill(core, SIGKILL);
+  ASSERT_OK(launcher_.Await("disk0", [&](const InstanceStatus& s) {
+    return s.active_pid == before->standby_pid;
+  }));
+  ExpectAnswer();
+  EXPECT_OK(launcher_.AwaitWhole("disk0"));
+}
+
 TEST_F(LauncherFaults, ChildrenServeThroughTheDeathOfTheStore) {
   const auto before = launcher_.AwaitWhole("disk0");
   ASSERT_OK(before);

@@ -32,7 +32,9 @@ class Stepper {
     s_.next_child = event.next_child;
     s_.served = event.active != 0;
     if (s_.active != 0) s_.policy.OnServing(now_);
-    if (s_.spare != 0 && !s_.spare_ready) Arm(Timer::kStart);
+    const bool spare_dies =
+        std::count(event.dying.begin(), event.dying.end(), event.spare) != 0;
+    if (s_.spare != 0 && !s_.spare_ready && !spare_dies) Arm(Timer::kStart);
     if (NeedsSpare()) {
       s_.replacement = event.denied ? Replacement::kDenied : Replacement::kDue;
     }
@@ -42,6 +44,7 @@ class Stepper {
       Emit("lost", child, "while no core ran");
       if (NeedsSpare()) Replace(absl::ZeroDuration());
     }
+    for (ChildNumber child : event.dying) Do(KillChild{child});
     // An earlier launcher may have died in the middle of a stop.
     Do(HoldPromotion{false});
     Settle();

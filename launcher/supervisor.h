@@ -63,6 +63,9 @@ struct Adopted {
   std::vector<ChildNumber> lost = {};
   // The crash budget was empty.
   bool denied = false;
+  // Of active and spare, those that the store has done with. It may not have
+  // been able to kill them, and who was told so is dead.
+  std::vector<ChildNumber> dying = {};
 };
 // The store says that the child is parked and complete.
 struct ChildReady {

@@ -35,6 +35,7 @@ std::vector<Named> EventsFor(const Supervision& s) {
       {"Adopted(active)", Adopted{91, 0, false, 93}},
       {"Adopted(active,spare)", Adopted{91, 92, true, 93}},
       {"Adopted(spare)", Adopted{0, 92, false, 93}},
+      {"Adopted(dying)", Adopted{91, 92, false, 93, {}, false, {91, 92}}},
       {"ChildReady(spare)", ChildReady{s.spare}},
       {"ChildReady(stranger)", ChildReady{stranger}},
       {"Promoted(spare)", Promoted{s.spare}},

@@ -304,6 +304,21 @@ TEST(Supervisor, AdoptionCompletesWhatIsMissing) {
   EXPECT_EQ(denied.state().state, State::kQuarantined);
 }
 
+// The store may not have been able to kill it, and the launcher that was told
+// so is dead: it is not waited for as if it started.
+TEST(Supervisor, AdoptedChildThatIsDyingIsKilledAtOnce) {
+  Instance instance;
+  EXPECT_THAT(
+      instance.Feed(Adopted{7, 8, false, 9, {}, false, {8}}),
+      ElementsAre("Emit(adopted 7)", "KillChild(8)", "HoldPromotion(go)"));
+  EXPECT_THAT(instance.Feed(ChildLost{8}), Contains("SpawnChild(9)"));
+  Instance of_active;
+  EXPECT_THAT(of_active.Feed(Adopted{7, 8, true, 9, {}, false, {7}}),
+              Contains("KillChild(7)"));
+  EXPECT_THAT(of_active.Feed(ChildLost{7}), Not(Contains("SpawnChild(9)")));
+  EXPECT_THAT(of_active.Feed(Promoted{8}), Contains("SpawnChild(9)"));
+}
+
 TEST(Supervisor, ConnectionIsKeptWhileAVmmIsThere) {
   Instance instance;
   instance.RunWhole();

@@ -142,6 +142,7 @@ class FakeDevice {
     uint8_t byte;
     const ssize_t got = recv(vmm, &byte, 1, MSG_DONTWAIT);
     if (got == 1) {
+      if (byte == kLeaveStore) shutdown(kHandoffStoreFd, SHUT_RDWR);
       const auto answer = static_cast<uint8_t>(++segment_->answers);
       (void)!send(vmm, &answer, 1, MSG_NOSIGNAL);
     } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {

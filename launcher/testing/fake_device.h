@@ -5,6 +5,10 @@
 
 namespace holdfast::launcher {
 
+// A VMM that sends this has it close its channel to the store, answer and live
+// on; any other byte is only answered.
+inline constexpr uint8_t kLeaveStore = 0xff;
+
 // What fake_device writes into its segment, for tests to read. Every word is
 // written by one child at a time.
 struct FakeSegment {

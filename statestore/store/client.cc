@@ -54,8 +54,8 @@ void AddTo(Client::Inventory& inventory, Incoming& incoming) {
     case Type::kChildInfo:
       inventory.children.push_back(
           {m.instance, m.child, static_cast<uint32_t>(m.arg0),
-           static_cast<ChildState>(m.arg1), UniqueFd(Take(incoming, 0)),
-           UniqueFd(Take(incoming, 1))});
+           static_cast<ChildState>(m.arg1), m.arg2 != 0,
+           UniqueFd(Take(incoming, 0)), UniqueFd(Take(incoming, 1))});
       break;
     case Type::kSlotInfo:
       inventory.slots.push_back({m.instance, m.slot});

@@ -54,6 +54,7 @@ class Client {
     ChildId id = 0;
     uint32_t pid = 0;
     ChildState state{};
+    bool dying = false;  // SIGKILL was tried; its end is not proven.
     UniqueFd control;
     UniqueFd pidfd;
   };

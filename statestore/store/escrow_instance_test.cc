@@ -1,5 +1,8 @@
 // Instances, and what the launcher is told of them.
 
+#include <cstdint>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -137,6 +140,28 @@ TEST_F(EscrowInstance, InventoryTellsStatesEpochAndHold) {
   EXPECT_EQ(action.message.arg1, static_cast<uint64_t>(ChildState::kStandby));
   EXPECT_EQ(action.fds[0], standby_.control);
   EXPECT_FALSE(NextInventory(scene().escrow().tables(), cursor, action));
+}
+
+// Killed, and not seen dead: it is neither what it was nor starting.
+TEST_F(EscrowInstance, InventoryTellsWhoIsDying) {
+  std::map<ChildId, std::pair<uint64_t, uint64_t>> states;  // State, dying.
+  const auto look = [&] {
+    Cursor cursor;
+    Action action;
+    while (NextInventory(scene().escrow().tables(), cursor, action)) {
+      if (action.message.type != Type::kChildInfo) continue;
+      states[action.message.child] = {action.message.arg1, action.message.arg2};
+    }
+  };
+  constexpr auto kActive = static_cast<uint64_t>(ChildState::kActive);
+  look();
+  EXPECT_EQ(states[1], std::make_pair(kActive, uint64_t{0}));
+  EXPECT_EQ(states[2].second, 0u);
+  scene().Hangup(active_);
+  scene().Say(standby_, Type::kKillChild);  // Not for it to say.
+  look();
+  EXPECT_EQ(states[1], std::make_pair(kActive, uint64_t{1}));
+  EXPECT_EQ(states[2].second, 1u);
 }
 
 TEST_F(EscrowInstance, HelloStartsTheInventory) {

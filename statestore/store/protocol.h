@@ -80,7 +80,10 @@ enum class Type : uint16_t {
                      // arg2 = 1 while promotion is held; fds: segment, blob if
                      // any.
   kChildInfo,        // instance, child, arg0 = pid, arg1 = ChildState; fds:
-                     // control channel, pidfd.
+                     // control channel, pidfd. arg2 = 1: it is dying, killed
+                     // by the store or told to be, and was in that state
+                     // before; the launcher must see that it ends. (0 of a
+                     // store that is older than this.)
   kSlotInfo,         // instance, slot is occupied; arg0 = its connection
                      // number if it is the connection.
   kHelloDone,        // arg0 = nonce.

@@ -39,6 +39,7 @@ void DescribeChild(const Child& child, Member member, Action& action) {
   m.child = child.id;
   m.arg0 = child.pid;
   m.arg1 = static_cast<uint64_t>(StateOf(member));
+  m.arg2 = IsPresent(member) ? 0 : 1;
   action.fds[0] = child.control;
   action.fds[1] = child.pidfd;
 }
