@@ -15,12 +15,14 @@ class Shell:
             status, words = guest.run("cat /sys/block/vda/size")
     """
 
-    def __init__(self, directory, arguments, **kwargs):
+    def __init__(self, directory, arguments, modules=initramfs.DISK_MODULES,
+                 **kwargs):
         kernel, tree = parts.kernel()
         archive = initramfs.build(
             os.path.join(directory, "shell.cpio.gz"), tree,
-            parts.built("tests/guest/shell.sh"))
-        accel = vm.pick_accelerator(kernel, initramfs.hello(directory, tree))
+            parts.built("tests/guest/shell.sh"), modules=modules)
+        accel = vm.pick_accelerator(
+            kernel, initramfs.hello(directory, tree), kwargs.get("qemu"))
         self.vm = vm.Vm(kernel, archive, accel=accel, shared_memory=True,
                         arguments=arguments, **kwargs)
 

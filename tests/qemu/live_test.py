@@ -3,6 +3,7 @@ cut, it may not be written, somebody else wants it, its VMM goes and comes back.
 Each is told to whoever can act on it; no process dies of it."""
 
 import ctypes
+import json
 import os
 import re
 import socket
@@ -15,6 +16,10 @@ from tests.harness import faults, holdfastd, parts, processes, shell
 MIB = 1 << 20
 PROGRAM = "devices/virtio_blk/holdfast-virtio-blk"
 POLICY = "devices/virtio_blk/virtio_blk.policy"
+# As PCI functions, which QEMU 11.1 serves.
+PCI_POLICY = "devices/virtio_blk/virtio_blk_pci.policy"
+NVME = "devices/pci_nvme/holdfast-pci-nvme"
+NVME_POLICY = "devices/pci_nvme/pci_nvme.policy"
 _CLONE_NEWNS = 0x20000
 
 
@@ -43,7 +48,7 @@ class Holdfast:
         self._log = open(self.path("log"), "wb")
         self.daemon = holdfastd.Holdfastd(
             self.run_directory, [self.directory, "/dev"], self._log)
-        self.daemon.start([PROGRAM, POLICY])
+        self.daemon.start([PROGRAM, POLICY, PCI_POLICY, NVME, NVME_POLICY])
         self._arguments = []
         self.names = []
         self._mounted = []
@@ -74,8 +79,17 @@ class Holdfast:
             "-chardev", "socket,id=%s,path=%s" % (name, self.socket(name)),
             "-device", "vhost-user-blk-pci,num-queues=1,chardev=" + name]
 
-    def boot(self):
-        return shell.Shell(self.directory, self._arguments)
+    def add_function(self, name, program, policy, image, *options):
+        self.daemon.run(name, program, self.socket(name), image, policy,
+                        options)
+        self.daemon.wait_whole(name)
+        self.names.append(name)
+        self._arguments += ["-device", json.dumps({
+            "driver": "vfio-user-pci",
+            "socket": {"type": "unix", "path": self.socket(name)}})]
+
+    def boot(self, **kwargs):
+        return shell.Shell(self.directory, self._arguments, **kwargs)
 
     def tmpfs(self, name, mib):
         os.mkdir(self.path(name))
@@ -246,6 +260,46 @@ class Live(unittest.TestCase):
             second.setblocking(False)
             with self.assertRaises(BlockingIOError):
                 second.recv(1)
+
+
+class OverVfioUser(unittest.TestCase):
+
+    def test_disks_that_grow_and_shrink(self):
+        """Live feature: size change of an NVMe namespace and of a PCI disk,
+        while their processes die."""
+        holdfast = Holdfast()
+        self.addCleanup(holdfast.close)
+        images = {"nvme0n1": sparse(holdfast.path("nvme.img"), 8),
+                  "vda": sparse(holdfast.path("blk.img"), 8)}
+        names = {"nvme0n1": "namespace", "vda": "disk"}
+        holdfast.add_function("namespace", NVME, NVME_POLICY,
+                              images["nvme0n1"])
+        holdfast.add_function("disk", PROGRAM, PCI_POLICY, images["vda"],
+                              "--protocol=vfio-user")
+        with holdfast.boot(qemu=parts.qemu("11.1"),
+                           modules=("virtio_pci", "virtio_blk",
+                                    "nvme")) as guest:
+
+            def expect(disk, mib):
+                processes.wait_for(
+                    lambda: int(guest.read("cat /sys/block/%s/size" % disk)) ==
+                    mib * MIB // 512, 30, "the new size of " + disk, 0.1)
+
+            for disk in images:
+                expect(disk, 8)
+            for mib, dies in ((16, False), (24, True), (4, False), (12, True)):
+                for disk, image in images.items():
+                    os.truncate(image, mib * MIB)
+                    holdfast.daemon.ask("resize", names[disk])
+                    if dies:
+                        holdfast.daemon.kill_active(names[disk])
+                for disk in images:
+                    expect(disk, mib)
+                    guest.read("dd if=/dev/zero of=/dev/%s bs=1M seek=%d "
+                               "count=1 oflag=direct" % (disk, mib - 1))
+            self.assertNotRegex(guest.read("dmesg"),
+                                "(?i)i/o error|timeout|reset")
+            self.assertEqual(guest.vm.stderr(), "")
 
 
 class Comings(unittest.TestCase):
