@@ -117,7 +117,14 @@ absl::Status DeviceProcess::CheckSegment(const SegmentSpec& spec) const {
                      segment_->max_queue_size(), " entries, this process has ",
                      spec.queue_count, " of ", spec.max_queue_size));
   }
-  return CheckCompatible(segment_->schema(), spec.state);
+  RETURN_IF_ERROR(CheckCompatible(segment_->schema(), spec.state));
+  const size_t areas = segment_->section(SectionType::kAreas).size();
+  if (areas != spec.areas_size) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the segment has ", areas, " bytes of areas, this process ",
+        spec.areas_size, ": other options, or another release"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status DeviceProcess::Build() {

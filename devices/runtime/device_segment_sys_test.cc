@@ -15,9 +15,11 @@
 #include "base/shm_sys.h"
 #include "base/testing/matchers.h"
 #include "base/unique_fd.h"
+#include "devices/bus/pci_device.h"
 #include "devices/bus/virtio_device.h"
 #include "devices/runtime/command_line.h"
 #include "devices/runtime/device_process_sys.h"
+#include "devices/runtime/pci_class.h"
 #include "devices/runtime/vhost_user_host_sys.h"
 #include "devices/runtime/virtio_class.h"
 #include "gmock/gmock.h"
@@ -42,6 +44,16 @@ class Wide final : public VirtioDevice {
   }
   explicit Wide(VirtioContext&) {}
   absl::Status OnRequest(Request&, Txn&) override { return absl::OkStatus(); }
+};
+
+// With an area of so many bytes, and nothing else.
+template <uint32_t kBytes>
+class WithArea final : public PciDevice {
+ public:
+  static PciSpec Spec() {
+    return PciSpec(PciId{0x1234, 0x5678}).Area("area", kBytes);
+  }
+  explicit WithArea(PciContext&) {}
 };
 
 class DeviceSegmentTest : public ::testing::Test {
@@ -130,6 +142,25 @@ TEST_F(DeviceSegmentTest, RefusesASegmentThatCanBeCutOrIsTooSmall) {
   EXPECT_THAT(process_.AttachSegment(*small),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("raise segment_bytes")));
+}
+
+// What is in areas is described nowhere, so their size is all that can be seen.
+// A standby that does not fit is refused as one, and not when it is needed.
+TEST_F(DeviceSegmentTest, RefusesASegmentWithOtherAreas) {
+  const auto segment = CreateSealedMemfd("test", size_t{1} << 20);
+  ASSERT_OK(segment);
+  const auto attach = [&](auto device_class) {
+    DeviceProcess process(*OverVfioUser(device_class).open(DeviceOptions()),
+                          line_, "wide");
+    return process.AttachSegment(*segment);
+  };
+  ASSERT_OK(attach(PciClassOf<WithArea<128>>()));
+  EXPECT_OK(attach(PciClassOf<WithArea<128>>()));
+  for (const absl::Status& refused : {attach(PciClassOf<WithArea<64>>()),
+                                      attach(PciClassOf<WithArea<192>>())}) {
+    EXPECT_THAT(refused, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                  HasSubstr("128 bytes of areas")));
+  }
 }
 
 // Every byte of a header that somebody has scribbled over: refused or
