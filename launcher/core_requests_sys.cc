@@ -23,6 +23,10 @@ namespace {
 // Clients have one or two.
 constexpr int kMaxWaitingOfClient = 16;
 
+// For the next active process; less than a client waits for an answer, more
+// than one that is asked to end has for it.
+constexpr absl::Duration kResizePatience = absl::Seconds(6);
+
 int SignalOf(Fault fault) {
   switch (fault) {
     case Fault::kKill:
@@ -82,9 +86,12 @@ void Core::Serve(ControlServer::ClientId client, const Request& request) {
         instance->Handle(StopRequested{});
         return LetWait(client, request);
       } else if (request.op == Op::kRestart) {
-        instance->Handle(RestartRequested{});
+        answer.status = instance->Restart();
       } else if (request.op == Op::kResize) {
         answer.status = instance->Resize();
+        if (absl::IsUnavailable(answer.status)) {
+          return LetWait(client, request, Now() + kResizePatience);
+        }
       } else {
         return DumpState(client, std::move(answer), *instance);
       }
@@ -93,12 +100,13 @@ void Core::Serve(ControlServer::ClientId client, const Request& request) {
   control_->Send(client, answer);
 }
 
-void Core::LetWait(ControlServer::ClientId client, const Request& request) {
+void Core::LetWait(ControlServer::ClientId client, const Request& request,
+                   Uptime deadline) {
   const auto its = std::count_if(
       waiting_.begin(), waiting_.end(),
       [client](const Waiting& waiting) { return waiting.client == client; });
   if (its < kMaxWaitingOfClient) {
-    waiting_.push_back({client, request});
+    waiting_.push_back({client, request, deadline});
     return;
   }
   Answer answer;

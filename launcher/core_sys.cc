@@ -241,6 +241,9 @@ Uptime Core::NextDeadline() const {
   for (const auto& instance : instances_) {
     next = std::min(next, instance->NextDeadline());
   }
+  for (const Waiting& waiting : waiting_) {
+    next = std::min(next, waiting.deadline);
+  }
   return next;
 }
 
@@ -256,19 +259,29 @@ void Core::AnswerWaiting() {
     if (!control_->Has(waiting.client)) continue;
     Answer answer;
     answer.tag = waiting.request.tag;
-    if (waiting.request.op == Op::kEvents) {
-      events_.Read(waiting.request.since, answer);
-      if (answer.events.empty() && !stopping_) {
-        still.push_back(std::move(waiting));
-        continue;
-      }
-    } else if (FindInstance(waiting.request.instance) != nullptr) {
+    if (AnswerTo(waiting, answer)) {
+      control_->Send(waiting.client, answer);
+    } else {
       still.push_back(std::move(waiting));
-      continue;
     }
-    control_->Send(waiting.client, answer);
   }
   waiting_ = std::move(still);
+}
+
+bool Core::AnswerTo(Waiting& waiting, Answer& answer) {
+  const Request& request = waiting.request;
+  if (request.op == Op::kEvents) {
+    events_.Read(request.since, answer);
+    return !answer.events.empty() || stopping_;
+  }
+  Instance* const instance = FindInstance(request.instance);
+  if (request.op == Op::kStop) return instance == nullptr;
+  answer.status =
+      instance != nullptr ? instance->Resize() : NoInstance(request.instance);
+  if (!absl::IsUnavailable(answer.status)) return true;
+  if (waiting.deadline > Now()) return false;
+  answer.status = absl::FailedPreconditionError(answer.status.message());
+  return true;
 }
 
 Instance* Core::FindInstance(const std::string& name) {

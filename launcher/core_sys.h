@@ -113,9 +113,17 @@ class Core final : public InstanceHost {
   Uptime NextDeadline() const;
 
   // Requests.
+  struct Waiting {
+    ControlServer::ClientId client;
+    Request request;
+    Uptime deadline;  // Of kResize.
+  };
   void Serve(ControlServer::ClientId client, const Request& request);
   // Keeps a request that is answered later; a client has a bounded number.
-  void LetWait(ControlServer::ClientId client, const Request& request);
+  void LetWait(ControlServer::ClientId client, const Request& request,
+               Uptime deadline = absl::InfiniteDuration());
+  // What there is to say to `waiting`. False: nothing yet.
+  bool AnswerTo(Waiting& waiting, Answer& answer);
   absl::Status RunSpec(LaunchSpec spec);
   absl::StatusOr<uint32_t> ChooseUid(uint32_t wanted) const;
   absl::Status Inject(const Request& request);
@@ -126,11 +134,6 @@ class Core final : public InstanceHost {
   std::vector<ServantStatus> Servants() const;
   void ReportOwn(std::string type, int pid, std::string cause,
                  std::string detail);
-
-  struct Waiting {
-    ControlServer::ClientId client;
-    Request request;
-  };
 
   // What `holdfast status` says of store and api.
   struct ServantRecord {
@@ -170,7 +173,7 @@ class Core final : public InstanceHost {
   EventLog events_;
   PendingSpecs pending_specs_;
   std::optional<ControlServer> control_;
-  std::vector<Waiting> waiting_;  // kStop and kEvents not answered yet.
+  std::vector<Waiting> waiting_;  // kStop, kEvents, kResize not answered yet.
   int raise_ = 0;  // A signal to send to this process after the answer is out.
   bool stopping_ = false;
   std::optional<CoreEnd> end_;

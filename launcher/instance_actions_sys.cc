@@ -131,18 +131,25 @@ void Instance::Perform(const StopChild& action) {
 
 absl::Status Instance::Resize() {
   Child* const active = Find(supervision_.active);
-  if (active == nullptr) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        spec_.name, " has no active process (", StateName(supervision_.state),
-        "): say it again when it runs"));
-  }
+  // One that makes room may not live to read it.
+  const bool leaves = supervision_.active == supervision_.retiring;
+  if (active == nullptr || leaves) return NoProcess("active");
   // The standby first: it answers for what the active one does not live to do.
   constexpr auto kType = ControlMessage::Type::kResourceChanged;
   if (const Child* spare = Find(supervision_.spare); spare != nullptr) {
     const absl::Status status = SendControl(spare->control, kType, {});
     if (!status.ok()) LogWarning("resize ", spec_.name, ": ", status.message());
   }
-  RETURN_IF_ERROR(SendControl(active->control, kType, {}));
+  const absl::Status status = SendControl(active->control, kType, {});
+  // Its loss is about to be heard of.
+  if (absl::IsFailedPrecondition(status)) return NoProcess("active");
+  if (!status.ok()) {
+    return absl::Status(
+        status.code(),
+        absl::StrCat(spec_.name, ": its active process (pid ", active->pid,
+                     ") takes no message (", status.message(),
+                     "): holdfast restart ", spec_.name));
+  }
   Report("resource-changed", active->pid, "", 0, "");
   return absl::OkStatus();
 }

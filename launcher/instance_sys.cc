@@ -393,14 +393,59 @@ absl::Status Instance::Inject(Fault fault, FaultTarget target) {
   Child* child = Find(target == FaultTarget::kActive ? supervision_.active
                                                      : supervision_.spare);
   if (child == nullptr) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(spec_.name, " has no ",
-                     target == FaultTarget::kActive ? "active" : "standby",
-                     " process at the moment (", StateName(supervision_.state),
-                     "): see holdfast status ", spec_.name));
+    const bool active = target == FaultTarget::kActive;
+    const absl::Status why = NoProcess(active ? "active" : "standby");
+    return absl::FailedPreconditionError(why.message());
   }
   if (fault == Fault::kSegv) return InjectSegmentationFault(child->pid);
   return SendSignal(child->pidfd, fault == Fault::kStop ? SIGSTOP : SIGKILL);
+}
+
+absl::Status Instance::Restart() {
+  if (supervision_.state == State::kStopping ||
+      supervision_.state == State::kStopped) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        spec_.name, " is being stopped: run it again when it is gone"));
+  }
+  Handle(RestartRequested{});
+  return absl::OkStatus();
+}
+
+absl::Status Instance::NoProcess(absl::string_view role) const {
+  const State state = supervision_.state;
+  const auto text = [&](auto... more) {
+    return absl::StrCat(spec_.name, " has no ", role,
+                        " process at the moment (", StateName(state),
+                        "): ", more...);
+  };
+  switch (state) {
+    case State::kRunning:
+      if (!spec_.standby && role != "active") {
+        return absl::FailedPreconditionError(
+            text("it runs without a standby: set standby in its spec"));
+      }
+      if (supervision_.replacement == Replacement::kDenied) {
+        return absl::FailedPreconditionError(
+            text("it has crashed too often: see holdfast events"));
+      }
+      [[fallthrough]];
+    case State::kRecovering:
+      return absl::UnavailableError(
+          text("one is being started: say it again in a moment"));
+    case State::kQuarantined:
+      return absl::FailedPreconditionError(
+          text("it has crashed too often: see holdfast events; then holdfast "
+               "restart ",
+               spec_.name));
+    case State::kStopping:
+    case State::kStopped:
+      return absl::FailedPreconditionError(text("it is being stopped"));
+    case State::kStarting:
+    case State::kBackingOff:
+      break;
+  }
+  return absl::FailedPreconditionError(
+      text("say it again when it runs: see holdfast status ", spec_.name));
 }
 
 Instance::Child* Instance::Find(ChildNumber number) {

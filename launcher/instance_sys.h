@@ -99,9 +99,12 @@ class Instance {
   BorrowedFd segment() const { return segment_; }
 
   InstanceStatus Status() const;
+  // kFailedPrecondition when it is being stopped.
+  absl::Status Restart();
   // Tells its processes that a resource may have another size. The active one
   // tells the VMM; a standby that is promoted first does it in its place.
   // kFailedPrecondition when none is active: the VMM would not be told.
+  // kUnavailable when the next one is on its way: to be tried again.
   absl::Status Resize();
   // kFailedPrecondition when there is no such child.
   absl::Status Inject(Fault fault, FaultTarget target);
@@ -120,6 +123,10 @@ class Instance {
   };
 
   Instance(InstanceHost& host, store::InstanceId id, LaunchSpec spec);
+
+  // That there is no child of this role, why, and what to do. kUnavailable: it
+  // is being started in the place of another one.
+  absl::Status NoProcess(absl::string_view role) const;
 
   absl::Status MakeSegmentAndRecord();
   // CreateInstance up to PutBlob.

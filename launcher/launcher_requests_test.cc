@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/testing/matchers.h"
+#include "base/testing/poll.h"
 #include "base/unix_socket_sys.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -217,8 +218,8 @@ TEST(LauncherRequests, FaultWithoutItsTargetSaysWhere) {
   EXPECT_THAT(
       Inject(launcher, FaultTarget::kStandby),
       StatusIs(absl::StatusCode::kFailedPrecondition,
-               "disk0 has no standby process at the moment (RUNNING): see "
-               "holdfast status disk0"));
+               "disk0 has no standby process at the moment (RUNNING): it runs "
+               "without a standby: set standby in its spec"));
   EXPECT_THAT(Inject(launcher, FaultTarget::kApi),
               StatusIs(absl::StatusCode::kUnavailable,
                        "this launcher runs no api: start holdfastd with "
@@ -236,8 +237,48 @@ TEST(LauncherRequests, ResizeWithoutAnActiveProcessSaysWhenToTryAgain) {
   EXPECT_THAT(
       AnswerTo(launcher, [](CoreClient& core) { return core.Resize("disk0"); }),
       StatusIs(absl::StatusCode::kFailedPrecondition,
-               "disk0 has no active process (QUARANTINED): say it "
-               "again when it runs"));
+               "disk0 has no active process at the moment (QUARANTINED): it "
+               "has crashed too often: see holdfast events; then holdfast "
+               "restart disk0"));
+}
+
+// The process that is asked to make room may not read it any more: the next one
+// is told.
+TEST(LauncherRequests, ResizeBesideARestartReachesTheNextActiveProcess) {
+  constexpr uint64_t kTimes = 20;
+  LauncherProcess launcher;
+  ASSERT_OK(launcher.Run(launcher.Spec("disk0")));
+  ASSERT_OK(launcher.AwaitWhole("disk0"));
+  for (uint64_t i = 0; i < kTimes; ++i) {
+    ASSERT_OK(AnswerTo(launcher, [](CoreClient& core) -> absl::Status {
+      const absl::Status restart = core.Restart("disk0");
+      const absl::Status resize = core.Resize("disk0");
+      return restart.ok() ? resize : restart;
+    })) << i;
+  }
+  // Those that are promoted at that moment may hear it as standbys.
+  EXPECT_TRUE(PollUntil([&] {
+    const auto segment = launcher.Segment("disk0");
+    return segment.ok() &&
+           segment->resized + segment->standby_resized >= kTimes;
+  }));
+}
+
+TEST(LauncherRequests, RestartBesideAStopSaysThatItIsStopped) {
+  LauncherProcess launcher;
+  ASSERT_OK(launcher.Run(launcher.Spec("disk0", {"--ignore-stop"})));
+  ASSERT_OK(launcher.AwaitWhole("disk0"));
+  auto stopper = CoreClient::Connect(launcher.File("core.sock"));
+  ASSERT_OK(stopper);
+  std::thread thread([&] { EXPECT_OK(stopper->Stop("disk0")); });
+  ASSERT_OK(launcher.Await("disk0", [](const InstanceStatus& status) {
+    return status.state == "STOPPING";
+  }));
+  const auto restart = [](CoreClient& core) { return core.Restart("disk0"); };
+  EXPECT_THAT(AnswerTo(launcher, restart),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "disk0 is being stopped: run it again when it is gone"));
+  thread.join();
 }
 
 // ---- several at once ----

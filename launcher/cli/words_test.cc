@@ -283,7 +283,7 @@ TEST_F(Words, SaysWhatAnInjectionHit) {
   EXPECT_EQ(none.status, 1);
   EXPECT_EQ(none.text,
             "holdfast: disk1 has no active process at the moment (STARTING): "
-            "see holdfast status disk1\n");
+            "say it again when it runs: see holdfast status disk1\n");
 }
 
 // The fake device writes no format that anybody knows.
