@@ -91,6 +91,12 @@ class Dma {
   virtual absl::StatusOr<DmaMapping> Map(GuestAddress address, uint64_t size,
                                          DmaAccess access) = 0;
 
+  // Returns when the VMM has answered all requests for transfers that nobody
+  // waits for any more: of processes that are dead, or cut off. What it was
+  // asked to write is written then, so memory may be given back to the driver.
+  // May wait as Read does. UNAVAILABLE: the device is reset meanwhile.
+  virtual absl::Status AwaitForgotten() { return absl::OkStatus(); }
+
   // Bytes of a mapping were changed: for the log of a live migration. Call it
   // after the write, and before the mapping ends.
   virtual void Written(GuestAddress address, uint64_t size) = 0;

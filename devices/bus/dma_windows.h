@@ -35,6 +35,8 @@ class DmaMessenger {
   virtual absl::Status Read(GuestAddress address, absl::Span<uint8_t> out) = 0;
   virtual absl::Status Write(GuestAddress address,
                              absl::Span<const uint8_t> bytes) = 0;
+  // As Dma.
+  virtual absl::Status AwaitForgotten() { return absl::OkStatus(); }
 };
 
 // Where writes to mapped memory are noted during a live migration. Thread-safe.
@@ -85,6 +87,10 @@ class DmaWindows final : public Dma {
                      absl::Span<const uint8_t> bytes) override;
   absl::StatusOr<DmaMapping> Map(GuestAddress address, uint64_t size,
                                  DmaAccess access) override;
+  absl::Status AwaitForgotten() override {
+    return messenger_ == nullptr ? absl::OkStatus()
+                                 : messenger_->AwaitForgotten();
+  }
   void Written(GuestAddress address, uint64_t size) override;
 
  private:

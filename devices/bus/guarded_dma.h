@@ -35,6 +35,8 @@ class GuardedDma final : public Dma {
     RETURN_IF_ERROR(may_());
     return dma_.Map(address, size, access);
   }
+  // What was asked for was allowed then.
+  absl::Status AwaitForgotten() override { return dma_.AwaitForgotten(); }
   // What was written is written: the log of a migration must have it.
   void Written(GuestAddress address, uint64_t size) override {
     dma_.Written(address, size);

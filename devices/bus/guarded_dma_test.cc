@@ -49,6 +49,7 @@ TEST_F(GuardedDmaTest, IsAskedBeforeEachTransfer) {
   EXPECT_THAT(dma_.Write(kAt, {9}), refused);
   EXPECT_THAT(dma_.Map(kAt, 16, DmaAccess::kRead), refused);
   EXPECT_EQ(memory_[0], 7);
+  EXPECT_OK(dma_.AwaitForgotten()) << "of what it was allowed before";
   may_ = true;
   EXPECT_OK(dma_.Write(kAt, {9}));
 }

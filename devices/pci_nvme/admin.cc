@@ -223,6 +223,7 @@ absl::StatusOr<PciNvme::Outcome> PciNvme::DeleteQueue(const Command& command,
   const Status status = CheckDeletion(submission, id);
   if (status != Status::kSuccess) return Outcome{status};
   Gate::Alone alone(gate_);
+  RETURN_IF_ERROR(context.dma().AwaitForgotten());
   ASSIGN_OR_RETURN(
       const Outcome outcome, Once(counter, {}, context, [&](PciTxn& txn) {
         const auto& cell = submission ? state_.sq_lives : state_.cq_lives;

@@ -101,9 +101,12 @@ absl::Status PciNvme::Enable(PciContext& context) {
   return Attach(context);
 }
 
-// Alone: no command is being executed, and none will be.
+// Alone: no command is being executed, and none will be. What a dead process
+// had asked the VMM to write is written before the guest sees that it may use
+// its memory again.
 absl::Status PciNvme::Disable(PciContext& context) {
   Gate::Alone alone(gate_);
+  RETURN_IF_ERROR(context.dma().AwaitForgotten());
   RETURN_IF_ERROR(context.Update([this](PciTxn& txn) {
     Forget(txn);
     return absl::OkStatus();

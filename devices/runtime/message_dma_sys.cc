@@ -57,6 +57,23 @@ absl::Status MessageDma::Await(Transfer& transfer) {
   return transfer.status;
 }
 
+absl::Status MessageDma::AwaitForgotten() {
+  if (control_.load() == std::this_thread::get_id()) {
+    return absl::FailedPreconditionError(
+        "a wait for the VMM inside an access, which would wait for itself");
+  }
+  std::unique_lock<std::mutex> lock(mutex_);
+  const uint64_t refusals = refusing_ ? refusals_ - 1 : refusals_;
+  ++forgotten_waiters_;
+  changed_.wait(lock, [this, refusals] {
+    return refusals_ != refusals || !journal_.has_value() || !Unclaimed();
+  });
+  --forgotten_waiters_;
+  return refusals_ != refusals
+             ? absl::UnavailableError("the device is being reset")
+             : absl::OkStatus();
+}
+
 // ---- The control thread ----
 
 void MessageDma::ClearEvent() { DrainEvent(event_); }
@@ -69,9 +86,14 @@ absl::Status MessageDma::Resume() {
 
 bool MessageDma::waiting() {
   std::lock_guard<std::mutex> lock(mutex_);
-  return !queue_.empty() ||
+  return !queue_.empty() || forgotten_waiters_ != 0 ||
          std::any_of(slots_.begin(), slots_.end(),
                      [](const Slot& slot) { return slot.transfer != nullptr; });
+}
+
+bool MessageDma::is_owed() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return journal_.has_value() && journal_->waiting() != 0;
 }
 
 // Whether the client owes an answer that nobody wants.
@@ -139,7 +161,10 @@ bool MessageDma::Take(const vfio_user::Answer& answer) {
   const auto taken = journal_->Take(answer);
   if (!taken.has_value()) return false;
   const Slot slot = std::exchange(slots_[taken->slot], Slot());
-  if (slot.transfer == nullptr) return true;
+  if (slot.transfer == nullptr) {
+    changed_.notify_all();
+    return true;
+  }
   Transfer& transfer = *slot.transfer;
   --transfer.pending;
   if (taken->error != 0) {
@@ -179,7 +204,9 @@ void MessageDma::EndAll(const absl::Status& status) {
 void MessageDma::Refuse() {
   std::lock_guard<std::mutex> lock(mutex_);
   refusing_ = true;
+  ++refusals_;
   EndAll(absl::UnavailableError("the device is being reset"));
+  changed_.notify_all();
 }
 
 void MessageDma::Accept() {
@@ -191,6 +218,7 @@ void MessageDma::Forget() {
   std::lock_guard<std::mutex> lock(mutex_);
   EndAll(absl::UnavailableError("the VMM is gone"));
   if (journal_.has_value()) journal_->Clear();
+  changed_.notify_all();
 }
 
 }  // namespace holdfast

@@ -55,6 +55,7 @@ class MessageDma final : public DmaMessenger {
   absl::Status Read(GuestAddress address, absl::Span<uint8_t> out) override;
   absl::Status Write(GuestAddress address,
                      absl::Span<const uint8_t> bytes) override;
+  absl::Status AwaitForgotten() override;
 
   // ---- Of the control thread ----
 
@@ -70,6 +71,8 @@ class MessageDma final : public DmaMessenger {
   bool unfinished() const { return journal_ && journal_->unfinished(); }
   // Whether a thread waits for the VMM.
   bool waiting();
+  // Whether the VMM owes an answer, wanted or not.
+  bool is_owed();
 
   enum class Sent {
     kNothing,  // There is nothing to ask, or answers must come first.
@@ -131,7 +134,10 @@ class MessageDma final : public DmaMessenger {
   std::mutex mutex_;  // Of all that follows.
   std::optional<vfio_user::AskJournal> journal_;
   bool refusing_ = false;
-  std::deque<Transfer*> queue_;  // Not asked for, or not all of it.
+  uint64_t refusals_ = 0;            // Calls of Refuse.
+  size_t forgotten_waiters_ = 0;     // Threads in AwaitForgotten.
+  std::condition_variable changed_;  // For them.
+  std::deque<Transfer*> queue_;      // Not asked for, or not all of it.
   std::array<Slot, vfio_user::kMaxAsks> slots_;
 };
 

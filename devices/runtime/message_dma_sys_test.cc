@@ -284,6 +284,103 @@ TEST_F(MessageDmaTest, WhileItRefusesTransfersFail) {
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable, _));
 }
 
+// ---- Answers that nobody wants any more ----
+
+class ForgottenTest : public MessageDmaTest {
+ protected:
+  // A transfer is asked for and cut off.
+  void CutOff() {
+    std::vector<uint8_t> out(100);
+    absl::Status status;
+    std::thread thread = ReadAside(0, absl::MakeSpan(out), &status);
+    AwaitEvent();
+    EXPECT_THAT(Send(), IsOkAndHolds(Sent::kAsked));
+    dma_->Refuse();
+    thread.join();
+    dma_->Accept();
+    messages_ = vmm_.TakeMessages();
+    ASSERT_EQ(messages_.size(), 1u);
+    EXPECT_TRUE(dma_->is_owed());
+  }
+  // Waits for its end on a thread, as work does; begun when this returns.
+  void BeginWait() {
+    waiter_ = std::thread([this] {
+      status_ = windows_->AwaitForgotten();
+      over_.store(true);
+    });
+    while (!dma_->waiting()) usleep(100);
+    EXPECT_FALSE(over_.load());
+  }
+  absl::Status EndWait() {
+    waiter_.join();
+    EXPECT_FALSE(dma_->waiting());
+    return status_;
+  }
+
+  std::vector<Vmm::Message> messages_;
+  std::thread waiter_;
+  absl::Status status_;
+  std::atomic<bool> over_{false};
+};
+
+TEST_F(ForgottenTest, IsWaitedForUntilItIsAnswered) {
+  CutOff();
+  BeginWait();
+  EXPECT_TRUE(vmm_.Serve(messages_[0], *dma_));
+  EXPECT_OK(EndWait());
+  EXPECT_FALSE(dma_->is_owed());
+}
+
+TEST_F(ForgottenTest, IsWaitedForByASuccessorToo) {
+  CutOff();
+  windows_.reset();
+  dma_ = std::make_unique<MessageDma>();
+  windows_ = std::make_unique<DmaWindows>(dma_.get());
+  dma_->SetMemory(*memory_);
+  ASSERT_OK(dma_->Resume());
+  EXPECT_TRUE(dma_->is_owed());
+  BeginWait();
+  EXPECT_TRUE(vmm_.Serve(messages_[0], *dma_));
+  EXPECT_OK(EndWait());
+}
+
+TEST_F(ForgottenTest, IsNotWaitedForOverAReset) {
+  CutOff();
+  BeginWait();
+  dma_->Refuse();
+  // Even if it is over before the thread has looked.
+  dma_->Accept();
+  EXPECT_THAT(EndWait(), StatusIs(absl::StatusCode::kUnavailable, _));
+  dma_->Refuse();
+  std::thread([this] { status_ = windows_->AwaitForgotten(); }).join();
+  EXPECT_THAT(status_, StatusIs(absl::StatusCode::kUnavailable, _));
+}
+
+TEST_F(ForgottenTest, EndsWithTheConnection) {
+  CutOff();
+  BeginWait();
+  dma_->Forget();
+  EXPECT_OK(EndWait());
+  EXPECT_FALSE(dma_->is_owed());
+}
+
+// What somebody waits for is that one's business.
+TEST_F(ForgottenTest, IsNotWhatSomebodyWaitsFor) {
+  std::vector<uint8_t> out(100);
+  absl::Status status;
+  std::thread thread = ReadAside(0, absl::MakeSpan(out), &status);
+  AwaitEvent();
+  EXPECT_THAT(Send(), IsOkAndHolds(Sent::kAsked));
+  EXPECT_TRUE(dma_->is_owed());
+  std::thread([this] { status_ = windows_->AwaitForgotten(); }).join();
+  EXPECT_OK(status_);
+  for (const auto& message : vmm_.TakeMessages()) vmm_.Serve(message, *dma_);
+  thread.join();
+  EXPECT_THAT(windows_->AwaitForgotten(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, _))
+      << "the control thread would wait for itself";
+}
+
 TEST_F(MessageDmaTest, WithoutRoomItIsAskedForLater) {
   std::vector<uint8_t> out(100);
   absl::Status status;

@@ -69,6 +69,7 @@ class RingExecutor final : public virtio_pci::QueueExecutor {
   void End(uint16_t queue) override;
   void Route(uint16_t queue, virtio_pci::InterruptRoute route) override;
   void Kick(uint16_t queue) override;
+  bool IsOwedAnswers() override { return messages_.is_owed(); }
 
  private:
   // One queue's interrupts.

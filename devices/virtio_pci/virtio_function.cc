@@ -44,7 +44,15 @@ absl::Status VirtioFunction::Change(absl::FunctionRef<void(PciTxn&)> change) {
 
 absl::Status VirtioFunction::Read(AccessId id, uint32_t region, uint64_t offset,
                                   absl::Span<uint8_t> out) {
-  return function_->Read(id, region, offset, out);
+  RETURN_IF_ERROR(function_->Read(id, region, offset, out));
+  constexpr uint64_t kAt = kCommonOffset + kDeviceStatus.offset();
+  // A driver that has read 0 after its reset uses its memory for something
+  // else (4.1.4.3.2); until then any other value has it wait.
+  if (region == kBar && offset <= kAt && kAt - offset < out.size() &&
+      out[kAt - offset] == 0 && executor_.IsOwedAnswers()) {
+    out[kAt - offset] = kNeedsReset;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status VirtioFunction::Write(AccessId id, uint32_t region,

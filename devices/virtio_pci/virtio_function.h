@@ -38,6 +38,11 @@ class QueueExecutor : public QueueKicker {
   // Where the queue's interrupts go from here on. If it runs, the driver is
   // signalled once, since what was on its way may have been lost.
   virtual void Route(uint16_t queue, InterruptRoute route) = 0;
+
+  // Whether the VMM owes answers to requests for transfers, of queues that have
+  // ended or of a predecessor's: what it was asked to write may still reach the
+  // driver's memory.
+  virtual bool IsOwedAnswers() = 0;
 };
 
 // A VirtioDevice as a PCI function: its registers, and queues that do what the

@@ -88,6 +88,26 @@ TEST_F(VirtioFunctionTest, ResetEndsQueuesThenTheDevice) {
   EXPECT_EQ(guest_.TakeSaid(), "reset ");
 }
 
+// What the VMM was asked to write may be written after the reset, as long as
+// it has not answered: a driver that reads 0 gives its memory to others.
+TEST_F(VirtioFunctionTest, AResetIsNotOverWhileAnswersAreOwed) {
+  Run();
+  guest_.executor().owed = true;
+  EXPECT_EQ(driver_.status(), 0x0f) << "a device that runs is not concerned";
+  driver_.Reset();
+  EXPECT_EQ(driver_.status(), kNeedsReset);
+  EXPECT_EQ(guest_.Read(kBar, kDeviceStatus.offset() - 4u, 8) >> 32 & 0xff,
+            kNeedsReset)
+      << "by any access";
+  guest_.Restart();
+  EXPECT_OK(guest_.function().Resume());
+  EXPECT_EQ(driver_.status(), 0) << "it was not kept";
+  guest_.executor().owed = true;
+  EXPECT_EQ(driver_.status(), kNeedsReset);
+  guest_.executor().owed = false;
+  EXPECT_EQ(driver_.status(), 0);
+}
+
 TEST_F(VirtioFunctionTest, AResetQueueEndsAlone) {
   Run();
   guest_.TakeSaid();

@@ -116,6 +116,16 @@ class Guest {
     return absl::OkStatus();
   }
 
+  // Asks once, and does not wait.
+  absl::Status Ask() {
+    const FakeDriver::Buffer buffer = FakeDriver::Buffer::Writable(64);
+    if (!rings_->Post({&buffer, 1}).has_value()) {
+      return absl::InternalError("the ring is full");
+    }
+    bus_->Write(notify_bar_, notify_at_, 0, 2);
+    return bus_->status();
+  }
+
   // Takes all of the guest's memory away, or grants it again.
   absl::Status Revoke() { return client_->Unmap(kAddress, kMemory); }
   absl::Status Grant() {
@@ -318,6 +328,38 @@ TEST(VirtioPciDevice, ARingOutsideTheWindowsNeedsAReset) {
   }
   ASSERT_OK((*guest)->Initialize());
   EXPECT_OK((*guest)->Greet(3));
+}
+
+// A client that does late what it was asked: the driver, which gives its memory
+// to others when it has read 0, must not read it before. QEMU is one: it
+// answers on another thread than the one that makes an access wait.
+TEST(VirtioPciDevice, AResetIsOverWhenNothingIsWrittenAnyMore) {
+  for (const bool dies : {false, true}) {
+    auto device = ManagedDevice::Start(HelloOverVfioUser());
+    ASSERT_OK(device);
+    auto guest =
+        Guest::Start((*device)->socket_path(), 0, Guest::Memory::kByMessage);
+    ASSERT_OK(guest);
+    ASSERT_OK((*guest)->Greet(1));
+    Client& client = (*guest)->client();
+    VirtioPciDriver<Bus>& driver = (*guest)->driver();
+    client.HoldAnswers(true);
+    ASSERT_OK((*guest)->Ask());
+    ASSERT_TRUE(PollUntil([&] {
+      driver.status();
+      return client.held() > 0;
+    }));
+    driver.Reset();
+    for (int i = 0; i < 20; ++i) {
+      ASSERT_NE(driver.status(), 0) << "answers are owed";
+      if (i != 10 || !dies) continue;
+      ASSERT_OK((*device)->Kill(SIGKILL));
+    }
+    client.HoldAnswers(false);
+    ASSERT_OK(client.AnswerHeld());
+    EXPECT_TRUE(PollUntil([&] { return driver.status() == 0; }));
+    EXPECT_OK((*guest)->bus().status());
+  }
 }
 
 void TakeWindowsAway(Guest::Memory how) {

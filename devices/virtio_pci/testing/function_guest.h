@@ -35,8 +35,11 @@ class ListingExecutor final : public virtio_pci::QueueExecutor {
                     kKinds[static_cast<int>(route.kind)], route.vector, " ");
   }
 
+  bool IsOwedAnswers() override { return owed; }
+
   std::string said;
   bool refuses = false;
+  bool owed = false;
 };
 
 // A VirtioFunction of a SampleDevice with state of its own, and whoever carries

@@ -101,6 +101,8 @@ class VirtioPciDriver {
   // Reset to FEATURES_OK (3.1.1, steps 1 to 6). Whether the device agreed.
   bool Negotiate(uint64_t features) {
     Reset();
+    // Not for ever: the bus may be broken.
+    for (int i = 0; i < 100'000 && status() != 0; ++i) continue;
     AddStatus(virtio_pci::kAcknowledge);
     AddStatus(virtio_pci::kDriver);
     Set(virtio_pci::kDriverFeatureSelect, 0);
