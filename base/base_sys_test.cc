@@ -290,6 +290,18 @@ TEST(UnixSocket, FileGetsItsModeWhateverTheUmask) {
   EXPECT_EQ(there.st_mode & 07777, 0660u);
 }
 
+TEST(UnixSocket, CookieIsTheSocketsAndNotTheDescriptors) {
+  int pair[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  const UniqueFd one(pair[0]);
+  const UniqueFd other(pair[1]);
+  const UniqueFd again(dup(one.get()));
+  EXPECT_NE(SocketCookie(one), 0u);
+  EXPECT_EQ(SocketCookie(one), SocketCookie(again));
+  EXPECT_NE(SocketCookie(one), SocketCookie(other));
+  EXPECT_EQ(SocketCookie(BorrowedFd(-1)), 0u);
+}
+
 TEST(UnixSocket, RefusesALongPath) {
   EXPECT_THAT(ListenAt("/tmp/" + std::string(120, 'x')),
               StatusIs(absl::StatusCode::kInvalidArgument,

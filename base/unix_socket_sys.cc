@@ -234,4 +234,13 @@ absl::StatusOr<UniqueFd> ListenAt(const std::string& path,
   return status;
 }
 
+uint64_t SocketCookie(BorrowedFd socket) {
+  uint64_t cookie = 0;
+  socklen_t size = sizeof(cookie);
+  if (getsockopt(socket.get(), SOL_SOCKET, SO_COOKIE, &cookie, &size) != 0) {
+    return 0;
+  }
+  return cookie;
+}
+
 }  // namespace holdfast

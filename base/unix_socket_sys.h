@@ -92,6 +92,10 @@ absl::Status RemoveStaleSocket(const std::string& path);
 // Connects to `path`; blocking.
 absl::StatusOr<UniqueFd> ConnectTo(const std::string& path);
 
+// A number that no other socket has had since the machine was started, the same
+// by every descriptor of it (SO_COOKIE); 0: it is no socket.
+uint64_t SocketCookie(BorrowedFd socket);
+
 }  // namespace holdfast
 
 #endif  // HOLDFAST_BASE_UNIX_SOCKET_SYS_H_

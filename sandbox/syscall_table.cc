@@ -71,6 +71,7 @@ constexpr Named kConstants[] = {
     {"SO_DOMAIN", 39},
     {"SO_PEERCRED", 17},
     {"SO_PEEK_OFF", 42},
+    {"SO_COOKIE", 57},
 };
 
 constexpr Named kErrnos[] = {

@@ -74,6 +74,7 @@ TEST(SyscallTable, ArgumentConstantsAreTheKernels) {
   EXPECT_CONSTANT(SO_DOMAIN);
   EXPECT_CONSTANT(SO_PEERCRED);
   EXPECT_CONSTANT(SO_PEEK_OFF);
+  EXPECT_CONSTANT(SO_COOKIE);
   EXPECT_EQ(ArgumentConstant("PROT_NOTHING"), absl::nullopt);
 }
 

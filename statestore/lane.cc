@@ -150,7 +150,7 @@ absl::Status Lane::SettleOn(LaneIo& io) {
 
 // The message is in the buffer, and as far as it was not consumed, in the
 // socket.
-absl::Status Lane::Execute(LaneHandler& handler, size_t total) {
+absl::StatusOr<Lane::Step> Lane::Execute(LaneHandler& handler, size_t total) {
   LaneRxSet& set = rx();
   LaneWord next = word_;
   next.bank ^= 1;
@@ -166,6 +166,10 @@ absl::Status Lane::Execute(LaneHandler& handler, size_t total) {
   ASSIGN_OR_RETURN(const LaneHandler::Outcome outcome,
                    handler.Execute(Message().first(total), set.fd_count,
                                    old_bank, bank, ReplyBuffer(), attempts));
+  if (outcome.later) {
+    StoreWord(set.attempts, attempts - 1);
+    return Step::kIdle;
+  }
   if (outcome.reply_size > sizes_.max_reply) {
     return absl::InternalError("lane: reply is too large");
   }
@@ -189,7 +193,7 @@ absl::Status Lane::Execute(LaneHandler& handler, size_t total) {
   if (left != 0) charge_ += ChargeOf(left);
   seen_ -= left;
   executed_ = total;
-  return absl::OkStatus();
+  return Step::kAgain;
 }
 
 absl::StatusOr<LaneTally> Lane::TallyTx() const {

@@ -53,8 +53,9 @@ constexpr size_t LaneSize(const LaneSizes& sizes) {
 
 class Lane {
  public:
-  // kIdle: no complete message is there. kClosed: the peer has closed, or reads
-  // no more; call ResetConnection.
+  // kIdle: no complete message is there, or one that its handler has put off;
+  // then nothing but the next Run looks at it. kClosed: the peer has closed, or
+  // reads no more; call ResetConnection.
   enum class Progress { kIdle, kClosed };
 
   // How the caller learns that there is more to do. It decides when Run may say
@@ -151,7 +152,7 @@ class Lane {
   absl::Status MovePeekOffset(LaneIo& io, size_t to);
 
   // Executing and replying.
-  absl::Status Execute(LaneHandler& handler, size_t total);
+  absl::StatusOr<Step> Execute(LaneHandler& handler, size_t total);
   absl::StatusOr<Step> Reply(LaneIo& io, LaneHandler& handler);
   absl::StatusOr<LaneTally> TallyTx() const;
   absl::Status FinishReply();

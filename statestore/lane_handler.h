@@ -21,6 +21,9 @@ class LaneHandler {
   struct Outcome {
     size_t reply_size = 0;  // 0: no reply.
     bool reply_has_fds = false;
+    // Nothing was done and nothing is to be committed: the message stays where
+    // it is, and with it all that follow, and is executed at the next Run.
+    bool later = false;
   };
 
   virtual ~LaneHandler() = default;

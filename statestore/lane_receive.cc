@@ -94,8 +94,7 @@ absl::StatusOr<Lane::Step> Lane::ReceiveOnce(LaneIo& io, LaneHandler& handler,
     const bool seen = have + seen_ >= total;
     if (have == total ||
         (ahead_ && seen && received_.unread + total - have <= kLaneMaxUnread)) {
-      RETURN_IF_ERROR(Execute(handler, total));
-      return Step::kAgain;
+      return Execute(handler, total);
     }
     wanted = std::min(seen_, total - have);
   }
