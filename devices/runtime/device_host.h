@@ -106,6 +106,12 @@ class DeviceHost {
   // this process is parked.
   virtual void ResourceChanged() = 0;
 
+  // Whether this resource may be another descriptor any time, in the process
+  // that serves and in those that wait; every other one stays for life.
+  virtual bool IsReplaceable(absl::string_view) const { return false; }
+  // One of those is another one, or the same again. Not before Resume.
+  virtual void ResourceReplaced() {}
+
   // Ends what is being done and begins nothing more until Resume.
   virtual void Quiesce() = 0;
 };

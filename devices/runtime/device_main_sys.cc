@@ -77,7 +77,8 @@ class Managed {
     RETURN_IF_ERROR(process_.Build());
     process_.MapAhead();
     RETURN_IF_ERROR(poller_.Open(process_.waiting()));
-    RETURN_IF_ERROR(sandbox::Tighten(BorrowedFd(kHandoffFilterFd)));
+    const UniqueFd filter(kHandoffFilterFd);  // Of no use afterwards.
+    RETURN_IF_ERROR(sandbox::Tighten(filter));
     return keeper_.channel().Ready();
   }
 
@@ -214,6 +215,11 @@ class Managed {
       if (!event.fd.valid() || event.connection != descriptors.connection()) {
         descriptors.SetConnection(std::move(event.fd), event.connection);
       }
+      return;
+    }
+    if (process_.IsReplaceable(event.slot)) {
+      descriptors.Set(event.slot, std::move(event.fd));
+      process_.ResourceReplaced();
       return;
     }
     // The session's descriptors come from the active child itself.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -160,6 +161,13 @@ absl::Status DeviceProcess::Serve(Lane::Waiting waiting) {
   stalled_ = host_->waiting() == Lane::Waiting::kLevel &&
              served == DeviceHost::Served::kIdle && lane_->sequence() == before;
   return absl::OkStatus();
+}
+
+bool DeviceProcess::IsReplaceable(store::Slot slot) const {
+  return std::any_of(
+      resources_.begin(), resources_.end(), [&](const auto& resource) {
+        return resource.second == slot && host_->IsReplaceable(resource.first);
+      });
 }
 
 int DeviceProcess::pause_ms() const {

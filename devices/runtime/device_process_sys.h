@@ -81,6 +81,11 @@ class DeviceProcess final {
   BorrowedFd other_stream() const { return host_->other_stream(); }
   void OnEvent() { host_->OnEvent(); }
   void ResourceChanged() { host_->ResourceChanged(); }
+  // Whether the resource in `slot` may be replaced, see DeviceHost.
+  bool IsReplaceable(store::Slot slot) const;
+  void ResourceReplaced() {
+    if (active()) host_->ResourceReplaced();
+  }
   // Ends what is being done, for the process will end.
   void Quiesce();
 

@@ -35,6 +35,17 @@ bool MemoryMap::IsCurrent(const SessionState& state,
   return true;
 }
 
+void MemoryMap::UpdateAhead(SessionState state,
+                            const DescriptorSlots& descriptors) {
+  if (!vhost_user::CheckInvariants(state).ok()) return;
+  // A descriptor may still be on its way. What was mapped of the slot before is
+  // let go of all the same.
+  for (RegionState& region : state.regions) {
+    if (region.size != 0 && !descriptors.Get(region.slot).valid()) region = {};
+  }
+  if (!Update(state, descriptors).ok()) Clear();
+}
+
 absl::Status MemoryMap::Update(const SessionState& state,
                                const DescriptorSlots& descriptors) {
   if (IsCurrent(state, descriptors)) return absl::OkStatus();

@@ -23,6 +23,11 @@ class MemoryMap {
   absl::Status Update(const vhost_user::SessionState& state,
                       const DescriptorSlots& descriptors);
 
+  // The same in a standby, for a session that another process has committed:
+  // nothing in it is trusted, and what cannot be mapped yet is left out.
+  void UpdateAhead(vhost_user::SessionState state,
+                   const DescriptorSlots& descriptors);
+
   // Whether Update(state) would change nothing.
   bool IsCurrent(const vhost_user::SessionState& state,
                  const DescriptorSlots& descriptors) const;

@@ -1,24 +1,20 @@
 #ifndef HOLDFAST_DEVICES_RUNTIME_VHOST_USER_HOST_SYS_H_
 #define HOLDFAST_DEVICES_RUNTIME_VHOST_USER_HOST_SYS_H_
 
-#include <array>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "base/log_limiter.h"
-#include "base/shm_sys.h"
-#include "base/unique_fd.h"
 #include "devices/bus/virtio_device.h"
 #include "devices/runtime/config_notice.h"
 #include "devices/runtime/descriptors.h"
-#include "devices/runtime/device_host.h"
+#include "devices/runtime/file_range_sys.h"
 #include "devices/runtime/memory_map_sys.h"
 #include "devices/runtime/queue_runner_sys.h"
+#include "devices/runtime/session_host_sys.h"
 #include "devices/runtime/virtio_class.h"
 #include "devices/vhost_user/session.h"
 #include "statestore/lane.h"
@@ -32,12 +28,8 @@ namespace holdfast {
 // segment and in the descriptor slots; a new object over the same ones goes on.
 //
 // Control thread only. References outlive the host.
-class VhostUserHost final : public LaneHandler,
-                            private vhost_user::SessionEnvironment {
+class VhostUserHost final : public SessionHost {
  public:
-  // Sizes of the lane of every vhost-user instance.
-  static LaneSizes Sizes();
-
   // `runners` has one runner a queue.
   VhostUserHost(const vhost_user::BackendInfo& info, VirtioDevice& device,
                 const Segment& segment, DescriptorSlots& descriptors,
@@ -47,7 +39,9 @@ class VhostUserHost final : public LaneHandler,
   // While parked: maps what the committed session of another process names, so
   // that nothing is left to map at promotion. Reads the lane's bytes without
   // owning it; a torn read is seen and skipped.
-  void MapAhead(vhost_user::SessionState session);
+  void MapAhead(const vhost_user::SessionState& session) {
+    memory_.UpdateAhead(session, descriptors_);
+  }
   // Faults in a slice of what is mapped; false: nothing is left.
   bool TouchSome() { return memory_.TouchSome(descriptors_); }
 
@@ -55,15 +49,11 @@ class VhostUserHost final : public LaneHandler,
   // From here on this object serves; `lane` and `state` outlive its last call.
   absl::Status Resume(Lane& lane, StateBank& state);
 
-  // As DeviceHost says.
-  using Served = DeviceHost::Served;
-  absl::StatusOr<Served> Serve(Lane& lane, Lane::Waiting waiting);
-
   // VirtioClass::in_flight.
   void SetInFlight(InFlight in_flight) { in_flight_ = in_flight; }
 
   // Stops all queues; requests in flight are answered.
-  void StopQueues();
+  void StopQueues() { QuiesceAll(); }
 
   // Sees to it that the front-end knows the configuration space: tells it when
   // the device has `asked` for that, or when it was last told of another one,
@@ -72,41 +62,22 @@ class VhostUserHost final : public LaneHandler,
   void TellConfig(bool asked);
 
  private:
-  using SessionState = vhost_user::SessionState;
-
-  // LaneHandler.
-  size_t header_size() const override;
-  absl::StatusOr<size_t> MessageSize(
-      absl::Span<const uint8_t> header) const override;
-  absl::Status Escrow(absl::Span<const uint8_t> message,
-                      absl::Span<UniqueFd> fds) override;
-  absl::StatusOr<Outcome> Execute(absl::Span<const uint8_t> message,
-                                  size_t fd_count,
-                                  absl::Span<const uint8_t> old_bank,
-                                  absl::Span<uint8_t> new_bank,
-                                  absl::Span<uint8_t> reply,
-                                  uint32_t attempts) override;
-  void Committed(absl::Span<const uint8_t> bank) override;
-  absl::Span<const int> ReplyFds(absl::Span<const uint8_t> bank) override;
+  // SessionHost.
+  absl::Status Apply(const SessionState& session) override;
+  void Forget() override;
+  void OnChannel() override { TellConfig(/*asked=*/false); }
 
   // SessionEnvironment.
   absl::Status PrepareQueue(const SessionState& next, uint16_t queue,
                             vhost_user::QueueStart how) override;
   uint32_t QuiesceQueue(uint16_t queue) override;
   void QuiesceAll() override;
-  void ClearInflight() override;
   absl::Status ReadConfig(uint32_t offset, absl::Span<uint8_t> bytes) override;
   absl::Status WriteConfig(uint32_t offset, bool migration,
                            absl::Span<const uint8_t> bytes) override;
-  absl::Status CheckRegion(store::Slot slot, uint64_t offset,
-                           uint64_t size) override;
   void ResetDevice() override;
 
-  void SendConfigChange(BorrowedFd channel);
-
   // Bringing the process in line with `session`.
-  absl::Status Apply(const SessionState& session);
-  absl::Status ApplyMemory(const SessionState& session);
   absl::Status ApplyLog(const SessionState& session);
   absl::Status ApplyInflight(const SessionState& session);
   absl::Status ApplyQueue(const SessionState& session, uint16_t queue);
@@ -116,25 +87,16 @@ class VhostUserHost final : public LaneHandler,
                                         uint16_t queue);
   absl::StatusOr<SplitRingConfig> RingOf(const SessionState& session,
                                          uint16_t queue);
-  void Disconnect(Lane& lane);
 
-  const vhost_user::BackendInfo info_;
   VirtioDevice& device_;
   const Segment& segment_;
-  DescriptorSlots& descriptors_;
-  DescriptorKeeper& keeper_;
   std::vector<std::unique_ptr<QueueRunner>>& runners_;
 
   ConfigNotice config_notice_;
-  SessionState applied_ = {};
   MemoryMap memory_;
   UnalignedMapping log_;
   UnalignedMapping inflight_;   // Of the front-end; else the segment's is used.
   StateBank* state_ = nullptr;  // Since Resume.
-  int reply_fd_ = -1;
-  // Of what VMMs do, whatever the connection.
-  LogLimiter vmm_log_;
-  LogLimiter refusal_log_;
   InFlight in_flight_ = InFlight::kTracked;
 };
 

@@ -69,7 +69,9 @@ absl::Status SetBase(Turn& turn, QueueState& queue) {
 // Stops the ring. Its kick goes, so that nothing but the next SET_VRING_KICK
 // starts it again; all else stays.
 absl::Status GetBase(Turn& turn, QueueState& queue, uint16_t index) {
-  if (queue.started != 0) queue.base = turn.environment.QuiesceQueue(index);
+  if (queue.started != 0) {
+    ASSIGN_OR_RETURN(queue.base, turn.environment.StopQueue(index));
+  }
   queue.started = 0;
   queue.kick = 0;
   return turn.Reply(VringState{index, queue.base});

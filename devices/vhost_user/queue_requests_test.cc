@@ -282,6 +282,23 @@ TEST(QueueLife, FailedPreparationRefusesTheMessageThatWouldStart) {
   EXPECT_OK(Do(session, Step::kKick));
 }
 
+// Neither refused nor done: the front-end waits, and the ring runs on.
+TEST(QueueLife, ARingThatCannotBeStoppedYetIsDecidedLater) {
+  TestSession session = Fresh();
+  for (const Step step :
+       {Step::kMemory, Step::kNum, Step::kAddress, Step::kKick}) {
+    ASSERT_OK(Do(session, step));
+  }
+  const SessionState before = session.state;
+  session.environment.stop_status = absl::UnavailableError("not yet");
+  EXPECT_THAT(session.SendVring(RequestType::kGetVringBase, 0, 0),
+              StatusIs(absl::StatusCode::kUnavailable, "not yet"));
+  EXPECT_EQ(std::memcmp(&session.state, &before, sizeof(before)), 0);
+  session.environment.stop_status = absl::OkStatus();
+  EXPECT_OK(session.SendVring(RequestType::kGetVringBase, 0, 0));
+  EXPECT_EQ(session.state.queues[0].started, 0);
+}
+
 TEST(QueueRequests, QueuesThatDoNotExistAreRefused) {
   for (const uint32_t index : {2u, 15u, 16u, 255u}) {
     TestSession session = Fresh();

@@ -315,6 +315,11 @@ absl::StatusOr<Decision> Decide(const SessionState& state,
   turn.next.version = kSessionStateVersion;
   absl::Status status = Execute(turn);
   if (status.ok()) status = StartQueues(turn);
+  // Of a ring that cannot be stopped yet.
+  if (absl::IsUnavailable(status) &&
+      request.type == RequestType::kGetVringBase) {
+    return status;
+  }
   if (!status.ok()) return Refuse(state, turn, status);
   if (request.need_reply && turn.reply_size() == 0 &&
       (turn.next.protocol_features & kProtocolReplyAck) != 0) {

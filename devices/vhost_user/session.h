@@ -73,7 +73,12 @@ class SessionEnvironment {
   // Stops taking requests from `queue` and waits until none is in flight.
   // Returns the next available index. Called only for started rings.
   virtual uint32_t QuiesceQueue(uint16_t queue) = 0;
-  // The same for every queue. The rings stay started in the state.
+  // The same for a ring that the front-end stops (GET_VRING_BASE).
+  // kUnavailable: it cannot be stopped yet.
+  virtual absl::StatusOr<uint32_t> StopQueue(uint16_t queue) {
+    return QuiesceQueue(queue);
+  }
+  // As QuiesceQueue, for every queue. The rings stay started in the state.
   virtual void QuiesceAll() = 0;
   // Forgets what is recorded in the region that GET_INFLIGHT_FD hands out.
   // Called only when no ring is started.
@@ -126,7 +131,8 @@ struct Decision {
 // place; `reply` holds at least kMaxReplySize bytes. An error means that the
 // connection must be given up: the request is refused and the protocol leaves
 // no way to say so. A front-end that negotiated REPLY_ACK and asks for a reply
-// is told, and the session goes on.
+// is told, and the session goes on. kUnavailable: nothing was decided, the
+// request is to be decided later.
 // Precondition: CheckInvariants(state) is OK.
 absl::StatusOr<Decision> Decide(const SessionState& state,
                                 const Request& request, const SlotList& slots,

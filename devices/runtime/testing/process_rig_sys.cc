@@ -21,7 +21,7 @@ constexpr size_t kSegmentSize = 1 << 20;
 
 ProcessRig* g_rig = nullptr;
 
-UniqueFd Duplicate(BorrowedFd fd) {
+UniqueFd Duplicated(BorrowedFd fd) {
   return UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, 3));
 }
 
@@ -62,7 +62,7 @@ class RigDevice final : public VirtioDevice {
 
 absl::Status FakeKeeper::Escrow(store::Slot slot, BorrowedFd fd) {
   std::lock_guard<std::mutex> lock(mutex_);
-  held_[slot] = Duplicate(fd);
+  held_[slot] = Duplicated(fd);
   return absl::OkStatus();
 }
 
@@ -85,9 +85,9 @@ void FakeKeeper::GiveTo(DescriptorSlots& descriptors) {
   std::lock_guard<std::mutex> lock(mutex_);
   for (const auto& [slot, fd] : held_) {
     if (slot == store::kSlotConnection) {
-      descriptors.SetConnection(Duplicate(fd), connection_);
+      descriptors.SetConnection(Duplicated(fd), connection_);
     } else {
-      descriptors.Set(slot, Duplicate(fd));
+      descriptors.Set(slot, Duplicated(fd));
     }
   }
 }
@@ -95,6 +95,11 @@ void FakeKeeper::GiveTo(DescriptorSlots& descriptors) {
 bool FakeKeeper::Holds(store::Slot slot) {
   std::lock_guard<std::mutex> lock(mutex_);
   return held_.count(slot) != 0;
+}
+
+UniqueFd FakeKeeper::Duplicate(store::Slot slot) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return Duplicated(held_[slot]);
 }
 
 size_t FakeKeeper::session_slots() {
@@ -144,6 +149,9 @@ std::unique_ptr<DeviceProcess> ProcessRig::NewProcess(const Options& options) {
           : std::make_unique<VirtioHost>(device_class, std::move(spec)),
       line, options.name);
   process->SetKeeper(keeper_);
+  for (const auto& [name, slot] : options.resources) {
+    process->NameResource(name, slot);
+  }
   keeper_.GiveTo(process->descriptors());
   return process;
 }
@@ -192,6 +200,11 @@ void ProcessRig::Loop() {
       if (arrived_.valid()) {
         descriptors.SetConnection(std::move(arrived_), connections_);
       }
+      for (auto& [slot, fd] : given_) {
+        descriptors.Set(slot, std::move(fd));
+        process_->ResourceReplaced();
+      }
+      given_.clear();
     }
     // A process that dies here has not come to it.
     if (end_) return;
@@ -203,13 +216,23 @@ void ProcessRig::Loop() {
   }
 }
 
+void ProcessRig::GiveResource(store::Slot slot, UniqueFd fd) {
+  EXPECT_OK(keeper_.Escrow(slot, fd));
+  if (!thread_.joinable()) return;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    given_[slot] = std::move(fd);
+  }
+  eventfd_write(wake_.get(), 1);
+}
+
 UniqueFd ProcessRig::ConnectSocket() {
   int pair[2];
   EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
   UniqueFd ours(pair[0]), theirs(pair[1]);
   {
     std::lock_guard<std::mutex> lock(keeper_.mutex_);
-    keeper_.held_[store::kSlotConnection] = Duplicate(theirs);
+    keeper_.held_[store::kSlotConnection] = Duplicated(theirs);
     keeper_.connection_ = connections_ + 1;
   }
   {

@@ -35,6 +35,8 @@ class FakeKeeper final : public DescriptorKeeper {
   // Deposits everything with a process that begins.
   void GiveTo(DescriptorSlots& descriptors);
   bool Holds(store::Slot slot);
+  // What `slot` holds, once more.
+  UniqueFd Duplicate(store::Slot slot);
   size_t session_slots();
   std::vector<uint64_t> closed();
 
@@ -64,6 +66,8 @@ class ProcessRig {
     bool has_state = false;
     // Another device than the one below: of an open DeviceClass.
     std::function<absl::StatusOr<std::unique_ptr<DeviceHost>>()> host;
+    // Its resources, by name.
+    std::map<std::string, store::Slot> resources = {};
   };
   explicit ProcessRig(const Options& options);
   ProcessRig() : ProcessRig(Options()) {}
@@ -76,6 +80,10 @@ class ProcessRig {
   // Makes a process and runs it on a thread of its own until Die().
   absl::Status Run();
   void Die();
+
+  // Gives a resource, or another one in its place, to whoever runs and to those
+  // that follow.
+  void GiveResource(store::Slot slot, UniqueFd fd);
 
   // A VMM's end of a connection to whoever runs.
   UniqueFd ConnectSocket();
@@ -114,6 +122,7 @@ class ProcessRig {
   std::mutex mutex_;
   UniqueFd arrived_;  // A connection that the loop has not seen yet.
   uint64_t connections_ = 0;
+  std::map<store::Slot, UniqueFd> given_;  // Likewise.
 };
 
 }  // namespace holdfast::testing

@@ -24,6 +24,7 @@ class FakeEnvironment : public SessionEnvironment {
   std::map<store::Slot, uint64_t> file_sizes;
   uint32_t stopped_at = 0;  // What QuiesceQueue returns.
   absl::Status prepare_status;
+  absl::Status stop_status;
   absl::Status config_status;
 
   absl::Status PrepareQueue(const SessionState& next, uint16_t queue,
@@ -40,6 +41,11 @@ class FakeEnvironment : public SessionEnvironment {
   uint32_t QuiesceQueue(uint16_t queue) override {
     effects.push_back(absl::StrCat("quiesce ", queue));
     return stopped_at;
+  }
+
+  absl::StatusOr<uint32_t> StopQueue(uint16_t queue) override {
+    if (!stop_status.ok()) return stop_status;
+    return QuiesceQueue(queue);
   }
 
   void QuiesceAll() override { effects.push_back("quiesce all"); }
