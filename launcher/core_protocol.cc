@@ -75,6 +75,11 @@ void WriteStatus(WireWriter& w, const InstanceStatus& s) {
     w.U64(s.restarts[i].second);
   }
   WriteTexts(w, s.degraded);
+  WriteText(w, s.backend.binary, kMaxText);
+  WriteText(w, s.backend.state, kMaxWord);
+  w.U32(static_cast<uint32_t>(s.backend.pid));
+  w.U32(static_cast<uint32_t>(s.backend.spare_pid));
+  w.U64(s.backend.lives);
 }
 
 bool ReadStatus(WireReader& r, InstanceStatus& s) {
@@ -104,7 +109,13 @@ bool ReadStatus(WireReader& r, InstanceStatus& s) {
     const uint64_t count = r.U64();
     s.restarts.emplace_back(std::move(cause), count);
   }
-  return ReadTexts(r, s.degraded);
+  if (!ReadTexts(r, s.degraded)) return false;
+  s.backend.binary = r.String(kMaxText);
+  s.backend.state = r.String(kMaxWord);
+  s.backend.pid = static_cast<int32_t>(r.U32());
+  s.backend.spare_pid = static_cast<int32_t>(r.U32());
+  s.backend.lives = r.U64();
+  return true;
 }
 
 void WriteServant(WireWriter& w, const ServantStatus& s) {
@@ -188,7 +199,7 @@ absl::StatusOr<Request> DecodeRequest(absl::Span<const uint8_t> bytes) {
   if (op < static_cast<uint16_t>(Op::kRun) ||
       op > static_cast<uint16_t>(Op::kSpecRead) ||
       fault > static_cast<uint8_t>(Fault::kSegv) ||
-      target > static_cast<uint8_t>(FaultTarget::kCore)) {
+      target > static_cast<uint8_t>(FaultTarget::kBackend)) {
     return Malformed("request");
   }
   request.fault = static_cast<Fault>(fault);

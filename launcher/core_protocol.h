@@ -22,7 +22,7 @@ namespace holdfast::launcher {
 // Both ends check everything: the api does not run as root, and the core parses
 // what it sends.
 
-inline constexpr uint16_t kCoreProtocolVersion = 3;
+inline constexpr uint16_t kCoreProtocolVersion = 4;
 // Of one packet. Status of all 32 instances, or 128 events, or the text of a
 // spec fit; events beyond are fetched by the next request.
 inline constexpr size_t kMaxCorePacket = 160 * 1024;
@@ -57,6 +57,7 @@ enum class FaultTarget : uint8_t {
   kStore = 2,
   kApi = 3,
   kCore = 4,
+  kBackend = 5,  // The wrapped program of an instance.
 };
 
 // A text spec of --spec-dir.
@@ -91,6 +92,15 @@ struct LaunchEvent {
   std::string detail;
 };
 
+// The wrapped program of an instance.
+struct BackendStatus {
+  std::string binary;     // Empty: nothing is wrapped.
+  std::string state;      // LIVING, WAITING, DENIED, ...
+  int32_t pid = 0;        // 0: none.
+  int32_t spare_pid = 0;  // 0: none.
+  uint64_t lives = 0;     // Processes of it that the guest had so far.
+};
+
 struct InstanceStatus {
   std::string name;
   std::string state;  // StateName() of launcher/supervisor.h.
@@ -115,6 +125,7 @@ struct InstanceStatus {
   // Lost children by cause, such as {"SIGKILL", 3}.
   std::vector<std::pair<std::string, uint64_t>> restarts;
   std::vector<std::string> degraded;  // What the machine did not give.
+  BackendStatus backend;
 };
 
 // One of the launcher's own processes; counts are since the core's start.

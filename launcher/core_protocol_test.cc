@@ -47,6 +47,7 @@ InstanceStatus FullStatus() {
   status.last_exit_unix_ns = 1234567;
   status.restarts = {{"SIGKILL", 2}, {"SIGSEGV", 1}};
   status.degraded = {"degraded: locked memory: 8 MiB"};
+  status.backend = {"/q", "LIVING", 20, 21, 4};
   return status;
 }
 
@@ -96,6 +97,9 @@ TEST(CoreProtocol, AnswerReadsBack) {
   EXPECT_EQ(read->statuses[0].last_exit_pid, 9);
   EXPECT_EQ(read->statuses[0].last_exit_unix_ns, 1234567);
   EXPECT_EQ(read->statuses[0].degraded, FullStatus().degraded);
+  EXPECT_EQ(read->statuses[0].backend.binary, "/q");
+  EXPECT_EQ(read->statuses[0].backend.pid, 20);
+  EXPECT_EQ(read->statuses[0].backend.lives, 4u);
   EXPECT_EQ(read->events[0].cause, "SIGKILL");
   ASSERT_EQ(read->servants.size(), 1u);
   EXPECT_EQ(read->servants[0].pid, 12);
@@ -135,7 +139,7 @@ TEST(CoreProtocol, FaultsOutsideTheListAreRefused) {
   request.fault = static_cast<Fault>(3);
   EXPECT_FALSE(DecodeRequest(EncodeRequest(request)).ok());
   request = InjectRequest();
-  request.target = static_cast<FaultTarget>(5);
+  request.target = static_cast<FaultTarget>(6);
   EXPECT_FALSE(DecodeRequest(EncodeRequest(request)).ok());
 }
 
@@ -159,6 +163,7 @@ TEST(CoreProtocol, LargestAnswersFitInOnePacket) {
   const std::string text(10000, 'x');
   InstanceStatus status = FullStatus();
   status.binary = status.socket_path = status.state = text;
+  status.backend.binary = status.backend.state = text;
   status.restarts.assign(100, {text, 1});
   status.degraded.assign(100, text);
   Answer all_statuses;

@@ -255,6 +255,7 @@ absl::Status Core::Inject(const Request& request) {
       return SendSignal(api_pidfd_, signal);
     case FaultTarget::kActive:
     case FaultTarget::kStandby:
+    case FaultTarget::kBackend:
       break;
   }
   Instance* const instance = FindInstance(request.instance);

@@ -252,6 +252,8 @@ void Instance::Perform(const CloseInstance&) {
   listener_.Reset();
   connection_.Reset();
   if (!spec_.socket_path.empty()) unlink(spec_.socket_path.c_str());
+  // Last, so that the keeper's end was not taken for the back-end's fault.
+  if (backend_.has_value()) backend_->Handle(backend::StopRequested{});
   Report("stopped", 0, "", 0, "");
   stopped_ = true;
 }

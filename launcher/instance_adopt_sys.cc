@@ -55,6 +55,7 @@ absl::StatusOr<std::unique_ptr<Instance>> Instance::Adopt(
     }
     instance->children_.push_back(std::move(child));
   }
+  std::array<UniqueFd, store::kBackendResourceCount> ends;
   for (store::Slot slot : slots) {
     ASSIGN_OR_RETURN(UniqueFd fd, host.store()->GetSlot(info.id, slot));
     if (slot == store::kSlotConnection) {
@@ -65,10 +66,14 @@ absl::StatusOr<std::unique_ptr<Instance>> Instance::Adopt(
     const size_t index = slot - store::kSlotFirstResource;
     if (index < instance->resources_.size()) {
       instance->resources_[index] = std::move(fd);
+    } else if (index - instance->resources_.size() < ends.size()) {
+      ends[index - instance->resources_.size()] = std::move(fd);
     }
   }
+  instance->MakeBackend();
   instance->AdoptLost(adopted);
   instance->Handle(adopted);
+  instance->AdoptBackend(std::move(ends));
   if (instance->counters_.stopping) instance->Handle(StopRequested{});
   return instance;
 }

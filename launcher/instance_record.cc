@@ -10,7 +10,7 @@ namespace holdfast::launcher {
 namespace {
 
 constexpr uint32_t kMagic = 0x43524648;  // "HFRC"
-constexpr uint32_t kVersion = 4;
+constexpr uint32_t kVersion = 5;
 
 struct RawCause {
   char name[kMaxCauseName + 1];
@@ -44,8 +44,11 @@ struct RawRecord {
   int32_t last_exit_pid;
   int64_t last_exit_ns;
   char last_exit[kMaxCauseName + 1];
+  uint32_t next_life;  // From here on since version 5.
+  uint32_t reserved;
+  RecordedLife lives[kMaxRecordedLives];  // Unused: number 0.
 };
-static_assert(sizeof(RawRecord) == 912, "bump kVersion");
+static_assert(sizeof(RawRecord) == 968, "bump kVersion");
 static_assert(sizeof(RawRecord) + kMaxSpecBytes <= kRecordSize);
 
 uint64_t NsOf(Uptime time) {
@@ -68,12 +71,15 @@ std::string NameIn(const char (&field)[kMaxCauseName + 1]) {
 }
 
 // Bytes before the spec; 0: no such version. Version 3 knew neither recoveries
-// nor the last exit. A record keeps the version that it was made with, and a
-// field that it has no place for is forgotten with the launcher.
+// nor the last exit, version 4 no life of a back-end. A record keeps the
+// version that it was made with, and a field that it has no place for is
+// forgotten with the launcher.
 size_t HeadSize(uint32_t version) {
   switch (version) {
     case 3:
       return offsetof(RawRecord, recovery_us);
+    case 4:
+      return offsetof(RawRecord, next_life);
     case kVersion:
       return sizeof(RawRecord);
     default:
@@ -139,6 +145,11 @@ void UpdateRecord(absl::Span<uint8_t> memory, const RecordCounters& counters) {
   raw.last_exit_pid = counters.last_exit.pid;
   raw.last_exit_ns = counters.last_exit.unix_ns;
   PutName(counters.last_exit.cause, raw.last_exit);
+  for (size_t i = 0; i < kMaxRecordedLives; ++i) {
+    raw.lives[i] =
+        i < counters.lives.size() ? counters.lives[i] : RecordedLife{};
+  }
+  raw.next_life = counters.next_life;
   std::memcpy(memory.data(), &raw, HeadSize(raw.version));
 }
 
@@ -184,6 +195,14 @@ absl::StatusOr<ParsedRecord> ReadRecord(absl::Span<const uint8_t> memory) {
   counters.recovery_us.assign(raw.recovery_us, raw.recovery_us + recoveries);
   counters.last_exit = {NameIn(raw.last_exit), raw.last_exit_pid,
                         raw.last_exit_ns};
+  counters.next_life = std::max(raw.next_life, uint32_t{1});
+  for (const RecordedLife& life : raw.lives) {
+    if (life.number == 0 || life.number == UINT32_MAX || life.pid <= 0) {
+      continue;
+    }
+    counters.lives.push_back(life);
+    counters.next_life = std::max(counters.next_life, life.number + 1);
+  }
   return record;
 }
 

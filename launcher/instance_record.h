@@ -30,6 +30,14 @@ struct RecordedChild {
   int32_t pid = 0;
 };
 
+// A process of a wrapped back-end.
+struct RecordedLife {
+  uint32_t number = 0;
+  int32_t pid = 0;
+  uint64_t started = 0;  // StartTimeOf(pid).
+  uint64_t cookie = 0;   // Of its connection, see SocketCookie.
+};
+
 // The last end of a child that nobody had asked for.
 struct LastExit {
   std::string cause;  // At most kMaxCauseName bytes; empty: none yet.
@@ -53,11 +61,15 @@ struct RecordCounters {
   std::vector<RecordedChild> children;  // At most kMaxRecordedChildren.
   bool stopping = false;                // An operator has asked for the end.
   std::vector<CauseCount> restarts;     // At most kMaxCauses; then "other".
+  std::vector<RecordedLife> lives;      // At most kMaxRecordedLives.
+  uint32_t next_life = 1;
 };
 
 inline constexpr size_t kMaxCauses = 8;
 // The active one, the standby, and one that makes room for another.
 inline constexpr size_t kMaxRecordedChildren = 4;
+// One that works, and a spare.
+inline constexpr size_t kMaxRecordedLives = 2;
 inline constexpr size_t kMaxCauseName = 47;
 // Enough for a median that a single slow one does not move.
 inline constexpr size_t kMaxRecordedRecoveries = 64;
@@ -75,8 +87,8 @@ struct ParsedRecord {
   LaunchSpec spec;
   RecordCounters counters;
 };
-// Of this version or the one before. kInvalidArgument or kDataLoss for bytes
-// that are no record.
+// Of this version or one of the two before. kInvalidArgument or kDataLoss for
+// bytes that are no record.
 absl::StatusOr<ParsedRecord> ReadRecord(absl::Span<const uint8_t> memory);
 
 // Adds one to `cause`.

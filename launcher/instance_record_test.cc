@@ -107,20 +107,52 @@ TEST(InstanceRecord, EveryFlippedByteIsRefusedOrHarmless) {
   }
 }
 
-// What version 3 wrote: the same head without its last fields, then the spec.
-std::vector<uint8_t> OfVersion3(const std::vector<uint8_t>& memory) {
-  constexpr size_t kHead3 = 592, kHead4 = 912;
+// What earlier versions wrote: the same head without its last fields, then the
+// spec.
+std::vector<uint8_t> OfVersion(uint8_t version,
+                               const std::vector<uint8_t>& memory) {
+  constexpr size_t kHead3 = 592, kHead4 = 912, kHead5 = 968;
   std::vector<uint8_t> old = memory;
-  old.erase(old.begin() + kHead3, old.begin() + kHead4);
+  old.erase(old.begin() + (version == 3 ? kHead3 : kHead4),
+            old.begin() + kHead5);
   old.resize(kRecordSize);
-  old[4] = 3;
+  old[4] = version;
   return old;
 }
 
-TEST(InstanceRecord, TheVersionBeforeIsRead) {
+TEST(InstanceRecord, Version4IsRead) {
   std::vector<uint8_t> memory(kRecordSize);
   WriteRecord(absl::MakeSpan(memory), Spec(), Counters());
-  const auto record = ReadRecord(OfVersion3(memory));
+  const auto record = ReadRecord(OfVersion(4, memory));
+  ASSERT_OK(record);
+  EXPECT_EQ(EncodeSpec(record->spec), EncodeSpec(Spec()));
+  EXPECT_EQ(record->counters.last_exit.cause, Counters().last_exit.cause);
+  EXPECT_TRUE(record->counters.lives.empty());
+  EXPECT_EQ(record->counters.next_life, 1u);
+}
+
+TEST(InstanceRecord, LivesOfABackEndAreKept) {
+  std::vector<uint8_t> memory(kRecordSize);
+  RecordCounters counters = Counters();
+  counters.lives = {{7, 4321, 99, 1000}, {8, 4322, 100, 1001}};
+  counters.next_life = 9;
+  WriteRecord(absl::MakeSpan(memory), Spec(), counters);
+  const auto record = ReadRecord(memory);
+  ASSERT_OK(record);
+  ASSERT_EQ(record->counters.lives.size(), 2u);
+  const RecordedLife& life = record->counters.lives[0];
+  EXPECT_EQ(life.number, 7u);
+  EXPECT_EQ(life.pid, 4321);
+  EXPECT_EQ(life.started, 99u);
+  EXPECT_EQ(life.cookie, 1000u);
+  EXPECT_EQ(record->counters.lives[1].number, 8u);
+  EXPECT_EQ(record->counters.next_life, 9u);
+}
+
+TEST(InstanceRecord, Version3IsRead) {
+  std::vector<uint8_t> memory(kRecordSize);
+  WriteRecord(absl::MakeSpan(memory), Spec(), Counters());
+  const auto record = ReadRecord(OfVersion(3, memory));
   ASSERT_OK(record);
   EXPECT_EQ(EncodeSpec(record->spec), EncodeSpec(Spec()));
   EXPECT_EQ(record->counters.next_child, 17u);
@@ -133,24 +165,28 @@ TEST(InstanceRecord, TheVersionBeforeIsRead) {
 
 // The record lies in the store: it is changed where it is, by a launcher that
 // may die at any moment.
-TEST(InstanceRecord, TheVersionBeforeIsUpdatedAsItIs) {
+TEST(InstanceRecord, TheVersionsBeforeAreUpdatedAsTheyAre) {
   std::vector<uint8_t> memory(kRecordSize);
   WriteRecord(absl::MakeSpan(memory), Spec(), Counters());
-  std::vector<uint8_t> old = OfVersion3(memory);
-  RecordCounters counters = Counters();
-  counters.next_child = 99;
-  UpdateRecord(absl::MakeSpan(old), counters);
-  const auto record = ReadRecord(old);
-  ASSERT_OK(record);
-  EXPECT_EQ(old[4], 3);
-  EXPECT_EQ(EncodeSpec(record->spec), EncodeSpec(Spec()));
-  EXPECT_EQ(record->counters.next_child, 99u);
+  for (const uint8_t version : {3, 4}) {
+    std::vector<uint8_t> old = OfVersion(version, memory);
+    RecordCounters counters = Counters();
+    counters.next_child = 99;
+    counters.lives = {{7, 4321, 99, 1000}};
+    UpdateRecord(absl::MakeSpan(old), counters);
+    const auto record = ReadRecord(old);
+    ASSERT_OK(record);
+    EXPECT_EQ(old[4], version);
+    EXPECT_EQ(EncodeSpec(record->spec), EncodeSpec(Spec()));
+    EXPECT_EQ(record->counters.next_child, 99u);
+    EXPECT_TRUE(record->counters.lives.empty());
+  }
 }
 
 TEST(InstanceRecord, OtherVersionsAreRefusedAndLeftAlone) {
   std::vector<uint8_t> memory(kRecordSize);
   WriteRecord(absl::MakeSpan(memory), Spec(), Counters());
-  for (int version : {0, 1, 2, 5, 255}) {
+  for (int version : {0, 1, 2, 6, 255}) {
     std::vector<uint8_t> other = memory;
     other[4] = static_cast<uint8_t>(version);
     EXPECT_THAT(ReadRecord(other),

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -73,6 +72,10 @@ absl::StatusOr<std::unique_ptr<Instance>> Instance::Create(InstanceHost& host,
     return status;
   }
   instance->Report("accepted", 0, "", 0, instance->spec_.binary);
+  instance->MakeBackend();
+  if (instance->backend_.has_value()) {
+    instance->backend_->Handle(backend::Start{});
+  }
   instance->Handle(SpecAccepted{});
   return instance;
 }
@@ -99,6 +102,9 @@ absl::Status Instance::Deposit(store::Client& store) {
     RETURN_IF_ERROR(store.SetResource(
         id_, static_cast<store::Slot>(store::kSlotFirstResource + i),
         resources_[i]));
+  }
+  if (backend_.has_value()) {
+    RETURN_IF_ERROR(GiveBackend(store, backend_->ends()));
   }
   return store.PutBlob(id_, record_fd_);
 }
@@ -198,52 +204,8 @@ void Instance::Lose(ChildNumber number) {
   retry_causes_ = Now();
 }
 
-void Instance::MakeGroup() {
-  group_ = host_.cgroups().Make(spec_.name, spec_.group_limits);
-  const GroupLimits& limits = spec_.group_limits;
-  if (limits.memory != 0 || limits.tasks != 0) limits_check_ = Now();
-  // A group that was made anew counts from zero.
-  const Cgroup::Costs costs = group_.ReadCosts();
-  counters_.oom_kills = std::min(counters_.oom_kills, costs.oom_kills);
-  counters_.forks_refused =
-      std::min(counters_.forks_refused, costs.forks_refused);
-}
-
-void Instance::CheckLimits() {
-  const Cgroup::Costs costs = group_.ReadCosts();
-  if (const uint64_t refused = costs.forks_refused - counters_.forks_refused;
-      costs.forks_refused > counters_.forks_refused) {
-    Report("limit", 0, "", 0,
-           absl::StrCat("group_limits.tasks is ", spec_.group_limits.tasks,
-                        ": ", refused, " more were refused"));
-  }
-  if (const uint64_t kills = costs.oom_kills - counters_.oom_kills;
-      costs.oom_kills > counters_.oom_kills) {
-    unexplained_oom_kills_ += kills;
-    Report("limit", 0, "", 0,
-           absl::StrCat("group_limits.memory is ", spec_.group_limits.memory,
-                        " bytes: ", kills, " processes were killed"));
-  }
-  counters_.forks_refused = costs.forks_refused;
-  counters_.oom_kills = costs.oom_kills;
-  SaveCounters();
-}
-
-// Once nobody is left; whoever hides there, such as a descendant of a child
-// without a pid namespace, is killed.
-void Instance::RemoveGroup() {
-  if (group_removed_) return;
-  group_removed_ = group_.Remove();
-  if (group_removed_) return;
-  if (++group_tries_ < kCauseTries) {
-    retry_causes_ = Now() + kCauseRetry;
-    return;
-  }
-  group_removed_ = true;
-  Report("group-left", 0, "", 0, "its control group cannot be removed");
-}
-
 void Instance::CheckChildren() {
+  if (backend_.has_value()) backend_->Check();
   for (size_t i = 0; i < children_.size(); ++i) {
     Child& child = *children_[i];
     if (!child.ended && !HasEnded(child.pidfd)) continue;
@@ -259,23 +221,10 @@ void Instance::CheckChildren() {
       std::remove_if(children_.begin(), children_.end(),
                      [](const auto& c) { return c->lost && c->pid == 0; }),
       children_.end());
-  if (stopped_ && children_.empty()) RemoveGroup();
-}
-
-// Kills the descendants of children that have ended: everybody in the group
-// that no living child is an ancestor of.
-void Instance::KillStrays() {
-  std::set<int> kin;
-  for (const auto& child : children_) {
-    if (child->ended || child->pid == 0) continue;
-    kin.insert(child->pid);
-    const std::vector<int> below = DescendantsOf(child->pid);
-    kin.insert(below.begin(), below.end());
+  if (stopped_ && children_.empty() &&
+      (!backend_.has_value() || backend_->idle())) {
+    RemoveGroup();
   }
-  for (int pid : group_.Processes()) {
-    if (kin.count(pid) == 0) kill(pid, SIGKILL);
-  }
-  retry_causes_ = Now() + kCauseRetry;  // One may have forked meanwhile.
 }
 
 // From the kernel, or from the parent: it is the parent of what an earlier core
@@ -323,6 +272,7 @@ void Instance::OnTime(Uptime now) {
     timers_[i].reset();
     Handle(TimerFired{static_cast<Timer>(i)});
   }
+  if (backend_.has_value()) backend_->OnTime(now);
   if (limits_check_.has_value() && *limits_check_ <= now) {
     CheckLimits();
     limits_check_ = now + kLimitsCheck;
@@ -338,6 +288,7 @@ Uptime Instance::NextDeadline() const {
   for (const std::optional<Uptime>& timer : timers_) {
     if (timer.has_value()) next = std::min(next, *timer);
   }
+  if (backend_.has_value()) next = std::min(next, backend_->NextDeadline());
   for (const std::optional<Uptime>& due : {retry_causes_, limits_check_}) {
     if (due.has_value()) next = std::min(next, *due);
   }
@@ -348,6 +299,9 @@ std::vector<BorrowedFd> Instance::Pidfds() const {
   std::vector<BorrowedFd> pidfds;
   for (const auto& child : children_) {
     if (!child->ended) pidfds.emplace_back(child->pidfd);
+  }
+  if (backend_.has_value()) {
+    for (BorrowedFd source : backend_->Sources()) pidfds.push_back(source);
   }
   return pidfds;
 }
@@ -378,6 +332,12 @@ InstanceStatus Instance::Status() const {
   status.degraded = degraded_;
   status.degraded.insert(status.degraded.end(), group_.degraded().begin(),
                          group_.degraded().end());
+  if (backend_.has_value()) {
+    status.backend = {spec_.backend.binary, std::string(backend_->state()),
+                      backend_->pid(), backend_->spare_pid(),
+                      backend_->lives()};
+    status.degraded.push_back("degraded: back-end: it is not confined");
+  }
   if (!host_.listener_fence()) {
     status.degraded.push_back(
         "degraded: death fence: this kernel has no early one, recovery waits "
@@ -390,6 +350,7 @@ InstanceStatus Instance::Status() const {
 }
 
 absl::Status Instance::Inject(Fault fault, FaultTarget target) {
+  if (target == FaultTarget::kBackend) return InjectBackend(fault);
   Child* child = Find(target == FaultTarget::kActive ? supervision_.active
                                                      : supervision_.spare);
   if (child == nullptr) {
@@ -469,6 +430,11 @@ void Instance::SaveCounters() {
   counters_.children.clear();
   for (const auto& child : children_) {
     if (!child->lost) counters_.children.push_back({child->number, child->pid});
+  }
+  // Until then, what an earlier launcher has recorded stays.
+  if (backend_.has_value() && backend_->begun()) {
+    counters_.lives = backend_->recorded();
+    counters_.next_life = backend_->next_life();
   }
   if (record_.valid()) UpdateRecord(record_.span(), counters_);
 }

@@ -13,6 +13,7 @@
 #include "base/log_limiter.h"
 #include "base/shm_sys.h"
 #include "base/unique_fd.h"
+#include "launcher/backend_sys.h"
 #include "launcher/cgroup_sys.h"
 #include "launcher/core_protocol.h"
 #include "launcher/instance_record.h"
@@ -87,6 +88,11 @@ class Instance {
   Uptime NextDeadline() const;
   // To wait for; of children that are not known to have ended.
   std::vector<BorrowedFd> Pidfds() const;
+  // To wait for as well, with POLLRDHUP alone.
+  std::vector<BorrowedFd> Hangups() const {
+    return backend_.has_value() ? backend_->Connections()
+                                : std::vector<BorrowedFd>();
+  }
 
   // Everything of it is gone; to be destroyed.
   bool stopped() const {
@@ -160,6 +166,12 @@ class Instance {
   std::optional<std::string> ExitCauseOf(const Child& child);
   void KillStrays();
   void Lose(ChildNumber number);
+  void MakeBackend();
+  void AdoptBackend(std::array<UniqueFd, store::kBackendResourceCount> ends);
+  absl::Status GiveBackend(store::Client& store, const BackendEnds& ends);
+  // By store::BackendResource.
+  store::Slot BackendSlot(size_t resource) const;
+  absl::Status InjectBackend(Fault fault);
   void MakeGroup();
   // Reports what the group's limits have cost since it was asked last.
   void CheckLimits();
@@ -198,6 +210,7 @@ class Instance {
   uint64_t unexplained_oom_kills_ = 0;  // Not yet the cause of an exit.
 
   std::vector<std::unique_ptr<Child>> children_;
+  std::optional<BackendProcess> backend_;  // Not set: nothing is wrapped.
   uint64_t epoch_ = 0;
   uint64_t promotion_us_ = 0;  // Of the kPromoted being handled.
   std::vector<std::string> degraded_;

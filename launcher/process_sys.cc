@@ -15,10 +15,12 @@
 #include <fstream>
 #include <sstream>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "base/pidfd_sys.h"
 #include "base/scheduling_sys.h"
+#include "base/text_file_sys.h"
 #include "launcher/exit_cause.h"
 
 namespace holdfast::launcher {
@@ -158,6 +160,19 @@ absl::Status InjectSegmentationFault(int pid) {
 #else
   return absl::UnimplementedError(absl::StrCat("no fault injection: ", pid));
 #endif
+}
+
+uint64_t StartTimeOf(int pid) {
+  const std::string stat = ReadTextFile(absl::StrCat("/proc/", pid, "/stat"));
+  // The second field is the program's name, in which anything may stand; the
+  // start is the 22nd.
+  const size_t name_end = stat.rfind(')');
+  if (name_end == std::string::npos) return 0;
+  std::istringstream fields(stat.substr(name_end + 1));
+  std::string field;
+  for (int i = 3; i <= 22; ++i) fields >> field;
+  uint64_t start = 0;
+  return absl::SimpleAtoi(field, &start) ? start : 0;
 }
 
 std::vector<int> ChildrenOf(int pid) {

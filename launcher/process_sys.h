@@ -45,6 +45,10 @@ void Demote(int pid);
 // fault injection. kUnimplemented on other machines than x86-64.
 absl::Status InjectSegmentationFault(int pid);
 
+// When `pid` was started, in the kernel's ticks since boot: with its number, a
+// name that no other process has. 0: there is no such process.
+uint64_t StartTimeOf(int pid);
+
 // Children of `pid`, all threads of it.
 std::vector<int> ChildrenOf(int pid);
 

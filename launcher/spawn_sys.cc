@@ -14,6 +14,7 @@
 #include "launcher/donation.h"
 #include "launcher/process_sys.h"
 #include "sandbox/jail_sys.h"
+#include "statestore/store/backend_resources.h"
 #include "statestore/store/protocol.h"
 
 namespace holdfast::launcher {
@@ -60,6 +61,13 @@ std::vector<std::string> Environment(const LaunchSpec& spec) {
   for (size_t i = 0; i < spec.resources.size(); ++i) {
     env.push_back(absl::StrCat("HOLDFAST_RESOURCE_", spec.resources[i].name,
                                "=", store::kSlotFirstResource + i));
+  }
+  if (!spec.backend.binary.empty()) {
+    for (size_t i = 0; i < store::kBackendResourceCount; ++i) {
+      env.push_back(absl::StrCat(
+          "HOLDFAST_RESOURCE_", store::kBackendResourceNames[i], "=",
+          store::kSlotFirstResource + spec.resources.size() + i));
+    }
   }
   return env;
 }

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "launcher/wire.h"
+#include "statestore/store/backend_resources.h"
 
 namespace holdfast::launcher {
 namespace {
@@ -18,6 +19,7 @@ constexpr uint64_t kPageSize = 4096;
 
 constexpr uint16_t kFirstVersion = 3;  // That is still read.
 constexpr uint16_t kFirstWithDirect = 4;
+constexpr uint16_t kFirstWithBackend = 5;
 
 absl::Status Bad(absl::string_view field, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat(field, ": ", problem));
@@ -60,18 +62,19 @@ absl::Status CheckPath(absl::string_view field, const std::string& path,
   return absl::OkStatus();
 }
 
-absl::Status CheckArguments(const LaunchSpec& spec) {
-  if (spec.args.size() > kMaxArguments) {
-    return Bad("args", absl::StrCat("has ", spec.args.size(),
-                                    " entries: use at most ", kMaxArguments));
+absl::Status CheckArguments(absl::string_view name,
+                            const std::vector<std::string>& args) {
+  if (args.size() > kMaxArguments) {
+    return Bad(name, absl::StrCat("has ", args.size(), " entries: use at most ",
+                                  kMaxArguments));
   }
-  for (size_t i = 0; i < spec.args.size(); ++i) {
-    const std::string field = absl::StrCat("args[", i, "]");
-    if (spec.args[i].size() > kMaxArgument) {
+  for (size_t i = 0; i < args.size(); ++i) {
+    const std::string field = absl::StrCat(name, "[", i, "]");
+    if (args[i].size() > kMaxArgument) {
       return Bad(field, absl::StrCat("is longer than ", kMaxArgument,
                                      " bytes: shorten it"));
     }
-    if (absl::StrContains(spec.args[i], '\0')) {
+    if (absl::StrContains(args[i], '\0')) {
       return Bad(field, "contains a NUL byte: remove it");
     }
   }
@@ -205,6 +208,43 @@ absl::Status CheckGroupLimits(const GroupLimits& limits) {
   return absl::OkStatus();
 }
 
+absl::Status CheckBackend(const LaunchSpec& spec) {
+  if (spec.backend.binary.empty()) {
+    if (spec.backend.args.empty()) return absl::OkStatus();
+    return Bad("backend.binary", "is empty: give the wrapped program's path");
+  }
+  RETURN_IF_ERROR(CheckPath("backend.binary", spec.backend.binary, kMaxPath));
+  RETURN_IF_ERROR(CheckArguments("backend.args", spec.backend.args));
+  constexpr size_t kMost = kMaxResources - store::kBackendResourceCount;
+  if (spec.resources.size() > kMost) {
+    return Bad("resources",
+               absl::StrCat("has ", spec.resources.size(),
+                            " entries: with a backend, use at most ", kMost));
+  }
+  for (size_t i = 0; i < spec.resources.size(); ++i) {
+    for (const char* taken : store::kBackendResourceNames) {
+      if (spec.resources[i].name != taken) continue;
+      return Bad(absl::StrCat("resources[", i, "].name"),
+                 "is taken by the backend: rename it");
+    }
+  }
+  return absl::OkStatus();
+}
+
+void WriteArguments(WireWriter& writer, const std::vector<std::string>& args) {
+  writer.U16(static_cast<uint16_t>(args.size()));
+  for (const std::string& arg : args) writer.String(arg);
+}
+
+bool ReadArguments(WireReader& reader, std::vector<std::string>& args) {
+  const size_t count = reader.U16();
+  if (count > kMaxArguments) return false;
+  for (size_t i = 0; i < count; ++i) {
+    args.push_back(reader.String(kMaxArgument));
+  }
+  return true;
+}
+
 void WriteDuration(WireWriter& writer, absl::Duration duration) {
   writer.U64(static_cast<uint64_t>(absl::ToInt64Nanoseconds(duration)));
 }
@@ -252,7 +292,7 @@ absl::Status ValidateSpec(const LaunchSpec& spec) {
                                     "a-z 0-9 -"));
   }
   RETURN_IF_ERROR(CheckPath("binary", spec.binary, kMaxPath));
-  RETURN_IF_ERROR(CheckArguments(spec));
+  RETURN_IF_ERROR(CheckArguments("args", spec.args));
   RETURN_IF_ERROR(CheckSocket(spec));
   RETURN_IF_ERROR(CheckResources(spec));
   RETURN_IF_ERROR(CheckLimits(spec));
@@ -260,6 +300,7 @@ absl::Status ValidateSpec(const LaunchSpec& spec) {
   if (!spec.policy.empty()) {
     RETURN_IF_ERROR(CheckPath("policy", spec.policy, kMaxPath));
   }
+  RETURN_IF_ERROR(CheckBackend(spec));
   return CheckRestart(spec.restart);
 }
 
@@ -269,8 +310,7 @@ std::vector<uint8_t> EncodeSpec(const LaunchSpec& spec) {
   writer.U16(kSpecVersion);
   writer.String(spec.name);
   writer.String(spec.binary);
-  writer.U16(static_cast<uint16_t>(spec.args.size()));
-  for (const std::string& arg : spec.args) writer.String(arg);
+  WriteArguments(writer, spec.args);
   writer.String(spec.socket_path);
   writer.String(spec.socket_owner);
   writer.String(spec.socket_group);
@@ -294,6 +334,10 @@ std::vector<uint8_t> EncodeSpec(const LaunchSpec& spec) {
   WriteDuration(writer, spec.restart.backoff_base);
   WriteDuration(writer, spec.restart.backoff_max);
   WriteDuration(writer, spec.restart.healthy_after);
+  writer.String(spec.backend.binary);
+  WriteArguments(writer, spec.backend.args);
+  writer.Bool(spec.backend.handover == BackendHandover::kConnectedFd);
+  writer.Bool(spec.backend.standby);
   return writer.Take();
 }
 
@@ -317,11 +361,7 @@ absl::StatusOr<LaunchSpec> DecodeSpec(absl::Span<const uint8_t> bytes) {
   LaunchSpec spec;
   spec.name = reader.String(kMaxInstanceName);
   spec.binary = reader.String(kMaxPath);
-  const size_t args = reader.U16();
-  if (args > kMaxArguments) return torn;
-  for (size_t i = 0; i < args; ++i) {
-    spec.args.push_back(reader.String(kMaxArgument));
-  }
+  if (!ReadArguments(reader, spec.args)) return torn;
   spec.socket_path = reader.String(kMaxSocketPath);
   spec.socket_owner = reader.String(kMaxAccountName);
   spec.socket_group = reader.String(kMaxAccountName);
@@ -345,6 +385,13 @@ absl::StatusOr<LaunchSpec> DecodeSpec(absl::Span<const uint8_t> bytes) {
   spec.restart.backoff_base = ReadDuration(reader);
   spec.restart.backoff_max = ReadDuration(reader);
   spec.restart.healthy_after = ReadDuration(reader);
+  if (version >= kFirstWithBackend) {
+    spec.backend.binary = reader.String(kMaxPath);
+    if (!ReadArguments(reader, spec.backend.args)) return torn;
+    spec.backend.handover = reader.Bool() ? BackendHandover::kConnectedFd
+                                          : BackendHandover::kListeningFd;
+    spec.backend.standby = reader.Bool();
+  }
   if (!reader.Finished()) return torn;
   RETURN_IF_ERROR(ValidateSpec(spec));
   return spec;

@@ -58,6 +58,19 @@ struct GroupLimits {
   uint32_t cpu_percent = 0;  // 100: one processor.
 };
 
+// How a wrapped program gets the socket of its front-end, as the descriptor
+// that stands for "{fd}" in its arguments.
+enum class BackendHandover : uint8_t { kListeningFd = 0, kConnectedFd = 1 };
+
+// A vhost-user back-end that knows nothing of holdfast and runs behind a
+// keeper, which is the `binary` of the spec then.
+struct BackendSpec {
+  std::string binary;             // Absolute path; empty: there is none.
+  std::vector<std::string> args;  // After argv[0].
+  BackendHandover handover = BackendHandover::kListeningFd;
+  bool standby = false;  // A second one is started ahead.
+};
+
 // What one instance is made of: checked by ValidateSpec before anybody acts on
 // it. The api makes it from text, the core alone decides by it.
 struct LaunchSpec {
@@ -89,6 +102,7 @@ struct LaunchSpec {
   // them. 0: normal.
   uint32_t realtime_priority = 0;
   RestartLimits restart;
+  BackendSpec backend;
 };
 
 // kInvalidArgument with the field, what is wrong and what to do, such as
@@ -98,9 +112,9 @@ absl::Status ValidateSpec(const LaunchSpec& spec);
 // The bounded binary form between api or command line and the core, and of the
 // record that the store keeps. Little-endian, with a version; what a version
 // does not know is refused, never skipped. Version 3, in records of launchers
-// before, had no ResourceSpec::direct and is read.
+// before, had no ResourceSpec::direct, version 4 no backend; both are read.
 inline constexpr uint32_t kSpecMagic = 0x50534648;  // "HFSP"
-inline constexpr uint16_t kSpecVersion = 4;
+inline constexpr uint16_t kSpecVersion = 5;
 
 // Precondition: ValidateSpec(spec) is OK.
 std::vector<uint8_t> EncodeSpec(const LaunchSpec& spec);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/testing/matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -42,6 +43,15 @@ LaunchSpec DiskSpec() {
   return spec;
 }
 
+LaunchSpec WrappedSpec() {
+  LaunchSpec spec = DiskSpec();
+  spec.backend.binary = "/usr/bin/qemu-storage-daemon";
+  spec.backend.args = {"--export", "addr.str={fd}"};
+  spec.backend.handover = BackendHandover::kConnectedFd;
+  spec.backend.standby = true;
+  return spec;
+}
+
 TEST(Spec, ReadsBackWhatWasEncoded) {
   const std::vector<uint8_t> bytes = EncodeSpec(DiskSpec());
   const absl::StatusOr<LaunchSpec> spec = DecodeSpec(bytes);
@@ -65,14 +75,69 @@ TEST(Spec, ReadsBackWhatWasEncoded) {
 }
 
 // The bytes of a version never change; a new field is a new version.
-TEST(Spec, EncodingOfVersion4IsPinned) {
+TEST(Spec, EncodingOfVersion5IsPinned) {
   LaunchSpec spec;
   spec.name = "a";
   spec.binary = "/b";
   const std::vector<uint8_t> bytes = EncodeSpec(spec);
-  ASSERT_EQ(bytes.size(), 131u);
+  ASSERT_EQ(bytes.size(), 137u);
   EXPECT_THAT(std::vector<uint8_t>(bytes.begin(), bytes.begin() + 13),
-              ElementsAre('H', 'F', 'S', 'P', 4, 0, 1, 0, 'a', 2, 0, '/', 'b'));
+              ElementsAre('H', 'F', 'S', 'P', 5, 0, 1, 0, 'a', 2, 0, '/', 'b'));
+}
+
+TEST(Spec, ReadsBackAWrappedProgram) {
+  const std::vector<uint8_t> bytes = EncodeSpec(WrappedSpec());
+  const absl::StatusOr<LaunchSpec> spec = DecodeSpec(bytes);
+  ASSERT_OK(spec);
+  EXPECT_EQ(spec->backend.binary, "/usr/bin/qemu-storage-daemon");
+  EXPECT_THAT(spec->backend.args, ElementsAre("--export", "addr.str={fd}"));
+  EXPECT_EQ(spec->backend.handover, BackendHandover::kConnectedFd);
+  EXPECT_TRUE(spec->backend.standby);
+  EXPECT_EQ(EncodeSpec(*spec), bytes);
+}
+
+// Bytes of a spec that wraps nothing: binary, arguments, two choices.
+constexpr size_t kNoBackendBytes = 6;
+
+// As the record of a launcher before has it.
+TEST(Spec, Version4WrapsNothing) {
+  const std::vector<uint8_t> bytes = EncodeSpec(DiskSpec());
+  std::vector<uint8_t> old = bytes;
+  old[4] = 4;
+  EXPECT_FALSE(DecodeSpec(old).ok());
+  old.resize(old.size() - kNoBackendBytes);
+  const absl::StatusOr<LaunchSpec> read = DecodeSpec(old);
+  ASSERT_OK(read);
+  EXPECT_EQ(EncodeSpec(*read), bytes);
+}
+
+TEST(Spec, AWrappedProgramIsChecked) {
+  LaunchSpec spec = WrappedSpec();
+  spec.backend.binary = "qemu-storage-daemon";
+  EXPECT_THAT(ValidateSpec(spec),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("backend.binary: 'qemu-storage-daemon' is "
+                                 "not absolute")));
+  spec.backend.binary = "";
+  EXPECT_THAT(ValidateSpec(spec), StatusIs(absl::StatusCode::kInvalidArgument,
+                                           HasSubstr("backend.binary: is "
+                                                     "empty")));
+  spec = WrappedSpec();
+  spec.backend.args.assign(kMaxArguments + 1, "x");
+  EXPECT_THAT(ValidateSpec(spec), StatusIs(absl::StatusCode::kInvalidArgument,
+                                           StartsWith("backend.args: has 65")));
+  spec = WrappedSpec();
+  spec.resources[1].name = "backend";
+  EXPECT_THAT(ValidateSpec(spec),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       StartsWith("resources[1].name: is taken")));
+  spec = WrappedSpec();
+  spec.resources.clear();
+  for (size_t i = 0; i < kMaxResources; ++i) {
+    spec.resources.push_back({absl::StrCat("r", i), "/r"});
+  }
+  EXPECT_THAT(ValidateSpec(spec), StatusIs(absl::StatusCode::kInvalidArgument,
+                                           StartsWith("resources: has 15")));
 }
 
 // As the record of a launcher before has it.
@@ -82,6 +147,7 @@ TEST(Spec, Version3HasNoDirectResources) {
   const std::vector<uint8_t> bytes = EncodeSpec(spec);
   std::vector<uint8_t> old = bytes;
   old[4] = 3;
+  old.resize(old.size() - kNoBackendBytes);
   for (const ResourceSpec& resource : spec.resources) {
     const auto path = std::search(old.begin(), old.end(), resource.path.begin(),
                                   resource.path.end());
@@ -92,7 +158,7 @@ TEST(Spec, Version3HasNoDirectResources) {
   const absl::StatusOr<LaunchSpec> read = DecodeSpec(old);
   ASSERT_OK(read);
   EXPECT_EQ(EncodeSpec(*read), bytes);
-  for (uint8_t version : {2, 4}) {
+  for (uint8_t version : {2, 4, 5}) {
     old[4] = version;
     EXPECT_FALSE(DecodeSpec(old).ok()) << int{version};
   }

@@ -102,6 +102,16 @@ absl::StatusOr<LaunchSpec> FromProto(const v1::LaunchSpec& proto) {
   if (proto.has_standby()) spec.standby = proto.standby();
   spec.realtime_priority = proto.realtime_priority();
   TakeRestart(proto.restart(), spec.restart);
+  const v1::Backend& backend = proto.backend();
+  if (!v1::Backend::Handover_IsValid(backend.handover())) {
+    return UnknownValue("backend.handover");
+  }
+  spec.backend.binary = backend.binary();
+  spec.backend.args.assign(backend.args().begin(), backend.args().end());
+  if (backend.handover() == v1::Backend::CONNECTED_FD) {
+    spec.backend.handover = BackendHandover::kConnectedFd;
+  }
+  spec.backend.standby = backend.standby();
   return spec;
 }
 
@@ -130,6 +140,8 @@ absl::StatusOr<FaultTarget> FromProto(v1::FaultTarget target) {
       return FaultTarget::kApi;
     case v1::CORE:
       return FaultTarget::kCore;
+    case v1::BACKEND:
+      return FaultTarget::kBackend;
     default:
       return UnknownValue("target");
   }
@@ -165,6 +177,14 @@ v1::InstanceStatus ToProto(const InstanceStatus& status) {
     restart->set_count(count);
   }
   for (const std::string& text : status.degraded) proto.add_degraded(text);
+  if (!status.backend.binary.empty()) {
+    v1::InstanceStatus::Backend* const backend = proto.mutable_backend();
+    backend->set_binary(status.backend.binary);
+    backend->set_state(status.backend.state);
+    backend->set_pid(status.backend.pid);
+    backend->set_spare_pid(status.backend.spare_pid);
+    backend->set_lives(status.backend.lives);
+  }
   return proto;
 }
 

@@ -57,6 +57,10 @@ TEST(Translate, EveryFieldArrives) {
   proto.mutable_restart()->set_backoff_base_ms(2);
   proto.mutable_restart()->set_backoff_max_ms(3);
   proto.mutable_restart()->set_healthy_after_ms(4);
+  proto.mutable_backend()->set_binary("/usr/bin/qemu-storage-daemon");
+  proto.mutable_backend()->add_args("--export");
+  proto.mutable_backend()->set_handover(v1::Backend::CONNECTED_FD);
+  proto.mutable_backend()->set_standby(true);
 
   LaunchSpec wanted;
   wanted.name = "disk0";
@@ -82,6 +86,10 @@ TEST(Translate, EveryFieldArrives) {
   wanted.restart.backoff_base = absl::Milliseconds(2);
   wanted.restart.backoff_max = absl::Milliseconds(3);
   wanted.restart.healthy_after = absl::Milliseconds(4);
+  wanted.backend = {"/usr/bin/qemu-storage-daemon",
+                    {"--export"},
+                    BackendHandover::kConnectedFd,
+                    /*standby=*/true};
   const auto spec = FromProto(proto);
   ASSERT_OK(spec);
   EXPECT_EQ(EncodeSpec(*spec), EncodeSpec(wanted));
@@ -152,6 +160,11 @@ TEST(Translate, StatusKeepsListsAndNumbers) {
   EXPECT_EQ(proto.restarts(0).cause(), "SIGKILL");
   EXPECT_EQ(proto.restarts(0).count(), 2u);
   EXPECT_THAT(proto.degraded(), ElementsAre("degraded: x"));
+  EXPECT_FALSE(proto.has_backend());
+  status.backend = {"/usr/bin/qemu-storage-daemon", "LIVING", 8, 9, 3};
+  EXPECT_EQ(ToProto(status).backend().ShortDebugString(),
+            "binary: \"/usr/bin/qemu-storage-daemon\" state: \"LIVING\" pid: 8 "
+            "spare_pid: 9 lives: 3");
 }
 
 TEST(Translate, ProcessKeepsEverything) {

@@ -114,7 +114,7 @@ absl::Status TakeOption(absl::string_view argument, const CommandForm& form,
 }
 
 bool NeedsInstance(v1::FaultTarget target) {
-  return target == v1::ACTIVE || target == v1::STANDBY;
+  return target == v1::ACTIVE || target == v1::STANDBY || target == v1::BACKEND;
 }
 
 absl::Status TakeInject(Words words, Command& command) {

@@ -239,8 +239,9 @@ TEST(Completion, ScriptsKnowTheWholeGrammar) {
       }
     }
     EXPECT_THAT(script, HasSubstr("offer='--json --run-dir= --help'"));
-    EXPECT_THAT(script,
-                HasSubstr("--target) offer='active standby store api core'"));
+    EXPECT_THAT(
+        script,
+        HasSubstr("--target) offer='active standby store api core backend'"));
     EXPECT_THAT(script, HasSubstr("'state,0') "));
   }
   EXPECT_THAT(CompletionScript("bash"), EndsWith("-F _holdfast holdfast\n"));
@@ -259,7 +260,9 @@ TEST(Completion, ChoicesOfAnOptionAreAllItsValues) {
         std::vector<std::string> words = absl::StrSplit(command.name, ' ');
         words.push_back(absl::StrCat(option.name, "=", value));
         words.push_back("kill");
-        if (value == "active" || value == "standby") words.push_back("kill");
+        const bool of_an_instance =
+            value == "active" || value == "standby" || value == "backend";
+        if (of_an_instance) words.push_back("kill");
         EXPECT_OK(Parse(words)) << value;
       }
     }

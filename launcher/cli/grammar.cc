@@ -117,21 +117,21 @@ constexpr CommandForm kCommands[] = {
      {}},
     {Verb::kInject,
      "inject",
-     "inject INSTANCE kill|stop|segv [--target=active|standby]\n"
+     "inject INSTANCE kill|stop|segv [--target=active|standby|backend]\n"
      "       holdfast inject kill|stop|segv "
      "--target=store|api|core",
      "kill, hang or crash a process",
      "Kills (SIGKILL), hangs (SIGSTOP) or crashes (a wild jump) a process:\n"
-     "the instance's active one unless --target says otherwise. One that "
-     "hangs\n"
-     "hangs until it is killed; only of the api the launcher notices by "
-     "itself.\n",
+     "the instance's active one unless --target says otherwise; backend is "
+     "the\n"
+     "program that it wraps. One that hangs hangs until it is killed; only of\n"
+     "the api the launcher notices by itself.\n",
      "  holdfast inject disk0 kill\n"
      "  holdfast inject disk0 segv --target=standby\n"
      "  holdfast inject kill --target=store\n",
      1,
      {Word::kInstanceOrFault, Word::kFault},
-     {{"--target", "active standby store api core"}}},
+     {{"--target", "active standby store api core backend"}}},
     {Verb::kCompletion,
      "completion",
      "completion bash|zsh",

@@ -175,6 +175,14 @@ std::string RenderStatus(const v1::InstanceStatus& status) {
       {"lost children:", status.restarts().empty() ? "none" : Losses(status)},
       {"last loss:", LastExit(status)},
       {"crash budget:", absl::StrCat(status.crash_budget())}};
+  if (status.has_backend()) {
+    const v1::InstanceStatus::Backend& backend = status.backend();
+    rows.push_back({"back-end:", OrDash(backend.binary())});
+    rows.push_back(
+        {"", absl::StrCat(OrDash(backend.state()), ", pid ", Pid(backend.pid()),
+                          ", spare ", Pid(backend.spare_pid()), ", ",
+                          backend.lives(), " lives")});
+  }
   AddDegraded(status.degraded(), "", rows);
   if (status.state() == "QUARANTINED") {
     rows.push_back({"why:",

@@ -346,7 +346,7 @@ TEST_F(Completion, OffersCommandsInstancesOptionsAndValues) {
   EXPECT_EQ(For("inject disk0 \"\""), "kill stop segv");
   EXPECT_EQ(For("inject disk0 kill --t"), "--target=");
   EXPECT_EQ(For("inject disk0 kill --target ="),
-            "active standby store api core");
+            "active standby store api core backend");
   EXPECT_EQ(For("inject disk0 kill --target = st"), "standby store");
   EXPECT_EQ(For("inject disk0 kill --target st"), "standby store");
   EXPECT_EQ(For("events --"), "--json --run-dir= --help --follow --since=");
@@ -415,7 +415,7 @@ TEST_F(ZshCompletion, OffersCommandsInstancesOptionsAndValues) {
   EXPECT_EQ(For("inject disk0 \"\""), "kill stop segv");
   EXPECT_EQ(For("inject disk0 kill --t"), "--target=");
   EXPECT_EQ(For("inject disk0 kill --target="),
-            "active standby store api core");
+            "active standby store api core backend");
   EXPECT_EQ(For("inject disk0 kill --target st"), "standby store");
   EXPECT_EQ(For("events --"), "--json --help --follow --run-dir= --since=");
   for (const char* words : {"run \"\"", "state diff disk0 \"\"",

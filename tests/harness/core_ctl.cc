@@ -5,12 +5,14 @@
 //                   IMAGE and POLICY "-": none; IMAGE PATH[,ro][,block], and
 //                   after a "+" image2, image3; PRIORITY: of SCHED_FIFO, 0:
 //                   normal
+//   wrap NAME KEEPER SOCKET POLICY TRACKING STANDBY BINARY ARGUMENT...
+//                   STANDBY: 0 or 1
 //   status NAME
 //   events SINCE      waits until there is one after number SINCE
 //   stop NAME
 //   resize NAME
 //   inject NAME FAULT TARGET      kill, stop, segv; active, standby, store,
-//                                 api, core
+//                                 api, core, backend
 //
 // {"ok":false,"error":"..."} when the core refuses or is gone; it connects
 // again with the next command. The command line tool for people is
@@ -66,7 +68,10 @@ std::string StatusJson(const InstanceStatus& status) {
       ",\"connected\":", Bool(status.connected), ",\"epoch\":", status.epoch,
       ",\"recoveries\":", status.recoveries,
       ",\"last_recovery_us\":", status.last_recovery_us,
-      ",\"max_recovery_us\":", status.max_recovery_us, ",\"degraded\":[",
+      ",\"max_recovery_us\":", status.max_recovery_us,
+      ",\"backend_pid\":", status.backend.pid,
+      ",\"backend_spare_pid\":", status.backend.spare_pid,
+      ",\"backend_lives\":", status.backend.lives, ",\"degraded\":[",
       absl::StrJoin(status.degraded, ",",
                     [](std::string* out, const std::string& text) {
                       out->append(Quoted(text));
@@ -100,6 +105,14 @@ absl::StatusOr<ResourceSpec> Image(size_t number, const std::string& word) {
   return image;
 }
 
+// The harness kills far more often than anything that is healthy dies.
+absl::StatusOr<std::string> RunSpec(CoreClient& client, LaunchSpec spec) {
+  spec.restart.budget = 0;
+  spec.restart.backoff_base = absl::ZeroDuration();
+  RETURN_IF_ERROR(client.Run(spec));
+  return std::string("{}");
+}
+
 absl::StatusOr<std::string> Run(CoreClient& client, const Words& words) {
   if (words.size() < 7) return absl::InvalidArgumentError("run: too short");
   LaunchSpec spec;
@@ -118,11 +131,21 @@ absl::StatusOr<std::string> Run(CoreClient& client, const Words& words) {
     return absl::InvalidArgumentError("run: the priority is no number");
   }
   spec.args.assign(words.begin() + 7, words.end());
-  // The harness kills far more often than anything that is healthy dies.
-  spec.restart.budget = 0;
-  spec.restart.backoff_base = absl::ZeroDuration();
-  RETURN_IF_ERROR(client.Run(spec));
-  return std::string("{}");
+  return RunSpec(client, spec);
+}
+
+absl::StatusOr<std::string> Wrap(CoreClient& client, const Words& words) {
+  if (words.size() < 8) return absl::InvalidArgumentError("wrap: too short");
+  LaunchSpec spec;
+  spec.name = words[1];
+  spec.binary = words[2];
+  spec.socket_path = words[3];
+  spec.policy = words[4];
+  spec.args = {absl::StrCat("--tracking=", words[5])};
+  spec.backend.standby = words[6] == "1";
+  spec.backend.binary = words[7];
+  spec.backend.args.assign(words.begin() + 8, words.end());
+  return RunSpec(client, spec);
 }
 
 absl::StatusOr<std::string> Status(CoreClient& client, const Words& words) {
@@ -161,7 +184,8 @@ absl::StatusOr<std::string> Resize(CoreClient& client, const Words& words) {
 
 absl::StatusOr<std::string> Inject(CoreClient& client, const Words& words) {
   const Words faults = {"kill", "stop", "segv"};
-  const Words targets = {"active", "standby", "store", "api", "core"};
+  const Words targets = {"active", "standby", "store",
+                         "api",    "core",    "backend"};
   if (words.size() != 4) {
     return absl::InvalidArgumentError("inject NAME FAULT TARGET");
   }
@@ -197,6 +221,7 @@ class Control {
  private:
   absl::StatusOr<std::string> Dispatch(const Words& words) {
     if (words[0] == "run") return Run(*client_, words);
+    if (words[0] == "wrap") return Wrap(*client_, words);
     if (words[0] == "status") return Status(*client_, words);
     if (words[0] == "events") return Events(*client_, words);
     if (words[0] == "stop") return Stop(*client_, words);

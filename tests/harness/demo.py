@@ -56,6 +56,9 @@ def parse(argv):
                         help="the disk is a PCI function over vfio-user behind "
                         "QEMU 11.1: nvme (default) or virtio-blk; the baseline "
                         "is such a server, killed once and started again")
+    parser.add_argument("--wrap", action="store_true",
+                        help="the disk is an unmodified qemu-storage-daemon "
+                        "behind a keeper; the baseline is the same without")
     parser.add_argument("--qemu", choices=["7.2", "11.1"],
                         help="default 7.2; with --vfio-user 11.1")
     parser.add_argument("--depth", type=_at_least(1, int, MOST_DEPTH),
@@ -70,6 +73,8 @@ def parse(argv):
     parser.add_argument("--check", action="store_true",
                         help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    if options.vfio_user and options.wrap:
+        parser.error("--wrap is about vhost-user: leave --vfio-user out")
     if options.vfio_user and options.qemu == "7.2":
         parser.error("--vfio-user: QEMU 7.2 does not speak it; take 11.1")
     options.qemu = options.qemu or ("11.1" if options.vfio_user else "7.2")
@@ -192,7 +197,11 @@ def _sides(options):
         return ((ours.name, ours, options.kills),
                 (theirs.name, theirs, min(1, options.kills)))
     ours, theirs = device.HoldfastDevice, device.QsdDevice
-    return ((ours.name, ours, options.kills),
+    factory = ours
+    if options.wrap:
+        ours = device.WrappedStorageDaemon
+        factory = lambda image: ours(image, options.qemu)
+    return ((ours.name, factory, options.kills),
             ("qemu-storage-daemon, QEMU reconnects",
              lambda image: theirs(image, options.qemu), options.kills))
 

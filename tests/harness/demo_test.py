@@ -36,11 +36,18 @@ class Arguments(unittest.TestCase):
         options = demo.parse(["--vfio-user"])
         self.assertEqual((options.qemu, options.vfio_user), ("11.1", "nvme"))
 
+    def test_a_wrapped_program_is_compared_with_itself(self):
+        ours, theirs = demo._sides(demo.parse(["--wrap", "--kills", "7"]))
+        self.assertEqual(ours[0], device.WrappedStorageDaemon.name)
+        self.assertIn("qemu-storage-daemon", theirs[0])
+        self.assertEqual((ours[2], theirs[2]), (7, 7))
+
     def test_mistakes_are_refused(self):
         for wrong in (["--kills", "-3"], ["--kills", "x"], ["--depth", "0"],
                       ["--depth", "1000"], ["--seconds", "0"], ["--bogus"],
                       ["--vfio-user", "--qemu", "7.2"],
-                      ["--vfio-user", "ide"]):
+                      ["--vfio-user", "ide"],
+                      ["--wrap", "--vfio-user"]):
             with self.subTest(wrong), \
                     contextlib.redirect_stderr(io.StringIO()) as words, \
                     self.assertRaises(SystemExit) as refused:

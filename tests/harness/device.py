@@ -258,6 +258,67 @@ class NvmeDisk(OverVfioUser, HoldfastDevice):
         super().__init__(image, options)
 
 
+class DiedByItself(RuntimeError):
+    """A process that nobody has killed."""
+
+
+class WrappedStorageDaemon(HoldfastDevice):
+    """qemu-storage-daemon as it is, behind a keeper.
+
+    standby: whether the next one has been started ahead. tracking: of the
+    keeper; without a table requests are done twice or never.
+    """
+
+    name = "Holdfast around qemu-storage-daemon"
+    program = "devices/keeper/holdfast-keeper"
+    policy = "devices/keeper/keeper.policy"
+
+    def __init__(self, image, version="7.2", standby=True, tracking="forced",
+                 direct=False):
+        super().__init__(image)
+        self.backend = os.path.realpath(parts.storage_daemon(version))
+        self._standby = standby
+        self._tracking = tracking
+        self._cache = ",cache.direct=on" if direct else ""
+        self._killed = 0
+        self._keeper_killed = False
+
+    def start(self):
+        self.daemon.start([self.program, self.policy, self.backend])
+        self.daemon.wrap(
+            self.instance, self.program, self.socket, self.policy,
+            self._tracking, self._standby,
+            [self.backend, "--blockdev",
+             "driver=file,node-name=disk,aio=threads,locking=off,filename=%s%s"
+             % (self.image, self._cache),
+             "--export", "type=vhost-user-blk,id=export,node-name=disk,"
+             "addr.type=fd,addr.str={fd},writable=on,num-queues=1"])
+        self.wait_whole()
+
+    def kill(self):
+        """Kills the back-end, when there is one that was not killed yet."""
+        def living():
+            status = self.status()
+            ready = status["backend_spare_pid"] or not self._standby
+            pid = status["backend_pid"]
+            return pid != self._killed and ready and pid
+        self._killed = processes.wait_for(living, START_SECONDS, "a back-end")
+        done = killer.Kill(time.monotonic(), self._killed, victim="back-end")
+        try:
+            os.kill(self._killed, signal.SIGKILL)
+        except ProcessLookupError as error:
+            # A keeper that is killed while it speaks gives its back-end up.
+            if self._keeper_killed:
+                return self.kill()
+            raise DiedByItself("nobody has killed back-end %d: %s" % (
+                self._killed, self.log()[-2000:])) from error
+        return done
+
+    def kill_keeper(self):
+        self._keeper_killed = True
+        return super().kill()
+
+
 class _Restarted(OverVfioUser, StandaloneDevice):
     """What people have today: a vfio-user server, started again at once by
     whoever watches it. No VMM comes back to it."""

@@ -148,6 +148,11 @@ class Holdfastd:
         return self.ask("run", name, _real(program), socket, image,
                         _real(policy), str(realtime_priority), *options)
 
+    def wrap(self, name, keeper, socket, policy, tracking, standby, command):
+        """Starts an instance around `command`, a foreign back-end."""
+        return self.ask("wrap", name, _real(keeper), socket, _real(policy),
+                        tracking, "1" if standby else "0", *command)
+
     def status(self, name):
         return self.ask_again("status", name)
 

@@ -25,6 +25,7 @@ ROOMS = [
 
 # Where the tests of a room are that need more than the room.
 TESTED_BY = {
+    "devices/keeper": ["tests/interop/wrapped_blkio_test.py"],
     "devices/pci_nvme": ["tests/qemu/pci_nvme_test.py"],
     "devices/runtime": ["tests/recovery/", "tests/confinement/"],
     "devices/virtio_blk": ["tests/qemu/virtio_blk_test.py",

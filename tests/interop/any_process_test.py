@@ -12,14 +12,13 @@ from tests.harness import blkio, disk, faults, parts
 
 class AnyProcess(unittest.TestCase):
 
-    def test_in_any_order(self):
+    def kill_in_any_order(self, make, kills):
         parts.blkio_library()
-        kills = int(os.environ.get("HOLDFAST_KILLS", "54"))
         source = random.Random(7)
         with tempfile.TemporaryDirectory(prefix="hfany") as directory:
             image = directory + "/disk.img"
             disk.Disk(image, raw_mib=64, ext4_mib=0)
-            with faults.AnyProcessDevice(image) as holdfast, \
+            with make(image) as holdfast, \
                     blkio.Client(holdfast.socket, depth=32,
                                  flushes_in_256=2) as client:
                 client.wait_started()
@@ -39,3 +38,11 @@ class AnyProcess(unittest.TestCase):
                           holdfast.cgroups_left), ([], [], []))
         print("kills %s; %d requests, all right" % (
             holdfast.counts, result["load"]["operations"]))
+
+    def test_of_a_disk(self):
+        self.kill_in_any_order(faults.AnyProcessDevice,
+                               int(os.environ.get("HOLDFAST_KILLS", "54")))
+
+    def test_around_a_wrapped_back_end(self):
+        self.kill_in_any_order(faults.AnyProcessWrapped,
+                               int(os.environ.get("HOLDFAST_KILLS", "32")))

@@ -1,0 +1,121 @@
+#include "devices/keeper/backend_link_sys.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/status_macros.h"
+#include "base/unix_socket_sys.h"
+#include "devices/vhost_user/codec.h"
+
+namespace holdfast::keeper {
+namespace {
+
+using vhost_user::Answer;
+using vhost_user::MessageHeader;
+using vhost_user::RequestType;
+
+// False: nothing has happened for as long as a back-end may take.
+bool Await(BorrowedFd socket, short events) {
+  pollfd poll = {socket.get(), events, 0};
+  const timespec patience = {BackendLink::kPatienceMs / 1000,
+                             BackendLink::kPatienceMs % 1000 * 1'000'000};
+  int ready;
+  do {
+    ready = ppoll(&poll, 1, &patience, nullptr);
+  } while (ready < 0 && errno == EINTR);
+  return ready > 0;
+}
+
+}  // namespace
+
+absl::Status BackendLink::Command(RequestType type,
+                                  absl::Span<const uint8_t> payload,
+                                  absl::Span<const int> fds) {
+  // With LOG_SHMFD the request for a log is answered in any case.
+  const bool always = type == RequestType::kSetLogBase;
+  RETURN_IF_ERROR(Send(type, acknowledges_ && !always, payload, fds));
+  if (!acknowledges_ && !always) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const Answer answer,
+                   Receive(type, /*acknowledgement=*/true));
+  if (answer.value == 0 || always) return absl::OkStatus();
+  return absl::AbortedError(absl::StrCat("the back-end refuses ",
+                                         vhost_user::RequestName(type),
+                                         " with ", answer.value));
+}
+
+absl::StatusOr<Answer> BackendLink::Ask(RequestType type,
+                                        absl::Span<const uint8_t> payload) {
+  RETURN_IF_ERROR(Send(type, /*need_reply=*/false, payload, {}));
+  return Receive(type, /*acknowledgement=*/false);
+}
+
+absl::Status BackendLink::Sync() {
+  if (acknowledges_) return absl::OkStatus();
+  return Ask(RequestType::kGetFeatures).status();
+}
+
+bool BackendLink::IsOver() const {
+  pollfd poll = {socket_.get(), POLLIN | POLLRDHUP, 0};
+  const timespec now = {};
+  return ppoll(&poll, 1, &now, nullptr) > 0;
+}
+
+// Whole, or not at all: a request is smaller than any socket's buffer, and
+// never more than one is in it.
+absl::Status BackendLink::Send(RequestType type, bool need_reply,
+                               absl::Span<const uint8_t> payload,
+                               absl::Span<const int> fds) {
+  uint8_t bytes[sizeof(MessageHeader) + sizeof(vhost_user::ConfigHeader) +
+                vhost_user::kMaxConfigAccess];
+  ASSIGN_OR_RETURN(const size_t size,
+                   vhost_user::EncodeRequest(type, need_reply, payload,
+                                             absl::MakeSpan(bytes)));
+  if (!Await(socket_, POLLOUT)) {
+    return absl::DeadlineExceededError("the back-end reads nothing");
+  }
+  const ssize_t sent = SendFds(socket_, {bytes, size}, fds, MSG_DONTWAIT);
+  if (sent < 0) return ErrnoStatus("send to the back-end");
+  if (static_cast<size_t>(sent) != size) {
+    return absl::DataLossError("the back-end took half a request");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Answer> BackendLink::Receive(RequestType asked,
+                                            bool acknowledgement) {
+  uint8_t bytes[vhost_user::kMaxMessageSize];
+  const absl::Span<uint8_t> all = absl::MakeSpan(bytes);
+  RETURN_IF_ERROR(ReceiveExactly(all.first(sizeof(MessageHeader))));
+  ASSIGN_OR_RETURN(const size_t size, vhost_user::AnswerSize(asked, all));
+  RETURN_IF_ERROR(ReceiveExactly(
+      all.subspan(sizeof(MessageHeader), size - sizeof(MessageHeader))));
+  return vhost_user::ParseAnswer(asked, acknowledgement, all.first(size));
+}
+
+absl::Status BackendLink::ReceiveExactly(absl::Span<uint8_t> bytes) {
+  while (!bytes.empty()) {
+    if (!Await(socket_, POLLIN)) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("the back-end has not answered for ", kPatienceMs / 1000,
+                       " seconds"));
+    }
+    // No reply brings descriptors; what does is closed.
+    const Received received = ReceiveFds(socket_, bytes, {}, MSG_DONTWAIT);
+    if (received.size == 0) return absl::UnavailableError("it has ended");
+    if (received.size < 0) {
+      if (errno == EAGAIN || errno == EINTR) continue;
+      return ErrnoStatus("receive from the back-end");
+    }
+    bytes.remove_prefix(static_cast<size_t>(received.size));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace holdfast::keeper

@@ -1,0 +1,67 @@
+#ifndef HOLDFAST_DEVICES_KEEPER_BACKEND_LINK_SYS_H_
+#define HOLDFAST_DEVICES_KEEPER_BACKEND_LINK_SYS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "base/unique_fd.h"
+#include "devices/vhost_user/front_end_codec.h"
+#include "devices/vhost_user/message.h"
+
+namespace holdfast::keeper {
+
+// A conversation with one life of a back-end: one request at a time, each
+// answered before the next. The back-end is not trusted: what it says is
+// checked, and how long it may take is bounded.
+//
+// Threads: one. Every error means that this life is of no use any more.
+class BackendLink {
+ public:
+  // How long a back-end may take for one answer. Longer than any that lives
+  // takes to finish the requests of a ring, shorter than what a guest's driver
+  // waits for its disk (30 s).
+  static constexpr int kPatienceMs = 10'000;
+
+  // `socket` is borrowed, connected and outlives the conversation.
+  explicit BackendLink(BorrowedFd socket) : socket_(socket) {}
+
+  BorrowedFd socket() const { return socket_; }
+  // The same connection by another descriptor.
+  void SetSocket(BorrowedFd socket) { socket_ = socket; }
+
+  // After SET_PROTOCOL_FEATURES: whether REPLY_ACK was acknowledged. Without it
+  // Command returns when the request is sent; Sync then waits for all of them.
+  void SetAcknowledges(bool acknowledges) { acknowledges_ = acknowledges; }
+
+  // A request that has no answer of its own. kAborted: the back-end says no.
+  absl::Status Command(vhost_user::RequestType type,
+                       absl::Span<const uint8_t> payload = {},
+                       absl::Span<const int> fds = {});
+  // A request that has one.
+  absl::StatusOr<vhost_user::Answer> Ask(
+      vhost_user::RequestType type, absl::Span<const uint8_t> payload = {});
+
+  // Returns when everything that was said has been executed.
+  absl::Status Sync();
+
+  // Whether the other end has closed, or says something that nobody has asked.
+  bool IsOver() const;
+
+ private:
+  absl::Status Send(vhost_user::RequestType type, bool need_reply,
+                    absl::Span<const uint8_t> payload,
+                    absl::Span<const int> fds);
+  absl::StatusOr<vhost_user::Answer> Receive(vhost_user::RequestType asked,
+                                             bool acknowledgement);
+  absl::Status ReceiveExactly(absl::Span<uint8_t> bytes);
+
+  BorrowedFd socket_;
+  bool acknowledges_ = false;
+};
+
+}  // namespace holdfast::keeper
+
+#endif  // HOLDFAST_DEVICES_KEEPER_BACKEND_LINK_SYS_H_

@@ -1,0 +1,202 @@
+#include "devices/keeper/handshake.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace holdfast::keeper {
+namespace {
+
+using vhost_user::RequestType;
+
+// Bits of the protocol that the keeper speaks with a back-end.
+constexpr uint64_t kSpoken =
+    vhost_user::kProtocolMq | vhost_user::kProtocolLogShmfd |
+    vhost_user::kProtocolReplyAck | vhost_user::kProtocolBackendReq |
+    vhost_user::kProtocolConfig | vhost_user::kProtocolInflightShmfd |
+    vhost_user::kProtocolConfigureMemSlots | vhost_user::kProtocolStatus;
+
+// VIRTIO features that cannot be told to another life: packed rings have their
+// state in two wrap counters that only the back-end knows, notification data
+// never reaches the keeper, and a device behind an IOMMU asks for translations.
+constexpr uint64_t kNotReplayed =
+    (1ull << 33) | (1ull << 34) | (1ull << 38) | vhost_user::kFeatureLogAll;
+
+absl::StatusOr<uint64_t> AskNumber(BackendLink& link, RequestType type) {
+  ASSIGN_OR_RETURN(const vhost_user::Answer answer, link.Ask(type));
+  return answer.value;
+}
+
+absl::Status TellNumber(BackendLink& link, RequestType type, uint64_t value) {
+  uint8_t bytes[sizeof(value)];
+  std::memcpy(bytes, &value, sizeof(value));
+  return link.Command(type, bytes);
+}
+
+// False: there are not that many bytes.
+absl::StatusOr<bool> ReadConfig(BackendLink& link, uint32_t size,
+                                Offer& offer) {
+  uint8_t bytes[sizeof(vhost_user::ConfigHeader) +
+                vhost_user::kMaxConfigAccess] = {};
+  const vhost_user::ConfigHeader header{0, size, 0};
+  std::memcpy(bytes, &header, sizeof(header));
+  ASSIGN_OR_RETURN(
+      const vhost_user::Answer answer,
+      link.Ask(RequestType::kGetConfig, {bytes, sizeof(header) + size}));
+  if (answer.config.size != size) return false;
+  offer.config_size = size;
+  std::memcpy(offer.config, answer.config_bytes, size);
+  return true;
+}
+
+// There is no request for how many bytes there are.
+absl::Status ReadWholeConfig(BackendLink& link, uint32_t expected,
+                             Offer& offer) {
+  constexpr uint32_t kStep = 4;
+  uint32_t size = expected != 0 ? expected : vhost_user::kMaxConfigAccess;
+  for (; size >= kStep; size -= kStep) {
+    ASSIGN_OR_RETURN(const bool read, ReadConfig(link, size, offer));
+    if (read) return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NegotiateProtocol(BackendLink& link, const BackendTraits& traits,
+                               uint32_t expected_config, Offer& offer) {
+  ASSIGN_OR_RETURN(offer.protocol_features,
+                   AskNumber(link, RequestType::kGetProtocolFeatures));
+  const uint64_t agreed = AgreementWith(offer, traits).protocol_features;
+  RETURN_IF_ERROR(TellNumber(link, RequestType::kSetProtocolFeatures, agreed));
+  link.SetAcknowledges((agreed & vhost_user::kProtocolReplyAck) != 0);
+  if ((agreed & vhost_user::kProtocolMq) != 0) {
+    ASSIGN_OR_RETURN(const uint64_t count,
+                     AskNumber(link, RequestType::kGetQueueNum));
+    offer.queue_count = static_cast<uint32_t>(
+        std::min<uint64_t>(count, vhost_user::kMaxQueues));
+  }
+  if ((agreed & vhost_user::kProtocolConfigureMemSlots) != 0) {
+    ASSIGN_OR_RETURN(const uint64_t slots,
+                     AskNumber(link, RequestType::kGetMaxMemSlots));
+    offer.max_mem_slots = static_cast<uint32_t>(
+        std::min<uint64_t>(slots, vhost_user::kMaxRegions));
+  }
+  if ((agreed & vhost_user::kProtocolConfig) != 0) {
+    RETURN_IF_ERROR(ReadWholeConfig(link, expected_config, offer));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Agreement AgreementWith(const Offer& offer, const BackendTraits& traits) {
+  Agreement agreement;
+  agreement.features = offer.features;
+  agreement.protocol_features =
+      offer.protocol_features & kSpoken & ~traits.masked_protocol_features;
+  switch (traits.tracking) {
+    case Tracking::kOffered:
+      break;
+    case Tracking::kForced:
+      agreement.protocol_features |= vhost_user::kProtocolInflightShmfd;
+      break;
+    case Tracking::kInOrder:
+      agreement.protocol_features &= ~vhost_user::kProtocolInflightShmfd;
+      break;
+  }
+  if ((agreement.protocol_features & vhost_user::kProtocolInflightShmfd) != 0) {
+    // libvhost-user believes the number and writes over its own memory when it
+    // has fewer queues.
+    agreement.inflight_queues = static_cast<uint16_t>(offer.queue_count);
+    agreement.inflight_queue_size = kRegionQueueSize;
+    agreement.inflight_size =
+        vhost_user::InflightSize(agreement.inflight_queues, kRegionQueueSize);
+  }
+  return agreement;
+}
+
+vhost_user::BackendInfo InfoFor(const Offer& offer, const BackendTraits& traits,
+                                store::Slot inflight_slot) {
+  const Agreement agreement = AgreementWith(offer, traits);
+  vhost_user::BackendInfo info;
+  info.features = offer.features & ~kNotReplayed & ~traits.masked_features &
+                  ~vhost_user::kFeatureProtocolFeatures;
+  // The keeper itself acknowledges and keeps the in-flight region.
+  info.protocol_features =
+      agreement.protocol_features | vhost_user::kProtocolReplyAck;
+  // Without tracking a region would hold nothing.
+  info.queue_count = static_cast<uint16_t>(offer.queue_count);
+  info.max_queue_size = kRegionQueueSize;
+  info.config_size = offer.config_size;
+  if (offer.max_mem_slots != 0) info.max_mem_slots = offer.max_mem_slots;
+  info.inflight_slot = inflight_slot;
+  info.inflight_size =
+      vhost_user::InflightSize(vhost_user::kMaxQueues, kRegionQueueSize);
+  return info;
+}
+
+absl::Status CheckSuccessor(const Offer& first, const Offer& now) {
+  if (const uint64_t missing = first.features & ~now.features; missing != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("it does not offer the features 0x", absl::Hex(missing)));
+  }
+  if (const uint64_t missing =
+          first.protocol_features & ~now.protocol_features & kSpoken;
+      missing != 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "it does not offer the protocol features 0x", absl::Hex(missing)));
+  }
+  if (now.queue_count < first.queue_count) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "it has ", now.queue_count, " queues, not ", first.queue_count));
+  }
+  if (now.max_mem_slots < first.max_mem_slots) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("it takes ", now.max_mem_slots, " regions of memory, not ",
+                     first.max_mem_slots));
+  }
+  if (now.config_size != first.config_size) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("its configuration space has ", now.config_size,
+                     " bytes, not ", first.config_size));
+  }
+  for (uint32_t i = 0; i < first.config_size; ++i) {
+    const bool written = (first.config_written[i / 8] >> (i % 8) & 1) != 0;
+    if (!written && first.config[i] != now.config[i]) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("byte ", i, " of its configuration space is ",
+                       now.config[i], ", not ", first.config[i]));
+    }
+  }
+  return absl::OkStatus();
+}
+
+bool HasRequestChannel(const Offer& offer, const BackendTraits& traits) {
+  return (AgreementWith(offer, traits).protocol_features &
+          vhost_user::kProtocolBackendReq) != 0;
+}
+
+absl::StatusOr<Offer> ReadConfigOf(BackendLink& link, const Offer& offer) {
+  Offer now = offer;
+  ASSIGN_OR_RETURN(const bool read, ReadConfig(link, offer.config_size, now));
+  if (!read) {
+    return absl::InvalidArgumentError("its configuration space has lost bytes");
+  }
+  return now;
+}
+
+absl::StatusOr<Offer> ShakeHands(BackendLink& link, const BackendTraits& traits,
+                                 uint32_t expected_config) {
+  Offer offer = {};
+  offer.known = 1;
+  offer.queue_count = 1;
+  RETURN_IF_ERROR(link.Command(RequestType::kSetOwner));
+  ASSIGN_OR_RETURN(offer.features, AskNumber(link, RequestType::kGetFeatures));
+  if ((offer.features & vhost_user::kFeatureProtocolFeatures) != 0) {
+    RETURN_IF_ERROR(NegotiateProtocol(link, traits, expected_config, offer));
+  }
+  return offer;
+}
+
+}  // namespace holdfast::keeper

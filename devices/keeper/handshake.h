@@ -1,0 +1,62 @@
+#ifndef HOLDFAST_DEVICES_KEEPER_HANDSHAKE_H_
+#define HOLDFAST_DEVICES_KEEPER_HANDSHAKE_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "devices/keeper/backend_link_sys.h"
+#include "devices/keeper/backend_plan.h"
+#include "devices/keeper/keeper_state.h"
+#include "devices/vhost_user/session.h"
+
+namespace holdfast::keeper {
+
+// How requests in flight are found again when a back-end dies.
+enum class Tracking : uint8_t {
+  // The back-end offers INFLIGHT_SHMFD.
+  kOffered,
+  // It does not, but it is built on libvhost-user, which tracks whenever the
+  // bit is acknowledged.
+  kForced,
+  // It is not tracked: it answers in order, so that everything after the used
+  // index is to be done again.
+  kInOrder,
+};
+
+// What a profile says of a kind of back-end.
+struct BackendTraits {
+  Tracking tracking = Tracking::kOffered;
+  uint64_t masked_features = 0;
+  uint64_t masked_protocol_features = 0;
+};
+
+// The in-flight region that back-ends are given.
+inline constexpr uint16_t kRegionQueueSize = 1024;
+
+// The agreement with a back-end that offers this.
+Agreement AgreementWith(const Offer& offer, const BackendTraits& traits);
+
+// What the VMM is offered: what the keeper can say again to another life.
+vhost_user::BackendInfo InfoFor(const Offer& offer, const BackendTraits& traits,
+                                store::Slot inflight_slot);
+
+// Whether `now` can take the place of `first` behind a VMM that was told of
+// `first`. kFailedPrecondition: what is missing, in words.
+absl::Status CheckSuccessor(const Offer& first, const Offer& now);
+
+// Whether it takes a channel for requests of its own.
+bool HasRequestChannel(const Offer& offer, const BackendTraits& traits);
+
+// What `offer` is when the configuration space is read again.
+absl::StatusOr<Offer> ReadConfigOf(BackendLink& link, const Offer& offer);
+
+// The beginning of every conversation: owner, features, protocol features,
+// limits and configuration space. `expected_config`: 0, or as many bytes of it
+// are known to exist.
+absl::StatusOr<Offer> ShakeHands(BackendLink& link, const BackendTraits& traits,
+                                 uint32_t expected_config);
+
+}  // namespace holdfast::keeper
+
+#endif  // HOLDFAST_DEVICES_KEEPER_HANDSHAKE_H_

@@ -1,0 +1,138 @@
+#include "devices/keeper/keeper_host_sys.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/shm_sys.h"
+#include "base/status_macros.h"
+#include "devices/vhost_user/session_state.h"
+#include "statestore/lane_peek.h"
+#include "statestore/segment.h"
+#include "statestore/store/backend_resources.h"
+
+namespace holdfast::keeper {
+namespace {
+
+// Options of the command line, which a profile fills in.
+constexpr char kTracking[] = "tracking";
+constexpr char kMaskFeatures[] = "mask-features";
+constexpr char kMaskProtocolFeatures[] = "mask-protocol-features";
+
+absl::StatusOr<Tracking> TrackingOf(const DeviceOptions& options) {
+  const std::string text = options.Text(kTracking, "offered");
+  if (text == "offered") return Tracking::kOffered;
+  if (text == "forced") return Tracking::kForced;
+  if (text == "in-order") return Tracking::kInOrder;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--", kTracking, "=", text, ": give offered, forced or in-order"));
+}
+
+absl::StatusOr<BackendTraits> TraitsOf(const DeviceOptions& options) {
+  BackendTraits traits;
+  ASSIGN_OR_RETURN(traits.tracking, TrackingOf(options));
+  ASSIGN_OR_RETURN(traits.masked_features,
+                   options.Number(kMaskFeatures, 0, 0, UINT64_MAX));
+  ASSIGN_OR_RETURN(traits.masked_protocol_features,
+                   options.Number(kMaskProtocolFeatures, 0, 0, UINT64_MAX));
+  return traits;
+}
+
+std::vector<ResourceSpec> BackendResources() {
+  std::vector<ResourceSpec> resources;
+  for (const char* name : store::kBackendResourceNames) {
+    resources.push_back({name, "of the wrapped back-end"});
+  }
+  return resources;
+}
+
+}  // namespace
+
+KeeperHost::KeeperHost(const BackendTraits& traits)
+    : traits_(traits), resources_(BackendResources()) {}
+
+absl::Status KeeperHost::AddTo(SegmentSpec& spec) const {
+  ASSIGN_OR_RETURN(spec.state, DescribeState<KeeperState>());
+  return absl::OkStatus();
+}
+
+absl::Status KeeperHost::Build(const HostServices& services) {
+  services_ = services;
+  if (!services_.descriptors->Get(kInflightSlot).valid()) {
+    ASSIGN_OR_RETURN(
+        UniqueFd region,
+        CreateSealedMemfd("holdfast-inflight",
+                          vhost_user::InflightSize(vhost_user::kMaxQueues,
+                                                   kRegionQueueSize)));
+    RETURN_IF_ERROR(services_.keeper->Escrow(kInflightSlot, region));
+    services_.descriptors->Set(kInflightSlot, std::move(region));
+  }
+  BackendSlots slots;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const auto found =
+        services_.resources->find(store::kBackendResourceNames[i]);
+    if (found == services_.resources->end()) {
+      return absl::InvalidArgumentError(
+          "a keeper is started by holdfastd for a back-end: see "
+          "launcher/cli/README.md, \"wrap\"");
+    }
+    slots[i] = found->second;
+  }
+  ASSIGN_OR_RETURN(const KeeperState cells,
+                   BindState<KeeperState>(services_.segment->schema()));
+  session_.emplace(traits_, cells, slots, kInflightSlot, *services_.descriptors,
+                   *services_.keeper);
+  return absl::OkStatus();
+}
+
+void KeeperHost::MapAhead() {
+  vhost_user::SessionState session;
+  if (PeekLaneBank(services_.segment->section(SectionType::kLane),
+                   SessionHost::Sizes(),
+                   {reinterpret_cast<uint8_t*>(&session), sizeof(session)})) {
+    session_->MapAhead(session);
+  }
+}
+
+absl::Status KeeperHost::Resume(Lane& lane, StateBank& state) {
+  lane_ = &lane;
+  return session_->Resume(lane, state);
+}
+
+absl::StatusOr<DeviceHost::Served> KeeperHost::Serve(Lane::Waiting waiting) {
+  if (!session_->CanServe()) return Served::kIdle;
+  return session_->Serve(*lane_, waiting);
+}
+
+void KeeperHost::OnEvent() {
+  session_->OnBackend();
+  session_->OnBackendRequest();
+}
+
+bool KeeperHost::IsReplaceable(absl::string_view resource) const {
+  return std::any_of(
+      resources_.begin(), resources_.end(),
+      [&](const ResourceSpec& spec) { return spec.name == resource; });
+}
+
+DeviceClass KeeperClass() {
+  DeviceClass result;
+  result.options = {
+      {kTracking, "HOW",
+       "requests in flight: offered (default), forced or in-order"},
+      {kMaskFeatures, "BITS", "VIRTIO features that the VMM must not see"},
+      {kMaskProtocolFeatures, "BITS", "the same of vhost-user itself"}};
+  result.protocol = "vhost-user";
+  result.open = [](const DeviceOptions& options)
+      -> absl::StatusOr<std::unique_ptr<DeviceHost>> {
+    ASSIGN_OR_RETURN(const BackendTraits traits, TraitsOf(options));
+    return std::unique_ptr<DeviceHost>(std::make_unique<KeeperHost>(traits));
+  };
+  result.describe = [](const DeviceOptions&) -> absl::StatusOr<std::string> {
+    return absl::UnimplementedError(
+        "--print-capabilities: those are the wrapped back-end's, ask it");
+  };
+  return result;
+}
+
+}  // namespace holdfast::keeper

@@ -1,0 +1,191 @@
+#include "launcher/backend.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace holdfast::launcher::backend {
+namespace {
+
+class Stepper {
+ public:
+  Stepper(Supervision state, Uptime now) : s_(std::move(state)), now_(now) {}
+
+  StepResult Done() && { return {std::move(s_), std::move(actions_)}; }
+
+  void On(const Start&) {
+    if (s_.state == State::kIdle) BeginLife();
+  }
+
+  void On(const Adopted& found) {
+    if (s_.state != State::kIdle) return;
+    s_.current = found.current;
+    s_.next = found.next;
+    if (s_.current == 0) return Replace(absl::ZeroDuration());
+    s_.state = State::kLiving;
+    s_.policy.OnServing(now_);
+    KeepSpare();
+  }
+
+  void On(const LifeEnded& event) { Lose(event.life, absl::ZeroDuration()); }
+  void On(const StartFailed& event) {
+    if (!Knows(event.life)) return;
+    Do(Report{"backend-start-failed", event.life, event.reason});
+    Lose(event.life, s_.options.start_retry);
+  }
+
+  void On(const BecameUseless& event) {
+    if (Knows(event.life) && s_.state != State::kStopping) {
+      Do(Report{"backend-given-up", event.life, event.why});
+      Do(EndLife{event.life, /*kill=*/true});
+    }
+  }
+
+  void On(const TimerFired& event) {
+    if (event.timer == Timer::kBackOff) {
+      if (s_.state == State::kWaiting) BeginLife();
+      // A spare that could not be kept is tried again.
+      if (s_.state == State::kLiving) KeepSpare();
+    } else if (s_.state == State::kStopping) {
+      EndAll(/*kill=*/true);
+    }
+  }
+
+  void On(const RestartRequested&) {
+    s_.policy.Reset();
+    switch (s_.state) {
+      case State::kLiving:
+        return Do(EndLife{s_.current, /*kill=*/true});
+      case State::kWaiting:
+      case State::kDenied:
+        return BeginLife();
+      default:
+        return;
+    }
+  }
+
+  void On(const StopRequested&) {
+    if (s_.state == State::kStopping) return;
+    s_.state = State::kStopping;
+    EndAll(/*kill=*/false);
+    Do(ArmTimer{Timer::kStop, s_.options.stop_deadline});
+    FinishStop();
+  }
+
+ private:
+  template <typename A>
+  void Do(A action) {
+    actions_.emplace_back(std::move(action));
+  }
+  bool Knows(LifeNumber life) const {
+    return life != 0 && (life == s_.current || life == s_.spare);
+  }
+
+  void BeginLife() {
+    s_.state = State::kLiving;
+    s_.current = s_.next++;
+    s_.policy.OnServing(now_);
+    Do(SpawnLife{s_.current});
+    Do(HandOver{s_.current});
+    KeepSpare();
+  }
+
+  void KeepSpare() {
+    if (!s_.options.want_spare || s_.spare != 0) return;
+    s_.spare = s_.next++;
+    Do(SpawnLife{s_.spare});
+  }
+
+  // The next one is started after `least_delay` at the earliest.
+  void Lose(LifeNumber life, absl::Duration least_delay) {
+    if (!Knows(life)) return;
+    if (life == s_.spare) return LoseSpare(least_delay);
+    s_.current = 0;
+    s_.policy.OnNotServing(now_);
+    if (s_.state == State::kStopping) return FinishStop();
+    Replace(least_delay);
+  }
+
+  // It has cost nobody anything; but one that cannot live is not to be started
+  // in a loop.
+  void LoseSpare(absl::Duration least_delay) {
+    s_.spare = 0;
+    if (s_.state == State::kStopping) return FinishStop();
+    const RestartPolicy::Decision decision = s_.policy.OnLoss(now_);
+    if (!decision.allowed) {
+      return Do(Report{"backend-degraded", 0, "no spare: its budget is empty"});
+    }
+    Do(ArmTimer{Timer::kBackOff, std::max(decision.delay, least_delay)});
+  }
+
+  void Replace(absl::Duration least_delay) {
+    RestartPolicy::Decision decision = s_.policy.OnLoss(now_);
+    decision.delay = std::max(decision.delay, least_delay);
+    if (s_.spare != 0) {
+      s_.current = s_.spare;
+      s_.spare = 0;
+      s_.state = State::kLiving;
+      s_.policy.OnServing(now_);
+      Do(HandOver{s_.current});
+      if (decision.allowed) {
+        Do(ArmTimer{Timer::kBackOff, decision.delay});
+      } else {
+        Do(Report{"backend-degraded", 0, "no spare: its budget is empty"});
+      }
+      return;
+    }
+    if (!decision.allowed) {
+      s_.state = State::kDenied;
+      return Do(Report{"backend-quarantined", 0,
+                       "the restart budget is empty; the guest waits: "
+                       "holdfast restart"});
+    }
+    if (decision.delay == absl::ZeroDuration()) return BeginLife();
+    s_.state = State::kWaiting;
+    Do(ArmTimer{Timer::kBackOff, decision.delay});
+  }
+
+  void EndAll(bool kill) {
+    if (s_.current != 0) Do(EndLife{s_.current, kill});
+    // Nobody has used it.
+    if (s_.spare != 0) Do(EndLife{s_.spare, /*kill=*/true});
+  }
+
+  void FinishStop() {
+    if (s_.current == 0 && s_.spare == 0) s_.state = State::kIdle;
+  }
+
+  Supervision s_;
+  const Uptime now_;
+  Actions actions_;
+};
+
+}  // namespace
+
+Supervision::Supervision(Options options_in)
+    : options(std::move(options_in)), policy(options.restart, options.seed) {}
+
+StepResult Step(Supervision state, const Event& event, Uptime now) {
+  Stepper stepper(std::move(state), now);
+  std::visit([&](const auto& e) { stepper.On(e); }, event);
+  return std::move(stepper).Done();
+}
+
+absl::string_view StateName(State state) {
+  switch (state) {
+    case State::kIdle:
+      return "IDLE";
+    case State::kLiving:
+      return "LIVING";
+    case State::kWaiting:
+      return "WAITING";
+    case State::kDenied:
+      return "DENIED";
+    case State::kStopping:
+      return "STOPPING";
+  }
+  return "?";
+}
+
+}  // namespace holdfast::launcher::backend

@@ -1,0 +1,129 @@
+#ifndef HOLDFAST_LAUNCHER_BACKEND_H_
+#define HOLDFAST_LAUNCHER_BACKEND_H_
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "launcher/restart_policy.h"
+
+namespace holdfast::launcher::backend {
+
+// The lives of a wrapped program, as a pure function of what happened. A life
+// is one process of it with one connection, which the keeper is given when the
+// life before has ended for certain: every thread of it, so that none of its
+// writes comes after those of the next one.
+//
+//   idle --Start--> living <--life ended; a spare, or no delay--+
+//                     |  \---- delay: waiting --timer-----------+
+//                     |        budget empty: denied --Restart---+
+//   any --Stop--> stopping --last life ended--> idle
+//
+// `current` is the life whose connection the keeper has; `spare` one that was
+// started ahead, and listens already.
+
+using LifeNumber = uint32_t;  // 1, 2, ... within the instance.
+
+enum class State : uint8_t { kIdle, kLiving, kWaiting, kDenied, kStopping };
+inline constexpr int kStateCount = 5;
+
+enum class Timer : uint8_t { kBackOff, kStop };
+
+// ---- What happened ----
+
+struct Start {};
+// The launcher was started again and has found this life; 0: none.
+struct Adopted {
+  LifeNumber current = 0;
+  LifeNumber next = 1;
+};
+// Nothing of it runs any more.
+struct LifeEnded {
+  LifeNumber life = 0;
+};
+// It could not be started.
+struct StartFailed {
+  LifeNumber life = 0;
+  std::string reason;
+};
+// It is of no use to anybody: it has closed its connection, or the keeper has
+// given it up.
+struct BecameUseless {
+  LifeNumber life = 0;
+  std::string why;
+};
+struct TimerFired {
+  Timer timer{};
+};
+struct RestartRequested {};
+struct StopRequested {};
+
+using Event =
+    std::variant<Start, Adopted, LifeEnded, StartFailed, BecameUseless,
+                 TimerFired, RestartRequested, StopRequested>;
+
+// ---- What to do about it, in this order ----
+
+struct SpawnLife {
+  LifeNumber life = 0;
+};
+// Gives its connection to the keeper.
+struct HandOver {
+  LifeNumber life = 0;
+};
+// SIGTERM, or SIGKILL.
+struct EndLife {
+  LifeNumber life = 0;
+  bool kill = false;
+};
+struct ArmTimer {
+  Timer timer{};
+  absl::Duration delay;
+};
+struct Report {
+  std::string type;
+  LifeNumber life = 0;
+  std::string detail;
+};
+
+using Action = std::variant<SpawnLife, HandOver, EndLife, ArmTimer, Report>;
+using Actions = std::vector<Action>;
+
+struct Options {
+  RestartLimits restart;
+  bool want_spare = false;
+  // One that cannot be started is tried again after this at the earliest.
+  absl::Duration start_retry = absl::Milliseconds(100);
+  // A life that was asked to end and goes on so long is killed.
+  absl::Duration stop_deadline = absl::Seconds(3);
+  uint64_t seed = 0;  // Of the back-off's jitter.
+};
+
+struct Supervision {
+  explicit Supervision(Options options = {});
+
+  Options options;
+  RestartPolicy policy;
+  State state = State::kIdle;
+  LifeNumber current = 0;  // 0: none.
+  LifeNumber spare = 0;    // 0: none.
+  LifeNumber next = 1;
+};
+
+struct StepResult {
+  Supervision next;
+  Actions actions;
+};
+
+// Total: what makes no sense in a state, or speaks of an unknown life, changes
+// nothing. Pure and thread-safe.
+StepResult Step(Supervision state, const Event& event, Uptime now);
+
+absl::string_view StateName(State state);
+
+}  // namespace holdfast::launcher::backend
+
+#endif  // HOLDFAST_LAUNCHER_BACKEND_H_

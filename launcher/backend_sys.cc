@@ -1,0 +1,377 @@
+#include "launcher/backend_sys.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "base/errno_status.h"
+#include "base/log.h"
+#include "base/pidfd_sys.h"
+#include "base/status_macros.h"
+#include "base/unix_socket_sys.h"
+#include "launcher/exit_cause.h"
+#include "launcher/process_sys.h"
+#include "launcher/script.h"
+#include "sandbox/jail_sys.h"
+
+namespace holdfast::launcher {
+namespace {
+
+// The descriptor of the socket in the program.
+constexpr int kSocketFd = 3;
+
+backend::Options OptionsOf(const BackendSpec& spec,
+                           const RestartLimits& restart) {
+  backend::Options options;
+  options.restart = restart;
+  options.want_spare = spec.standby;
+  options.seed = static_cast<uint64_t>(UnixNs());
+  return options;
+}
+
+struct Ends {
+  UniqueFd ours;
+  UniqueFd theirs;
+};
+
+// A listening socket that we are connected to already: whenever the program
+// accepts, the keeper's first words are there. Its name leads nowhere by then.
+absl::StatusOr<Ends> ListeningPair() {
+  char directory[] = "/tmp/holdfast-backend-XXXXXX";
+  if (mkdtemp(directory) == nullptr) return ErrnoStatus("mkdtemp");
+  const std::string path = absl::StrCat(directory, "/socket");
+  absl::StatusOr<UniqueFd> listener = ListenAt(path);
+  absl::StatusOr<UniqueFd> connection =
+      listener.ok() ? ConnectTo(path) : listener.status();
+  unlink(path.c_str());
+  rmdir(directory);
+  RETURN_IF_ERROR(connection.status());
+  return Ends{*std::move(connection), *std::move(listener)};
+}
+
+absl::StatusOr<Ends> ConnectedPair(int type = SOCK_STREAM) {
+  int fds[2];
+  if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds) != 0) {
+    return ErrnoStatus("socketpair");
+  }
+  return Ends{UniqueFd(fds[0]), UniqueFd(fds[1])};
+}
+
+// None of its writes comes after this.
+void KillAndAwait(BorrowedFd pidfd) {
+  constexpr int kPatienceMs = 2000;
+  SendSignal(pidfd, SIGKILL).IgnoreError();
+  pollfd end = {pidfd.get(), POLLIN, 0};
+  (void)poll(&end, 1, kPatienceMs);
+}
+
+bool HasHungUp(BorrowedFd connection) {
+  pollfd poll_fd = {connection.get(), POLLRDHUP, 0};
+  return poll(&poll_fd, 1, 0) > 0;
+}
+
+}  // namespace
+
+BackendProcess::BackendProcess(const BackendSpec& spec,
+                               const RestartLimits& restart, Host host)
+    : spec_(spec),
+      host_(std::move(host)),
+      supervision_(OptionsOf(spec, restart)) {}
+
+void BackendProcess::Handle(const backend::Event& event) {
+  begun_ = true;
+  events_.push_back(event);
+  if (stepping_) return;
+  stepping_ = true;
+  while (!events_.empty()) {
+    const backend::Event next = std::move(events_.front());
+    events_.pop_front();
+    backend::StepResult result =
+        backend::Step(std::move(supervision_), next, Now());
+    supervision_ = std::move(result.next);
+    for (const backend::Action& action : result.actions) {
+      std::visit([this](const auto& a) { Perform(a); }, action);
+    }
+  }
+  stepping_ = false;
+}
+
+void BackendProcess::Perform(const backend::SpawnLife& action) {
+  if (const absl::Status status = Spawn(action.life); !status.ok()) {
+    Handle(backend::StartFailed{action.life, std::string(status.message())});
+  }
+}
+
+absl::StatusOr<UniqueFd> BackendProcess::OpenProgram(
+    std::vector<std::string>& argv) const {
+  ASSIGN_OR_RETURN(UniqueFd program, host_.open(spec_.binary));
+  char head[kScriptHead];
+  const ssize_t size = pread(program.get(), head, sizeof(head), 0);
+  if (size < 0) return ErrnoStatus(absl::StrCat("read ", spec_.binary));
+  argv = InterpreterOf({head, static_cast<size_t>(size)});
+  argv.push_back(spec_.binary);
+  if (argv.size() == 1) return program;
+  UniqueFd interpreter(open(argv.front().c_str(), O_PATH | O_CLOEXEC));
+  if (interpreter.valid()) return interpreter;
+  return ErrnoStatus(absl::StrCat("open ", argv.front(),
+                                  ", the interpreter of ", spec_.binary));
+}
+
+absl::Status BackendProcess::Spawn(backend::LifeNumber number) {
+  ASSIGN_OR_RETURN(Ends ends, spec_.handover == BackendHandover::kListeningFd
+                                  ? ListeningPair()
+                                  : ConnectedPair());
+  // Programs expect a socket that blocks.
+  const int flags = fcntl(ends.theirs.get(), F_GETFL);
+  fcntl(ends.theirs.get(), F_SETFL, flags & ~O_NONBLOCK);
+  sandbox::JailSpec jail;
+  ASSIGN_OR_RETURN(const UniqueFd program, OpenProgram(jail.argv));
+  UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null.valid()) return ErrnoStatus("open /dev/null");
+  ASSIGN_OR_RETURN(const std::vector<UniqueFd> groups,
+                   host_.group->OpenProcesses());
+  jail.program = absl::StrCat("/proc/self/fd/", program.get());
+  for (const std::string& arg : spec_.args) {
+    jail.argv.push_back(
+        absl::StrReplaceAll(arg, {{"{fd}", absl::StrCat(kSocketFd)}}));
+  }
+  jail.env = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
+  jail.confinement = sandbox::Confinement::kNone;
+  jail.root = sandbox::Root::kHost;
+  jail.want_listener = false;
+  jail.fds = {{null, STDIN_FILENO},
+              {null, STDOUT_FILENO},
+              {BorrowedFd(STDERR_FILENO), STDERR_FILENO},
+              {ends.theirs, kSocketFd}};
+  jail.cgroups.assign(groups.begin(), groups.end());
+  ASSIGN_OR_RETURN(sandbox::JailedProcess process, sandbox::Spawn(jail));
+  ASSIGN_OR_RETURN(Ends requests, ConnectedPair());
+  Life life;
+  life.number = number;
+  life.started = StartTimeOf(process.pid);
+  life.requests = std::move(requests.ours);
+  life.requests_peer = std::move(requests.theirs);
+  life.pid = process.pid;
+  life.pidfd = std::move(process.pidfd);
+  life.connection = std::move(ends.ours);
+  host_.exit_status(life.pid);  // Of an earlier process of this number.
+  const int pid = life.pid;
+  lives_.push_back(std::move(life));
+  host_.report("backend-started", pid, "",
+               number == supervision_.spare ? "spare" : "");
+  return absl::OkStatus();
+}
+
+void BackendProcess::Perform(const backend::HandOver& action) {
+  if (Find(action.life) == nullptr) return;
+  if (const absl::Status status = MakeVerdictChannel(); !status.ok()) {
+    LogError("the keeper cannot say when a life is of no use: ",
+             status.message());
+  }
+  ++lives_given_;
+  host_.hand_over(ends());
+}
+
+void BackendProcess::Perform(const backend::EndLife& action) {
+  const Life* life = Find(action.life);
+  if (life == nullptr) return;
+  const absl::Status sent =
+      SendSignal(life->pidfd, action.kill ? SIGKILL : SIGTERM);
+  if (!sent.ok()) LogError("ending a back-end: ", sent.message());
+}
+
+void BackendProcess::Perform(const backend::ArmTimer& action) {
+  timers_[static_cast<size_t>(action.timer)] = Now() + action.delay;
+}
+
+void BackendProcess::Perform(const backend::Report& action) {
+  host_.report(action.type, PidOf(action.life), "", action.detail);
+}
+
+// A pidfd is readable when the last thread has ended: none of its calls is
+// still under way then.
+void BackendProcess::Check() {
+  for (size_t i = 0; i < lives_.size();) {
+    Life& life = lives_[i];
+    if (HasEnded(life.pidfd)) {
+      const backend::LifeNumber number = life.number;
+      host_.report("backend-ended", life.pid, CauseOf(life), "");
+      lives_.erase(lives_.begin() + static_cast<ptrdiff_t>(i));
+      Handle(backend::LifeEnded{number});
+      i = 0;
+      continue;
+    }
+    if (!life.useless && HasHungUp(life.connection)) {
+      Condemn(life, "it has closed its connection");
+      i = 0;
+      continue;
+    }
+    ++i;
+  }
+  TakeVerdicts();
+}
+
+void BackendProcess::Condemn(Life& life, std::string why) {
+  life.useless = true;
+  Handle(backend::BecameUseless{life.number, std::move(why)});
+}
+
+absl::Status BackendProcess::MakeVerdictChannel() {
+  if (verdicts_.valid()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(Ends ends, ConnectedPair(SOCK_SEQPACKET));
+  verdicts_ = std::move(ends.ours);
+  verdicts_peer_ = std::move(ends.theirs);
+  return absl::OkStatus();
+}
+
+// The keeper may repeat itself, and speak of lives that have ended meanwhile.
+void BackendProcess::TakeVerdicts() {
+  store::BackendVerdict verdict;
+  while (verdicts_.valid() && recv(verdicts_.get(), &verdict, sizeof(verdict),
+                                   MSG_DONTWAIT) == sizeof(verdict)) {
+    for (Life& life : lives_) {
+      if (life.useless || SocketCookie(life.connection) != verdict.life) {
+        continue;
+      }
+      Condemn(life, "the keeper has given it up");
+      break;
+    }
+  }
+}
+
+void BackendProcess::Adopt(
+    const std::vector<RecordedLife>& recorded, backend::LifeNumber next,
+    std::array<UniqueFd, store::kBackendResourceCount> ends) {
+  const uint64_t cookie = SocketCookie(ends[store::kBackendConnection]);
+  backend::Adopted adopted;
+  adopted.next = next;
+  for (const RecordedLife& found : recorded) {
+    absl::StatusOr<UniqueFd> pidfd = OpenPidfd(found.pid);
+    // The number may be somebody else's by now; not after the pidfd is open.
+    if (!pidfd.ok() || StartTimeOf(found.pid) != found.started) continue;
+    if (cookie == 0 || found.cookie != cookie || HasEnded(*pidfd)) {
+      KillAndAwait(*pidfd);
+      continue;
+    }
+    Life life;
+    life.number = found.number;
+    life.pid = found.pid;
+    life.pidfd = *std::move(pidfd);
+    life.connection = std::move(ends[store::kBackendConnection]);
+    life.requests = std::move(ends[store::kBackendRequests]);
+    life.requests_peer = std::move(ends[store::kBackendRequestsPeer]);
+    life.started = found.started;
+    lives_.push_back(std::move(life));
+    adopted.current = found.number;
+  }
+  Handle(adopted);
+  if (adopted.current == 0) return;
+  ++lives_given_;
+  if (const absl::Status status = MakeVerdictChannel(); !status.ok()) {
+    LogError("the keeper cannot say when a life is of no use: ",
+             status.message());
+  }
+  // It says again what the last launcher may not have read.
+  BackendEnds fresh = {BorrowedFd(-1), BorrowedFd(-1), BorrowedFd(-1),
+                       BorrowedFd(-1)};
+  fresh[store::kBackendVerdicts] = BorrowedFd(verdicts_peer_);
+  host_.hand_over(fresh);
+}
+
+std::vector<RecordedLife> BackendProcess::recorded() const {
+  std::vector<RecordedLife> recorded;
+  for (const Life& life : lives_) {
+    recorded.push_back(
+        {life.number, life.pid, life.started, SocketCookie(life.connection)});
+  }
+  return recorded;
+}
+
+std::string BackendProcess::CauseOf(const Life& life) const {
+  if (const auto cause = TakeExitCause(life.pidfd); cause.has_value()) {
+    return *cause;
+  }
+  const std::optional<int> status = host_.exit_status(life.pid);
+  return status.has_value() ? ExitCause(*status) : "unknown";
+}
+
+void BackendProcess::OnTime(Uptime now) {
+  for (size_t i = 0; i < timers_.size(); ++i) {
+    if (!timers_[i].has_value() || *timers_[i] > now) continue;
+    timers_[i].reset();
+    Handle(backend::TimerFired{static_cast<backend::Timer>(i)});
+  }
+}
+
+Uptime BackendProcess::NextDeadline() const {
+  Uptime next = absl::InfiniteDuration();
+  for (const std::optional<Uptime>& timer : timers_) {
+    if (timer.has_value()) next = std::min(next, *timer);
+  }
+  return next;
+}
+
+std::vector<BorrowedFd> BackendProcess::Sources() const {
+  std::vector<BorrowedFd> sources;
+  for (const Life& life : lives_) sources.emplace_back(life.pidfd);
+  if (verdicts_.valid()) sources.emplace_back(verdicts_);
+  return sources;
+}
+
+std::vector<int> BackendProcess::Pids() const {
+  std::vector<int> pids;
+  for (const Life& life : lives_) pids.push_back(life.pid);
+  return pids;
+}
+
+std::vector<BorrowedFd> BackendProcess::Connections() const {
+  std::vector<BorrowedFd> connections;
+  for (const Life& life : lives_) {
+    if (!life.useless) connections.emplace_back(life.connection);
+  }
+  return connections;
+}
+
+BackendEnds BackendProcess::ends() const {
+  BackendEnds ends = {BorrowedFd(verdicts_peer_), BorrowedFd(-1),
+                      BorrowedFd(-1), BorrowedFd(-1)};
+  for (const Life& life : lives_) {
+    if (life.number != supervision_.current) continue;
+    ends[store::kBackendRequests] = BorrowedFd(life.requests);
+    ends[store::kBackendRequestsPeer] = BorrowedFd(life.requests_peer);
+    ends[store::kBackendConnection] = BorrowedFd(life.connection);
+  }
+  return ends;
+}
+
+absl::Status BackendProcess::Kill(int signal) {
+  const Life* life = Find(supervision_.current);
+  if (life == nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("no back-end runs at the moment (", state(), ")"));
+  }
+  return SendSignal(life->pidfd, signal);
+}
+
+BackendProcess::Life* BackendProcess::Find(backend::LifeNumber number) {
+  for (Life& life : lives_) {
+    if (life.number == number && number != 0) return &life;
+  }
+  return nullptr;
+}
+
+int BackendProcess::PidOf(backend::LifeNumber number) const {
+  for (const Life& life : lives_) {
+    if (life.number == number && number != 0) return life.pid;
+  }
+  return 0;
+}
+
+}  // namespace holdfast::launcher

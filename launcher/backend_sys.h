@@ -1,0 +1,129 @@
+#ifndef HOLDFAST_LAUNCHER_BACKEND_SYS_H_
+#define HOLDFAST_LAUNCHER_BACKEND_SYS_H_
+
+#include <array>
+#include <deque>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
+#include "launcher/backend.h"
+#include "launcher/cgroup_sys.h"
+#include "launcher/instance_record.h"
+#include "launcher/restart_policy.h"
+#include "launcher/spec.h"
+#include "statestore/store/backend_resources.h"
+
+namespace holdfast::launcher {
+
+// What the keeper has, by store::BackendResource.
+using BackendEnds = std::array<BorrowedFd, store::kBackendResourceCount>;
+
+// The wrapped program of an instance: performs what backend::Step decides. One
+// thread.
+class BackendProcess {
+ public:
+  // What it needs of the instance around it. All outlive it.
+  struct Host {
+    // The keeper is to use these from now on. What is not valid stays as it is.
+    std::function<void(const BackendEnds& ends)> hand_over;
+    std::function<void(std::string type, int pid, std::string cause,
+                       std::string detail)>
+        report;
+    std::function<absl::StatusOr<UniqueFd>(const std::string& path)> open;
+    // Of processes that somebody else has reaped; see InstanceHost.
+    std::function<std::optional<int>(int pid)> exit_status;
+    const Cgroup* group = nullptr;
+  };
+
+  BackendProcess(const BackendSpec& spec, const RestartLimits& restart,
+                 Host host);
+
+  void Handle(const backend::Event& event);
+
+  // Goes on with what an earlier launcher has started. `ends` is what the
+  // keeper has; the life at the other end goes on, every other one that was
+  // recorded is killed and waited for.
+  void Adopt(const std::vector<RecordedLife>& recorded,
+             backend::LifeNumber next,
+             std::array<UniqueFd, store::kBackendResourceCount> ends);
+
+  // Looks after lives that have ended, have hung up or were given up.
+  void Check();
+  void OnTime(Uptime now);
+  Uptime NextDeadline() const;
+  // Readable when Check has something to do.
+  std::vector<BorrowedFd> Sources() const;
+  // To be waited for with POLLRDHUP alone: one of the ends has hung up.
+  std::vector<BorrowedFd> Connections() const;
+
+  // Nothing of it runs, and nothing will.
+  bool idle() const {
+    return supervision_.state == backend::State::kIdle && lives_.empty();
+  }
+  std::vector<int> Pids() const;
+  int pid() const { return PidOf(supervision_.current); }
+  int spare_pid() const { return PidOf(supervision_.spare); }
+  absl::string_view state() const {
+    return backend::StateName(supervision_.state);
+  }
+  // Those that the keeper was given.
+  uint64_t lives() const { return lives_given_; }
+  // What the keeper has; invalid: nothing.
+  BackendEnds ends() const;
+  // Whether anything has happened yet.
+  bool begun() const { return begun_; }
+  // For the next launcher.
+  std::vector<RecordedLife> recorded() const;
+  backend::LifeNumber next_life() const { return supervision_.next; }
+  // kFailedPrecondition: nothing runs.
+  absl::Status Kill(int signal);
+
+ private:
+  struct Life {
+    backend::LifeNumber number = 0;
+    int pid = 0;
+    UniqueFd pidfd;
+    UniqueFd connection;
+    UniqueFd requests;
+    UniqueFd requests_peer;
+    uint64_t started = 0;
+    bool useless = false;  // The supervision knows.
+  };
+
+  void Perform(const backend::SpawnLife& action);
+  void Perform(const backend::HandOver& action);
+  void Perform(const backend::EndLife& action);
+  void Perform(const backend::ArmTimer& action);
+  void Perform(const backend::Report& action);
+  absl::Status Spawn(backend::LifeNumber number);
+  // What is to be executed, which is its interpreter if it is a script, and the
+  // first words of its arguments.
+  absl::StatusOr<UniqueFd> OpenProgram(std::vector<std::string>& argv) const;
+  absl::Status MakeVerdictChannel();
+  void TakeVerdicts();
+  void Condemn(Life& life, std::string why);
+  std::string CauseOf(const Life& life) const;
+  Life* Find(backend::LifeNumber number);
+  int PidOf(backend::LifeNumber number) const;
+
+  const BackendSpec spec_;
+  const Host host_;
+  backend::Supervision supervision_;
+  std::vector<Life> lives_;
+  std::deque<backend::Event> events_;
+  bool stepping_ = false;
+  bool begun_ = false;
+  uint64_t lives_given_ = 0;
+  UniqueFd verdicts_;       // Where the keeper's come ...
+  UniqueFd verdicts_peer_;  // ... from.
+  std::array<std::optional<Uptime>, 2> timers_;
+};
+
+}  // namespace holdfast::launcher
+
+#endif  // HOLDFAST_LAUNCHER_BACKEND_SYS_H_

@@ -1,0 +1,296 @@
+#include "launcher/backend.h"
+
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace holdfast::launcher::backend {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+std::string TextOf(const Action& action) {
+  struct Writer {
+    std::string operator()(const SpawnLife& a) const {
+      return absl::StrCat("Spawn(", a.life, ")");
+    }
+    std::string operator()(const HandOver& a) const {
+      return absl::StrCat("HandOver(", a.life, ")");
+    }
+    std::string operator()(const EndLife& a) const {
+      return absl::StrCat(a.kill ? "Kill(" : "Ask(", a.life, ")");
+    }
+    std::string operator()(const ArmTimer& a) const {
+      return a.timer == Timer::kStop           ? "Arm(stop)"
+             : a.delay == absl::ZeroDuration() ? "Arm(now)"
+                                               : "Arm(back-off)";
+    }
+    std::string operator()(const Report& a) const { return a.type; }
+  };
+  return std::visit(Writer(), action);
+}
+
+// A supervision, and a clock that only moves when told.
+class Backend {
+ public:
+  explicit Backend(Options options = {}) : state_(options) {}
+
+  std::vector<std::string> Feed(const Event& event) {
+    StepResult result = Step(std::move(state_), event, now_);
+    state_ = std::move(result.next);
+    std::vector<std::string> text;
+    for (const Action& action : result.actions) text.push_back(TextOf(action));
+    return text;
+  }
+  void Wait(absl::Duration duration) { now_ += duration; }
+  const Supervision& state() const { return state_; }
+
+ private:
+  Supervision state_;
+  Uptime now_ = absl::Seconds(1000);
+};
+
+Options WithSpare() {
+  Options options;
+  options.want_spare = true;
+  return options;
+}
+
+Options WithBudget(uint32_t budget) {
+  Options options;
+  options.restart.budget = budget;
+  options.restart.backoff_base = absl::ZeroDuration();
+  return options;
+}
+
+TEST(Backend, ALifeIsStartedAndHandedOver) {
+  Backend backend;
+  EXPECT_THAT(backend.Feed(Start{}), ElementsAre("Spawn(1)", "HandOver(1)"));
+  EXPECT_EQ(backend.state().state, State::kLiving);
+  EXPECT_THAT(backend.Feed(Start{}), IsEmpty());
+}
+
+TEST(Backend, ASpareIsStartedBesideIt) {
+  Backend backend(WithSpare());
+  EXPECT_THAT(backend.Feed(Start{}),
+              ElementsAre("Spawn(1)", "HandOver(1)", "Spawn(2)"));
+}
+
+TEST(Backend, TheFirstLossIsMadeGoodAtOnce) {
+  Backend backend;
+  backend.Feed(Start{});
+  EXPECT_THAT(backend.Feed(LifeEnded{1}),
+              ElementsAre("Spawn(2)", "HandOver(2)"));
+}
+
+TEST(Backend, TheSpareTakesOverAndTheNextOneFollows) {
+  Backend backend(WithSpare());
+  backend.Feed(Start{});
+  EXPECT_THAT(backend.Feed(LifeEnded{1}),
+              ElementsAre("HandOver(2)", "Arm(now)"));
+  EXPECT_THAT(backend.Feed(TimerFired{Timer::kBackOff}),
+              ElementsAre("Spawn(3)"));
+}
+
+TEST(Backend, LossesInARowAreDelayed) {
+  Backend backend;
+  backend.Feed(Start{});
+  backend.Feed(LifeEnded{1});
+  EXPECT_THAT(backend.Feed(LifeEnded{2}), ElementsAre("Arm(back-off)"));
+  EXPECT_EQ(backend.state().state, State::kWaiting);
+  EXPECT_THAT(backend.Feed(TimerFired{Timer::kBackOff}),
+              ElementsAre("Spawn(3)", "HandOver(3)"));
+}
+
+TEST(Backend, AnEmptyBudgetEndsIt) {
+  Backend backend(WithBudget(2));
+  backend.Feed(Start{});
+  backend.Feed(LifeEnded{1});
+  backend.Feed(LifeEnded{2});
+  EXPECT_THAT(backend.Feed(LifeEnded{3}), ElementsAre("backend-quarantined"));
+  EXPECT_EQ(backend.state().state, State::kDenied);
+  EXPECT_THAT(backend.Feed(TimerFired{Timer::kBackOff}), IsEmpty());
+  EXPECT_THAT(backend.Feed(RestartRequested{}),
+              ElementsAre("Spawn(4)", "HandOver(4)"));
+}
+
+TEST(Backend, ASpareThatCannotLiveIsNotStartedForEver) {
+  Options options = WithBudget(2);
+  options.want_spare = true;
+  Backend backend(options);
+  backend.Feed(Start{});
+  backend.Feed(LifeEnded{2});
+  backend.Feed(TimerFired{Timer::kBackOff});
+  backend.Feed(LifeEnded{3});
+  backend.Feed(TimerFired{Timer::kBackOff});
+  EXPECT_THAT(backend.Feed(LifeEnded{4}), ElementsAre("backend-degraded"));
+  EXPECT_EQ(backend.state().state, State::kLiving);
+}
+
+TEST(Backend, WhatCannotBeStartedIsReportedAndCounts) {
+  Backend backend(WithBudget(1));
+  backend.Feed(Start{});
+  // Never in a loop, whatever the back-off.
+  EXPECT_THAT(backend.Feed(StartFailed{1, "no such file"}),
+              ElementsAre("backend-start-failed", "Arm(back-off)"));
+  EXPECT_THAT(backend.Feed(TimerFired{Timer::kBackOff}),
+              ElementsAre("Spawn(2)", "HandOver(2)"));
+  EXPECT_THAT(backend.Feed(StartFailed{2, "no such file"}),
+              Contains("backend-quarantined"));
+}
+
+// Whoever hangs up is given up: the guest's requests would wait for ever.
+TEST(Backend, ALifeWithoutItsConnectionIsKilled) {
+  Backend backend(WithSpare());
+  backend.Feed(Start{});
+  EXPECT_THAT(backend.Feed(BecameUseless{1, "it lies"}),
+              ElementsAre("backend-given-up", "Kill(1)"));
+  EXPECT_THAT(backend.Feed(BecameUseless{2, "it lies"}),
+              ElementsAre("backend-given-up", "Kill(2)"));
+  // It lives until its end is seen: only then is the next one told to write.
+  EXPECT_EQ(backend.state().current, 1u);
+}
+
+TEST(Backend, StopAsksAndThenKills) {
+  Backend backend(WithSpare());
+  backend.Feed(Start{});
+  EXPECT_THAT(backend.Feed(StopRequested{}),
+              ElementsAre("Ask(1)", "Kill(2)", "Arm(stop)"));
+  EXPECT_THAT(backend.Feed(LifeEnded{2}), IsEmpty());
+  EXPECT_THAT(backend.Feed(TimerFired{Timer::kStop}), ElementsAre("Kill(1)"));
+  EXPECT_THAT(backend.Feed(LifeEnded{1}), IsEmpty());
+  EXPECT_EQ(backend.state().state, State::kIdle);
+}
+
+TEST(Backend, StopOfWhatWaitsEndsAtOnce) {
+  Backend backend;
+  backend.Feed(Start{});
+  backend.Feed(LifeEnded{1});
+  backend.Feed(LifeEnded{2});
+  backend.Feed(StopRequested{});
+  EXPECT_EQ(backend.state().state, State::kIdle);
+}
+
+TEST(Backend, AnAdoptedLifeGoesOn) {
+  Backend backend(WithSpare());
+  EXPECT_THAT(backend.Feed(Adopted{7, 9}), ElementsAre("Spawn(9)"));
+  EXPECT_THAT(backend.Feed(LifeEnded{7}),
+              ElementsAre("HandOver(9)", "Arm(now)"));
+}
+
+TEST(Backend, WithoutALifeToAdoptAnotherBegins) {
+  Backend backend;
+  EXPECT_THAT(backend.Feed(Adopted{0, 5}),
+              ElementsAre("Spawn(5)", "HandOver(5)"));
+}
+
+TEST(Backend, AnOperatorsRestartEndsTheLife) {
+  Backend backend;
+  backend.Feed(Start{});
+  EXPECT_THAT(backend.Feed(RestartRequested{}), ElementsAre("Kill(1)"));
+}
+
+// ---- Every event in every state that can be reached ----
+
+std::vector<Event> EventsFor(const Supervision& s) {
+  return {Start{},
+          Adopted{0, s.next},
+          LifeEnded{s.current},
+          LifeEnded{s.spare},
+          LifeEnded{s.next + 100},
+          StartFailed{s.current, "why"},
+          StartFailed{s.spare, "why"},
+          BecameUseless{s.current, ""},
+          BecameUseless{s.spare, ""},
+          TimerFired{Timer::kBackOff},
+          TimerFired{Timer::kStop},
+          RestartRequested{},
+          StopRequested{}};
+}
+
+std::string KeyOf(const Supervision& s) {
+  return absl::StrCat(StateName(s.state), s.current != 0 ? "+current" : "",
+                      s.spare != 0 ? "+spare" : "", " tokens ",
+                      s.policy.tokens());
+}
+
+void CheckAlways(const Supervision& s) {
+  switch (s.state) {
+    case State::kIdle:
+    case State::kWaiting:
+    case State::kDenied:
+      EXPECT_EQ(s.current, 0u);
+      EXPECT_EQ(s.spare, 0u);
+      break;
+    case State::kLiving:
+      EXPECT_NE(s.current, 0u);
+      break;
+    case State::kStopping:
+      EXPECT_TRUE(s.current != 0 || s.spare != 0);
+      break;
+  }
+  if (s.spare != 0) {
+    EXPECT_NE(s.current, s.spare);
+  }
+  EXPECT_LT(s.current, s.next);
+  EXPECT_LT(s.spare, s.next);
+}
+
+// A life that is started stands in the state, and only such a one is handed
+// over, and never while another may still write.
+void CheckActions(const Supervision& before, const StepResult& result,
+                  bool ended) {
+  std::set<LifeNumber> spawned;
+  for (const Action& action : result.actions) {
+    if (const auto* spawn = std::get_if<SpawnLife>(&action)) {
+      EXPECT_TRUE(spawn->life == result.next.current ||
+                  spawn->life == result.next.spare);
+      spawned.insert(spawn->life);
+    }
+    if (const auto* over = std::get_if<HandOver>(&action)) {
+      EXPECT_EQ(over->life, result.next.current);
+      EXPECT_TRUE(spawned.count(over->life) == 1 || over->life == before.spare);
+      EXPECT_TRUE(before.current == 0 || ended);
+    }
+  }
+}
+
+TEST(Backend, WhateverHappensTheRulesHold) {
+  for (const bool spare : {false, true}) {
+    Options options = WithBudget(2);
+    options.want_spare = spare;
+    std::map<std::string, Supervision> seen;
+    std::deque<Supervision> open = {Supervision(options)};
+    while (!open.empty()) {
+      const Supervision state = open.front();
+      open.pop_front();
+      if (!seen.emplace(KeyOf(state), state).second) continue;
+      CheckAlways(state);
+      for (const Event& event : EventsFor(state)) {
+        const auto* end = std::get_if<LifeEnded>(&event);
+        const auto* fail = std::get_if<StartFailed>(&event);
+        const LifeNumber gone = end ? end->life : fail ? fail->life : 0;
+        StepResult result = Step(state, event, absl::Seconds(1000));
+        CheckActions(state, result, gone == state.current);
+        open.push_back(std::move(result.next));
+      }
+    }
+    EXPECT_GT(seen.size(), 8u);
+  }
+}
+
+}  // namespace
+}  // namespace holdfast::launcher::backend

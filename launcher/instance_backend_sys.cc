@@ -1,0 +1,72 @@
+// The part of Instance that has to do with a wrapped program.
+
+#include <fcntl.h>
+#include <signal.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "launcher/instance_sys.h"
+
+namespace holdfast::launcher {
+
+absl::Status Instance::InjectBackend(Fault fault) {
+  if (!backend_.has_value()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(spec_.name, " wraps no back-end"));
+  }
+  return backend_->Kill(fault == Fault::kStop   ? SIGSTOP
+                        : fault == Fault::kSegv ? SIGSEGV
+                                                : SIGKILL);
+}
+
+void Instance::MakeBackend() {
+  if (spec_.backend.binary.empty()) return;
+  BackendProcess::Host host;
+  host.hand_over = [this](const BackendEnds& ends) {
+    // First, so that the next launcher knows whose connection it is.
+    SaveCounters();
+    // A store that is away gets it with everything else.
+    if (host_.store() == nullptr) return;
+    const absl::Status given = GiveBackend(*host_.store(), ends);
+    if (!given.ok()) {
+      LogError("back-end of ", spec_.name, ": ", given.message());
+    }
+  };
+  host.report = [this](std::string type, int pid, std::string cause,
+                       std::string detail) {
+    SaveCounters();
+    Report(std::move(type), pid, std::move(cause), 0, std::move(detail));
+  };
+  host.open = [this](const std::string& path) {
+    return host_.binaries().Open(path, O_RDONLY);
+  };
+  host.exit_status = [this](int pid) { return host_.TakeExitStatus(pid); };
+  host.group = &group_;
+  backend_.emplace(spec_.backend, spec_.restart, std::move(host));
+}
+
+absl::Status Instance::GiveBackend(store::Client& store,
+                                   const BackendEnds& ends) {
+  for (size_t i = 0; i < ends.size(); ++i) {
+    if (!ends[i].valid()) continue;
+    RETURN_IF_ERROR(store.SetResource(id_, BackendSlot(i), ends[i]));
+  }
+  return absl::OkStatus();
+}
+
+store::Slot Instance::BackendSlot(size_t resource) const {
+  return static_cast<store::Slot>(store::kSlotFirstResource +
+                                  spec_.resources.size() + resource);
+}
+
+void Instance::AdoptBackend(
+    std::array<UniqueFd, store::kBackendResourceCount> ends) {
+  if (!backend_.has_value()) return;
+  const std::vector<RecordedLife> recorded = counters_.lives;
+  backend_->Adopt(recorded, counters_.next_life, std::move(ends));
+}
+
+}  // namespace holdfast::launcher
