@@ -4,6 +4,7 @@
 
 #include <cerrno>
 
+#include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "base/status_macros.h"
 #include "base/unix_socket_sys.h"
@@ -34,13 +35,18 @@ absl::Status CoreClient::AwaitReadable(absl::Duration timeout) {
                  static_cast<int>(absl::ToInt64Milliseconds(timeout)));
   } while (ready < 0 && errno == EINTR);
   if (ready < 0) return ErrnoStatus("poll");
-  if (ready == 0) return absl::DeadlineExceededError("the core is silent");
+  if (ready == 0)
+    return absl::DeadlineExceededError(absl::StrCat(
+        "the core does not answer for ", absl::FormatDuration(timeout),
+        ": if it hangs, pkill -KILL -x holdfastd-core has "
+        "another one take its place; no device notices"));
   return absl::OkStatus();
 }
 
 absl::StatusOr<Answer> CoreClient::Call(Request request, UniqueFd* fd) {
-  const absl::Status gone =
-      absl::UnavailableError("the core is gone: connect again");
+  const absl::Status gone = absl::AbortedError(
+      "the core died before it answered: see holdfast "
+      "events, or say it again");
   request.tag = ++last_tag_;
   if (!SendWithFds(fd_, EncodeRequest(request), {}).ok()) return gone;
   while (true) {

@@ -17,14 +17,15 @@ namespace holdfast::launcher {
 
 // A connection to the core over RUNDIR/core.sock, blocking, for the api and for
 // tests. One request at a time; one thread. When the core is restarted calls
-// fail with kUnavailable: connect again.
+// fail with kAborted: whether it was done is not known, and another connection
+// is needed.
 class CoreClient {
  public:
   static absl::StatusOr<CoreClient> Connect(const std::string& socket_path);
   // Of a connection that exists already.
   explicit CoreClient(UniqueFd connection) : fd_(std::move(connection)) {}
 
-  // Each returns the status of the core's answer, or kUnavailable (the core is
+  // Each returns the status of the core's answer, or kAborted (the core is
   // gone), or kDeadlineExceeded (no answer within set_timeout()).
   absl::Status Run(const LaunchSpec& spec);
   absl::StatusOr<std::vector<InstanceStatus>> List();

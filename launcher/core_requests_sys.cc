@@ -191,9 +191,11 @@ absl::StatusOr<uint32_t> Core::ChooseUid(uint32_t wanted) const {
 
 absl::Status Core::RunSpec(LaunchSpec spec) {
   if (stopping_) return absl::UnavailableError("holdfastd is stopping");
-  if (FindInstance(spec.name) != nullptr) {
+  if (const Instance* const there = FindInstance(spec.name)) {
     return absl::AlreadyExistsError(absl::StrCat(
-        "instance '", spec.name, "' exists: stop it or use another name"));
+        "instance '", spec.name,
+        there->stopping() ? "' is being stopped: run it again when it is gone"
+                          : "' exists: stop it or use another name"));
   }
   if (instances_.size() >= store::kMaxInstances) {
     return absl::ResourceExhaustedError(

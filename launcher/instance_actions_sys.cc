@@ -130,6 +130,10 @@ void Instance::Perform(const StopChild& action) {
 }
 
 absl::Status Instance::Resize() {
+  if (stopping()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(spec_.name, " is being stopped"));
+  }
   Child* const active = Find(supervision_.active);
   // One that makes room may not live to read it.
   const bool leaves = supervision_.active == supervision_.retiring;

@@ -363,8 +363,7 @@ absl::Status Instance::Inject(Fault fault, FaultTarget target) {
 }
 
 absl::Status Instance::Restart() {
-  if (supervision_.state == State::kStopping ||
-      supervision_.state == State::kStopped) {
+  if (stopping()) {
     return absl::FailedPreconditionError(absl::StrCat(
         spec_.name, " is being stopped: run it again when it is gone"));
   }
@@ -373,13 +372,12 @@ absl::Status Instance::Restart() {
 }
 
 absl::Status Instance::NoProcess(absl::string_view role) const {
-  const State state = supervision_.state;
   const auto text = [&](auto... more) {
     return absl::StrCat(spec_.name, " has no ", role,
-                        " process at the moment (", StateName(state),
+                        " process at the moment (", StateName(state()),
                         "): ", more...);
   };
-  switch (state) {
+  switch (state()) {
     case State::kRunning:
       if (!spec_.standby && role != "active") {
         return absl::FailedPreconditionError(

@@ -102,6 +102,9 @@ class Instance {
   uint32_t uid() const { return spec_.uid; }
   store::InstanceId id() const { return id_; }
   State state() const { return supervision_.state; }
+  bool stopping() const {
+    return state() == State::kStopping || state() == State::kStopped;
+  }
   BorrowedFd segment() const { return segment_; }
 
   InstanceStatus Status() const;

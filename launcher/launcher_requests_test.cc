@@ -264,7 +264,7 @@ TEST(LauncherRequests, ResizeBesideARestartReachesTheNextActiveProcess) {
   }));
 }
 
-TEST(LauncherRequests, RestartBesideAStopSaysThatItIsStopped) {
+TEST(LauncherRequests, RequestsBesideAStopSayThatItIsStopped) {
   LauncherProcess launcher;
   ASSERT_OK(launcher.Run(launcher.Spec("disk0", {"--ignore-stop"})));
   ASSERT_OK(launcher.AwaitWhole("disk0"));
@@ -278,6 +278,14 @@ TEST(LauncherRequests, RestartBesideAStopSaysThatItIsStopped) {
   EXPECT_THAT(AnswerTo(launcher, restart),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        "disk0 is being stopped: run it again when it is gone"));
+  const auto resize = [](CoreClient& core) { return core.Resize("disk0"); };
+  EXPECT_THAT(AnswerTo(launcher, resize),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "disk0 is being stopped"));
+  EXPECT_THAT(launcher.RunOnce(launcher.Spec("disk0")),
+              StatusIs(absl::StatusCode::kAlreadyExists,
+                       "instance 'disk0' is being stopped: run it again when "
+                       "it is gone"));
   thread.join();
 }
 

@@ -81,7 +81,7 @@ class Server : public ::testing::Test {
     request.set_instance("the-end");
     v1::StopResponse response;
     EXPECT_EQ(stub_->Stop(&context, request, &response).error_code(),
-              grpc::StatusCode::UNAVAILABLE);
+              grpc::StatusCode::ABORTED);
     core_.join();
     watch_.Reset();
     api_.join();

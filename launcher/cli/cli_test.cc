@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "base/testing/matchers.h"
+#include "base/testing/poll.h"
 #include "base/testing/temp_dir.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -221,6 +222,27 @@ TEST_F(Cli, CallsThatTheApiDiesUnderAreAskedAgain) {
   EXPECT_EQ(stop.status, 0) << stop.text;
   end = true;
   killer.join();
+}
+
+// The api is a child of the core: it goes, too, and the next ones finish it.
+TEST_F(Cli, CallThatTheCoreDiesUnderIsAskedAgain) {
+  AwaitApi();
+  ASSERT_OK(launcher_.Run(launcher_.Spec("slow", {"--ignore-stop"})));
+  ASSERT_OK(launcher_.AwaitWhole("slow"));
+  const auto started = launcher_.AwaitEvent("core-started");
+  ASSERT_OK(started);
+  auto core = CoreClient::Connect(launcher_.File("core.sock"));
+  ASSERT_OK(core);
+  Output stop;
+  std::thread client([&] { stop = Holdfast("stop slow"); });
+  EXPECT_TRUE(PollUntil([&] {
+    const auto status = core->Status("slow");
+    return status.ok() && status->state == "STOPPING";
+  }));
+  kill(started->pid, SIGKILL);
+  client.join();
+  EXPECT_EQ(stop.status, 0) << stop.text;
+  EXPECT_EQ(stop.text, "slow is stopped\n");
 }
 
 TEST_F(Cli, HungApiIsReplaced) {

@@ -36,7 +36,7 @@ namespace {
 // An api that was killed is there again long before.
 constexpr std::chrono::seconds kConnectTime(5);
 constexpr std::chrono::seconds kCallTime(60);
-// Before events are asked for again.
+// Before anything is asked for again.
 constexpr std::chrono::milliseconds kPause(50);
 // An api that dies so often has another trouble than being killed.
 constexpr int kMostTries = 10;
@@ -261,9 +261,8 @@ class Client {
     v1::InjectResponse response;
     const absl::Status status = Call(&Stub::Inject, request, response);
     // It was connected: the answer died with the one who had to give it.
-    const bool hit =
-        absl::IsUnavailable(status) && channel_lost_ &&
-        (command_.target == v1::API || command_.target == v1::CORE);
+    const bool hit = Died(status) && (command_.target == v1::API ||
+                                      command_.target == v1::CORE);
     if (!hit) RETURN_IF_ERROR(status);
     Print(response, InjectedText(command_));
     return absl::OkStatus();
@@ -274,7 +273,8 @@ class Client {
     for (int tries = 1;; ++tries) {
       const absl::Status status = ReadEvents(since);
       const bool again = command_.follow || tries < kMostTries;
-      if (!absl::IsUnavailable(status) || !again) return status;
+      const bool lost = absl::IsUnavailable(status) || absl::IsAborted(status);
+      if (!lost || !again) return status;
       // The api was killed: the next one knows the same events.
       RETURN_IF_ERROR(AwaitConnection());
       std::this_thread::sleep_for(kPause);
@@ -337,8 +337,14 @@ class Client {
     return FromGrpc(status);
   }
 
-  // For calls that may be made twice: those that the api died under are made
-  // again with the next one. `again` is set when that was so.
+  // Whether the api, or the core behind it, died under the last call. An api
+  // that has lost its core ends, too.
+  bool Died(const absl::Status& status) const {
+    return channel_lost_ || absl::IsAborted(status);
+  }
+
+  // For calls that may be made twice: those that the api or the core died under
+  // are made again with the next one. `again` is set when that was so.
   template <typename Request, typename Response>
   absl::Status CallAgain(grpc::Status (Stub::*method)(grpc::ClientContext*,
                                                       const Request&,
@@ -347,8 +353,9 @@ class Client {
                          bool* again = nullptr) {
     for (int tries = 1;; ++tries) {
       const absl::Status status = Call(method, request, response);
-      if (!channel_lost_ || tries == kMostTries) return status;
+      if (!Died(status) || tries == kMostTries) return status;
       if (again != nullptr) *again = true;
+      std::this_thread::sleep_for(kPause);
       RETURN_IF_ERROR(AwaitConnection());
     }
   }
@@ -400,13 +407,15 @@ class Client {
   absl::StatusOr<Source> ReadSegment() {
     for (int tries = 1;; ++tries) {
       absl::StatusOr<std::string> segment = ReadSegmentOnce();
-      const bool lost = absl::IsUnavailable(segment.status()) &&
-                        channel_->GetState(false) != GRPC_CHANNEL_READY;
+      const bool lost = absl::IsAborted(segment.status()) ||
+                        (absl::IsUnavailable(segment.status()) &&
+                         channel_->GetState(false) != GRPC_CHANNEL_READY);
       if (!lost || tries == kMostTries) {
         RETURN_IF_ERROR(segment.status());
         return Source{"the segment of " + command_.instance,
                       *std::move(segment), kRemedyOfAnInstance};
       }
+      std::this_thread::sleep_for(kPause);
       RETURN_IF_ERROR(AwaitConnection());
     }
   }

@@ -260,10 +260,10 @@ absl::StatusOr<Command> ParseCommand(absl::Span<const std::string> args) {
     RETURN_IF_ERROR(TakeOption(option, *form, command));
   }
   if (words.size() < form->least || words.size() > form->most()) {
-    return Bad(
-        absl::StrCat(topic, ": too ",
-                     words.size() < form->least ? "few" : "many", " arguments"),
-        topic);
+    return Bad(absl::StrCat(topic, ": too ",
+                            words.size() < form->least ? "few" : "many",
+                            " arguments: holdfast ", form->usage),
+               topic);
   }
   RETURN_IF_ERROR(TakeWords(words, command));
   return command;

@@ -80,7 +80,9 @@ TEST(CliAlone, WrongUsageIsStatusTwoAndNamesTheWord) {
                 {"fly", "no command 'fly': there is "},
                 {"help fly", "no command 'fly'"},
                 {"list --follow", "list: unknown option --follow"},
-                {"stop", "stop: too few arguments (see holdfast stop --help)"},
+                {"stop",
+                 "stop: too few arguments: holdfast stop INSTANCE (see "
+                 "holdfast stop --help)"},
                 {"stop a b", "stop: too many arguments"},
                 {"events --since", "events: --since needs a value"},
                 {"state", "state: dump or diff?"},

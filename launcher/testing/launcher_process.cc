@@ -159,8 +159,9 @@ absl::Status LauncherProcess::RunOnce(const LaunchSpec& spec) {
   const absl::Status asked = Ask([&](CoreClient& core) {
     answer = core.Run(spec);
     // The connection's own errors are worth another try.
-    const bool again = absl::IsUnavailable(answer) &&
-                       absl::StrContains(answer.message(), "core");
+    const bool again = absl::IsAborted(answer) ||
+                       (absl::IsUnavailable(answer) &&
+                        absl::StrContains(answer.message(), "core"));
     return again ? answer : absl::OkStatus();
   });
   return asked.ok() ? answer : asked;

@@ -211,7 +211,8 @@ class Control {
       client_->set_timeout(kTimeout);
     }
     absl::StatusOr<std::string> answer = Dispatch(words);
-    if (absl::IsUnavailable(answer.status()) ||
+    if (absl::IsAborted(answer.status()) ||
+        absl::IsUnavailable(answer.status()) ||
         absl::IsDeadlineExceeded(answer.status())) {
       client_.reset();
     }
