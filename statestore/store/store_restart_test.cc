@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <iterator>
 #include <memory>
 #include <random>
@@ -15,6 +16,7 @@
 #include <utility>
 
 #include "base/testing/matchers.h"
+#include "base/testing/poll.h"
 #include "gtest/gtest.h"
 #include "statestore/store/testing/store_fixture.h"
 
@@ -33,6 +35,14 @@ size_t CountDescriptorsOf(pid_t pid) {
   const std::filesystem::path fds = "/proc/" + std::to_string(pid) + "/fd";
   const std::filesystem::directory_iterator all(fds);
   return static_cast<size_t>(std::distance(begin(all), end(all)));
+}
+
+// As the kernel names it: 'S' sleeps until something happens.
+char StateOf(pid_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  const std::string line(std::istreambuf_iterator<char>(stat), {});
+  const size_t name_end = line.rfind(')');
+  return name_end + 2 < line.size() ? line[name_end + 2] : '?';
 }
 
 class StoreRestarts : public testing::StoreTest {
@@ -124,6 +134,9 @@ class StoreLastWords : public StoreRestarts {
   // standby holds when it is promoted by the next store.
   uint64_t HeldBySuccessor(bool forget_last_words) {
     const pid_t pid = standby_->child().pid();
+    // Where it waits for the store and for us: had it still to look whether
+    // the store has said something, it would do that first when it goes on.
+    EXPECT_TRUE(PollUntil([pid] { return StateOf(pid) == 'S'; }));
     kill(pid, SIGSTOP);
     // Only from then on does it read nothing.
     EXPECT_EQ(waitpid(pid, nullptr, WUNTRACED), pid);
