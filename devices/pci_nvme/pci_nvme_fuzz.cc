@@ -28,6 +28,7 @@ using ::holdfast::testing::PciClass;
 using ::holdfast::testing::PciGuest;
 
 constexpr size_t kMaxInput = 128;  // Bytes.
+constexpr uint64_t kShadows = 0xa000;
 
 void Require(bool condition) {
   if (!condition) std::abort();
@@ -74,6 +75,13 @@ void Act(PciGuest& guest, NvmeDriver& driver, FuzzInput& input) {
     case 4:
       return driver.SetConfiguration(0x00460000 | input.Take<uint8_t>() % 2 |
                                      (input.Take<uint8_t>() % 4 << 14));
+    case 7: {
+      // A doorbell in memory, if the driver has told where, as the corpus does.
+      const uint64_t at = kShadows + input.Take<uint8_t>() % 8 * 4;
+      const uint8_t value[4] = {
+          static_cast<uint8_t>(input.Take<uint8_t>() % 20)};
+      return guest.StoreRam(at, value);
+    }
     default: {
       const uint16_t queue = input.Take<uint8_t>() % 3;
       driver.Submit(queue, CommandFrom(input));
