@@ -56,9 +56,9 @@ absl::StatusOr<Ends> ListeningPair() {
   return Ends{*std::move(connection), *std::move(listener)};
 }
 
-absl::StatusOr<Ends> ConnectedPair(int type = SOCK_STREAM) {
+absl::StatusOr<Ends> ConnectedPair() {
   int fds[2];
-  if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds) != 0) {
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
     return ErrnoStatus("socketpair");
   }
   return Ends{UniqueFd(fds[0]), UniqueFd(fds[1])};
@@ -225,9 +225,9 @@ void BackendProcess::Condemn(Life& life, std::string why) {
 
 absl::Status BackendProcess::MakeVerdictChannel() {
   if (verdicts_.valid()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(Ends ends, ConnectedPair(SOCK_SEQPACKET));
-  verdicts_ = std::move(ends.ours);
-  verdicts_peer_ = std::move(ends.theirs);
+  ASSIGN_OR_RETURN(auto pair, SeqpacketPair());
+  verdicts_ = std::move(pair.first);
+  verdicts_peer_ = std::move(pair.second);
   return absl::OkStatus();
 }
 

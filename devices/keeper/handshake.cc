@@ -196,6 +196,14 @@ absl::StatusOr<Offer> ShakeHands(BackendLink& link, const BackendTraits& traits,
   if ((offer.features & vhost_user::kFeatureProtocolFeatures) != 0) {
     RETURN_IF_ERROR(NegotiateProtocol(link, traits, expected_config, offer));
   }
+  if (offer.queue_count == 0) {
+    return absl::InvalidArgumentError("it says that it has no queues");
+  }
+  const bool by_slots = (AgreementWith(offer, traits).protocol_features &
+                         vhost_user::kProtocolConfigureMemSlots) != 0;
+  if (by_slots && offer.max_mem_slots == 0) {
+    return absl::InvalidArgumentError("it says that it takes no memory");
+  }
   return offer;
 }
 

@@ -1,115 +1,32 @@
 #include "devices/keeper/keeper_host_sys.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "base/shm_sys.h"
 #include "base/testing/matchers.h"
-#include "base/unix_socket_sys.h"
-#include "devices/keeper/testing/fake_backend.h"
-#include "devices/runtime/testing/process_rig_sys.h"
-#include "devices/vhost_user/testing/front_end.h"
+#include "devices/keeper/testing/keeper_fixture.h"
 #include "devices/vhost_user/testing/message_builder.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "statestore/store/backend_resources.h"
+#include "statestore/schema.h"
+#include "statestore/segment.h"
+#include "statestore/transaction.h"
 
 namespace holdfast::keeper {
 namespace {
 
-using ::holdfast::testing::FrontEnd;
-using ::holdfast::testing::ProcessRig;
 using ::testing::Contains;
 using testing::FakeBackend;
+using testing::kBackendSlot;
+using testing::KeeperTest;
 using ::testing::Not;
 using vhost_user::RequestType;
-
-constexpr store::Slot SlotOf(store::BackendResource resource) {
-  return static_cast<store::Slot>(store::kSlotFirstResource + resource);
-}
-constexpr store::Slot kBackendSlot = SlotOf(store::kBackendConnection);
-
-ProcessRig::Options RigOptions() {
-  ProcessRig::Options options;
-  options.name = "keeper";
-  for (size_t i = 0; i < store::kBackendResourceCount; ++i) {
-    options.resources[store::kBackendResourceNames[i]] =
-        SlotOf(store::BackendResource(i));
-  }
-  options.host = []() -> absl::StatusOr<std::unique_ptr<DeviceHost>> {
-    return std::unique_ptr<DeviceHost>(
-        std::make_unique<KeeperHost>(BackendTraits()));
-  };
-  return options;
-}
-
-std::pair<UniqueFd, UniqueFd> Pair(int type) {
-  int pair[2];
-  EXPECT_EQ(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair), 0);
-  return {UniqueFd(pair[0]), UniqueFd(pair[1])};
-}
-
-// A VMM, a keeper, and the lives of a back-end, one after the other.
-class KeeperTest : public ::testing::Test {
- protected:
-  KeeperTest() : rig_(RigOptions()) { NewLauncher(); }
-
-  void NewLauncher() {
-    auto [ours, keepers] = Pair(SOCK_SEQPACKET);
-    verdicts_ = std::move(ours);
-    rig_.GiveResource(SlotOf(store::kBackendVerdicts), std::move(keepers));
-  }
-  FakeBackend& NewLife(FakeBackend::Options options = {}) {
-    auto [requests, peer] = Pair(SOCK_STREAM);
-    rig_.GiveResource(SlotOf(store::kBackendRequests), std::move(requests));
-    rig_.GiveResource(SlotOf(store::kBackendRequestsPeer), std::move(peer));
-    auto [ours, theirs] = Pair(SOCK_STREAM);
-    life_ = SocketCookie(ours);
-    lives_.push_back(
-        std::make_unique<FakeBackend>(std::move(theirs), std::move(options)));
-    rig_.GiveResource(kBackendSlot, std::move(ours));
-    return *lives_.back();
-  }
-  // As the launcher: waits until the keeper has given the last life up.
-  void AwaitVerdict() {
-    store::BackendVerdict verdict = {};
-    do {
-      pollfd said = {verdicts_.get(), POLLIN, 0};
-      ASSERT_EQ(poll(&said, 1, 20'000), 1);
-      ASSERT_EQ(read(verdicts_.get(), &verdict, sizeof(verdict)),
-                static_cast<ssize_t>(sizeof(verdict)));
-    } while (verdict.life != life_);
-  }
-  // The same, and ends it; until then it notices nothing.
-  void AwaitGivenUp() {
-    AwaitVerdict();
-    EXPECT_FALSE(lives_.back()->ended());
-    lives_.back()->End();
-    lives_.back()->WaitForEnd();
-  }
-  void Start() {
-    ASSERT_OK(rig_.Run());
-    vmm_ = rig_.Connect();
-    ASSERT_OK(vmm_->Start());
-  }
-  // Of all that it was told: where the ring was begun.
-  static bool Whole(FakeBackend& life) {
-    return life.WaitFor("SET_VRING_ENABLE 0 1");
-  }
-
-  std::vector<std::unique_ptr<FakeBackend>> lives_;
-  uint64_t life_ = 0;  // The last of them.
-  UniqueFd verdicts_;
-  ProcessRig rig_;
-  std::unique_ptr<FrontEnd> vmm_;
-};
 
 TEST_F(KeeperTest, TheBackEndIsToldWhatTheVmmSays) {
   FakeBackend& life = NewLife();

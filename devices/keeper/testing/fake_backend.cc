@@ -109,7 +109,9 @@ void FakeBackend::Run() {
     }
     changed_.notify_all();
     if (options_.go_on != nullptr && !options_.go_on(request->type)) break;
-    if (!Answer(*request)) break;
+    const bool answered =
+        options_.instead != nullptr && options_.instead(*request, socket_);
+    if (!answered && !Answer(*request)) break;
   }
   End();
   std::lock_guard<std::mutex> lock(mutex_);

@@ -31,6 +31,9 @@ class FakeBackend {
     uint32_t base = 5;  // What GET_VRING_BASE says.
     // Asked before each request is answered. False: this life ends there.
     std::function<bool(vhost_user::RequestType)> go_on = nullptr;
+    // Asked instead of answering, with the socket. False: it answers.
+    std::function<bool(const vhost_user::Request&, BorrowedFd)> instead =
+        nullptr;
     // Of requests that are to be refused, what the acknowledgement says.
     std::function<uint64_t(vhost_user::RequestType)> verdict = nullptr;
   };
