@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/errno_status.h"
@@ -70,6 +72,18 @@ void KillAndAwait(BorrowedFd pidfd) {
   SendSignal(pidfd, SIGKILL).IgnoreError();
   pollfd end = {pidfd.get(), POLLIN, 0};
   (void)poll(&end, 1, kPatienceMs);
+}
+
+// They come from a confined process and go to an operator's terminal.
+std::string WordsIn(const store::BackendVerdict& verdict) {
+  std::string words(verdict.why, strnlen(verdict.why, sizeof(verdict.why)));
+  std::replace_if(
+      words.begin(), words.end(),
+      [](char c) {
+        return !absl::ascii_isprint(static_cast<unsigned char>(c));
+      },
+      '?');
+  return words;
 }
 
 bool HasHungUp(BorrowedFd connection) {
@@ -240,7 +254,7 @@ void BackendProcess::TakeVerdicts() {
       if (life.useless || SocketCookie(life.connection) != verdict.life) {
         continue;
       }
-      Condemn(life, "the keeper has given it up");
+      Condemn(life, "the keeper: " + WordsIn(verdict));
       break;
     }
   }

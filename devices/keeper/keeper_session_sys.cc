@@ -108,13 +108,16 @@ BorrowedFd KeeperSession::backend_requests() const {
 void KeeperSession::GiveUp(const absl::Status& why) {
   log_.Warning("the back-end is given up: ", why.message());
   link_.reset();
+  why_ = std::string(why.message());
   // Not to be spoken to by a successor either.
   Commit([this](StateTxn& txn) { txn.Set(cells_.talking, true); });
   SendVerdict();
 }
 
 void KeeperSession::SendVerdict() {
-  const store::BackendVerdict verdict{life_};
+  store::BackendVerdict verdict = {};
+  verdict.life = life_;
+  why_.copy(verdict.why, sizeof(verdict.why) - 1);
   uint8_t bytes[sizeof(verdict)];
   std::memcpy(bytes, &verdict, sizeof(verdict));
   if (SendFds(Get(store::kBackendVerdicts), bytes, {}, MSG_DONTWAIT) < 0) {

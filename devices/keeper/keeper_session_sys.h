@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -138,6 +139,7 @@ class KeeperSession final : public SessionHost {
   Agreement agreement_;
   std::optional<BackendLink> link_;  // While its life is spoken to.
   uint64_t life_ = 0;                // The last one that was looked at.
+  std::string why_;                  // It was given up, if it was.
   // Since when the VMM waits for a ring to be stopped.
   std::optional<std::chrono::steady_clock::time_point> stop_asked_;
   SessionState done_ = {};

@@ -30,8 +30,9 @@ inline constexpr size_t kBackendResourceCount = 4;
 // first and completes later what it has in hand.
 struct BackendVerdict {
   uint64_t life;  // SO_COOKIE of its connection.
+  char why[120];  // For people; the rest is zeros.
 };
-static_assert(sizeof(BackendVerdict) == 8);
+static_assert(sizeof(BackendVerdict) == 128);
 
 }  // namespace holdfast::store
 

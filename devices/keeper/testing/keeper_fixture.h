@@ -79,6 +79,8 @@ class KeeperTest : public ::testing::Test {
       ASSERT_EQ(read(verdicts_.get(), &verdict, sizeof(verdict)),
                 static_cast<ssize_t>(sizeof(verdict)));
     } while (verdict.life != life_);
+    EXPECT_NE(verdict.why[0], '\0');
+    EXPECT_EQ(verdict.why[sizeof(verdict.why) - 1], '\0');
   }
   // The same, and ends it; until then it notices nothing.
   void AwaitGivenUp() {
