@@ -287,22 +287,31 @@ class WrappedStorageDaemon(HoldfastDevice):
         self.daemon.start([self.program, self.policy, self.backend])
         self.daemon.wrap(
             self.instance, self.program, self.socket, self.policy,
-            self._tracking, self._standby,
-            [self.backend, "--blockdev",
-             "driver=file,node-name=disk,aio=threads,locking=off,filename=%s%s"
-             % (self.image, self._cache),
-             "--export", "type=vhost-user-blk,id=export,node-name=disk,"
-             "addr.type=fd,addr.str={fd},writable=on,num-queues=1"])
+            self._tracking, self._standby, self.command())
         self.wait_whole()
 
-    def kill(self):
-        """Kills the back-end, when there is one that was not killed yet."""
-        def living():
+    def command(self):
+        """What a life is started by; {fd}: the number of its socket."""
+        return [
+            self.backend, "--blockdev",
+            "driver=file,node-name=disk,aio=threads,locking=off,filename=%s%s"
+            % (self.image, self._cache),
+            "--export", "type=vhost-user-blk,id=export,node-name=disk,"
+            "addr.type=fd,addr.str={fd},writable=on,num-queues=1"]
+
+    def living(self):
+        """The pid of a back-end that was not killed yet, once there is one and
+        the next is ready."""
+        def found():
             status = self.status()
             ready = status["backend_spare_pid"] or not self._standby
             pid = status["backend_pid"]
             return pid != self._killed and ready and pid
-        self._killed = processes.wait_for(living, START_SECONDS, "a back-end")
+        return processes.wait_for(found, START_SECONDS, "a back-end")
+
+    def kill(self):
+        """Kills the back-end, when there is one that was not killed yet."""
+        self._killed = self.living()
         done = killer.Kill(time.monotonic(), self._killed, victim="back-end")
         try:
             os.kill(self._killed, signal.SIGKILL)

@@ -57,6 +57,24 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def context_switches(pid):
+    """How often the kernel took a processor from the threads of a process that
+    live, or they gave it away: a process that sleeps has no new ones."""
+    total = 0
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/status" % (pid, task)) as f:
+            total += sum(int(line.split()[1]) for line in f
+                         if "_ctxt_switches" in line)
+    return total
+
+
+def bytes_moved(pid):
+    """What a process has read and written by system calls, cached or not."""
+    with open("/proc/%d/io" % pid) as f:
+        return sum(int(line.split()[1]) for line in f
+                   if line.startswith(("rchar:", "wchar:")))
+
+
 def wait_for(condition, timeout, what, interval=0.005):
     """Polls until `condition()` is true and returns its value."""
     end = time.monotonic() + timeout

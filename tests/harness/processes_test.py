@@ -84,3 +84,29 @@ class Ending(unittest.TestCase):
 
     def test_cpu_time_grows(self):
         self.assertGreater(processes.cpu_seconds(os.getpid()), 0)
+
+    def test_each_sleep_and_each_byte_is_counted(self):
+        child = processes.start(["cat"], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, bufsize=0)
+        self.addCleanup(processes.kill, child)
+        self.addCleanup(child.stdin.close)
+        self.addCleanup(child.stdout.close)
+
+        def sleeps():
+            with open("/proc/%d/stat" % child.pid) as f:
+                return f.read().rsplit(")", 1)[1].split()[0] == "S"
+
+        def echo():
+            child.stdin.write(b"x")
+            child.stdout.read(1)
+            processes.wait_for(sleeps, 30, "a child that waits")
+
+        echo()
+        switches = processes.context_switches(child.pid)
+        moved = processes.bytes_moved(child.pid)
+        for _ in range(10):
+            echo()
+        # It is asleep a moment before that is counted.
+        self.assertGreaterEqual(
+            processes.context_switches(child.pid) - switches, 9)
+        self.assertGreaterEqual(processes.bytes_moved(child.pid) - moved, 20)

@@ -6,7 +6,14 @@ import random
 import tempfile
 import unittest
 
-from tests.harness import blkio, device, disk, parts, stalls
+from tests.harness import blkio, device, disk, parts, processes, stalls
+
+# How often the keeper may be scheduled in so many requests, at depth 32: it has
+# no part in them, and even one of a fifteenth of the batches would show.
+SLEEPS = 20
+REQUESTS = 10000
+REQUEST_BYTES = 4096
+LONG_SECONDS = 120
 
 
 class WrappedStorageDaemon(unittest.TestCase):
@@ -57,6 +64,44 @@ class WrappedStorageDaemon(unittest.TestCase):
         self.assertEqual(len(run.kills), 60)
         self.assertGreaterEqual(status["recoveries"], 30)
         self.assertTrue(run.result["load"]["clean"])
+
+    def wakes_under_load(self, back_end, meanwhile=lambda: None):
+        """How often the keeper was scheduled while its back-end, or those that
+        come after it, do REQUESTS requests."""
+        def has_done(requests):
+            pid = back_end.living()
+            begin = processes.bytes_moved(pid)
+            processes.wait_for(
+                lambda: processes.bytes_moved(pid) - begin >=
+                requests * REQUEST_BYTES, LONG_SECONDS, "requests")
+
+        with blkio.Client(back_end.socket, depth=32, read_back=False,
+                          max_kib=REQUEST_BYTES // 1024) as client:
+            client.wait_started()
+            # The ring runs; the keeper may still have a word to say.
+            has_done(REQUESTS // 10)
+            keeper = back_end.status()["active_pid"]
+            before = processes.context_switches(keeper)
+            meanwhile()
+            has_done(REQUESTS)
+            after = processes.context_switches(keeper)
+            self.assertEqual(back_end.status()["active_pid"], keeper)
+            result = client.finish()
+        self.assertTrue(result["load"]["clean"], client.output[-2000:])
+        print("keeper scheduled %d times in %d requests or more" % (
+            after - before, REQUESTS))
+        return after - before
+
+    def test_the_keeper_sleeps_under_load(self):
+        with tempfile.TemporaryDirectory(prefix="hfwrap") as directory:
+            image = directory + "/disk.img"
+            disk.Disk(image, raw_mib=64, ext4_mib=0)
+            with device.WrappedStorageDaemon(image) as back_end:
+                self.assertLessEqual(self.wakes_under_load(back_end), SLEEPS)
+                # The measure sees a keeper that has something to do.
+                self.assertGreater(self.wakes_under_load(
+                    back_end, lambda: [back_end.kill() for _ in range(20)]),
+                    SLEEPS)
 
     def test_the_client_notices_when_nothing_is_tracked(self):
         try:
