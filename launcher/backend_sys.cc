@@ -157,7 +157,7 @@ absl::Status BackendProcess::Spawn(backend::LifeNumber number) {
         absl::StrReplaceAll(arg, {{"{fd}", absl::StrCat(kSocketFd)}}));
   }
   jail.env = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
-  jail.confinement = sandbox::Confinement::kNone;
+  jail.confinement = sandbox::Confinement::kFenced;
   jail.root = sandbox::Root::kHost;
   jail.want_listener = false;
   jail.fds = {{null, STDIN_FILENO},

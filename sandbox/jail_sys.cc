@@ -165,8 +165,11 @@ class Spawner {
   }
 
   void PlanIdentity() {
-    if (spec_.confinement == Confinement::kNone) {
+    if (spec_.confinement != Confinement::kFull) {
       Degraded("sandbox", "switched off for this process");
+      if (spec_.confinement == Confinement::kFenced) {
+        namespaces_ = CLONE_NEWPID;
+      }
       return;
     }
     namespaces_ = AllNamespaces();
@@ -236,7 +239,7 @@ class Spawner {
   }
 
   void PlanConfinement() {
-    if (spec_.confinement == Confinement::kNone) return;
+    if (spec_.confinement != Confinement::kFull) return;
     const bool isolated = namespaces_ != 0;
     plan_.lock_privileges = isolated || own_ids_;
     plan_.become_user = isolated || own_ids_;
@@ -251,7 +254,7 @@ class Spawner {
 
   absl::Status Start() {
     RETURN_IF_ERROR(Clone());
-    if (namespaces_ == 0) return absl::OkStatus();
+    if ((namespaces_ & CLONE_NEWUSER) == 0) return absl::OkStatus();
     const absl::Status mapped = MapIds();
     if (mapped.ok() || !own_ids_ || !absl::IsPermissionDenied(mapped)) {
       return mapped;

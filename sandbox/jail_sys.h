@@ -67,9 +67,12 @@ enum class Root {
 enum class Confinement {
   kFull,
   // Exact descriptors, scrubbed environment and the filters of the spec, but
-  // the launcher's ids, namespaces and capabilities. For tests and wrapped
-  // programs that must not be confined; reported as degraded.
+  // the launcher's ids, namespaces and capabilities. For tests and programs
+  // that must not be confined; reported as degraded.
   kNone,
+  // The same with a pid namespace of its own: nothing that it starts outlives
+  // it, and its end is the end of all of that. For wrapped programs.
+  kFenced,
 };
 
 struct JailSpec {

@@ -344,6 +344,38 @@ TEST_F(Jail, WithoutConfinementTheHostIsVisible) {
   EXPECT_EQ(self["env"], "");
 }
 
+// Whoever hears of its end may rely on that nothing of it runs any more.
+TEST_F(Jail, NothingThatAFencedProgramStartsOutlivesIt) {
+  for (const Confinement confinement :
+       {Confinement::kFenced, Confinement::kNone}) {
+    JailSpec spec = SpecFor("/bin/sh");
+    spec.confinement = confinement;
+    spec.root = Root::kHost;
+    spec.argv = {"sh", "-c", "/bin/sleep 1000 & echo started; wait"};
+    int pipe_ends[2];
+    ASSERT_EQ(pipe2(pipe_ends, O_CLOEXEC), 0);
+    const UniqueFd output(pipe_ends[0]);
+    UniqueFd input(pipe_ends[1]);
+    spec.fds = {{input, 1}};
+    absl::StatusOr<JailedProcess> process = Spawn(spec);
+    ASSERT_OK(process);
+    input.Reset();
+    char text[16];
+    ASSERT_GT(read(output.get(), text, sizeof(text)), 0);
+    const std::string pid = std::to_string(process->pid);
+    std::ifstream children("/proc/" + pid + "/task/" + pid + "/children");
+    pid_t below = 0;
+    ASSERT_TRUE(children >> below);
+    ASSERT_EQ(kill(process->pid, SIGKILL), 0);
+    siginfo_t info;
+    ASSERT_EQ(waitid(P_PID, static_cast<id_t>(process->pid), &info, WEXITED),
+              0);
+    const bool fenced = confinement == Confinement::kFenced;
+    EXPECT_EQ(kill(below, 0) != 0, fenced);
+    if (!fenced) kill(below, SIGKILL);
+  }
+}
+
 TEST_F(Jail, WithTheHostsRootTheHostIsVisibleAndReported) {
   JailSpec spec = SpecFor(kDescribe);
   spec.root = Root::kHost;

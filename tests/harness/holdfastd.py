@@ -126,8 +126,9 @@ class Holdfastd:
         answer = json.loads(line)
         if answer["ok"]:
             return answer["answer"]
+        # No core is there, or it died before it answered.
         kind = Unavailable if answer["error"].startswith(
-            "UNAVAILABLE") else RuntimeError
+            ("UNAVAILABLE", "ABORTED")) else RuntimeError
         raise kind("%s: %s; log: %s" % (
             " ".join(words), answer["error"], self.log()[-2000:]))
 
