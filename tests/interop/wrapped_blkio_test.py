@@ -69,11 +69,19 @@ class WrappedStorageDaemon(unittest.TestCase):
         """How often the keeper was scheduled while its back-end, or those that
         come after it, do REQUESTS requests."""
         def has_done(requests):
-            pid = back_end.living()
-            begin = processes.bytes_moved(pid)
-            processes.wait_for(
-                lambda: processes.bytes_moved(pid) - begin >=
-                requests * REQUEST_BYTES, LONG_SECONDS, "requests")
+            first, last = {}, {}
+
+            def enough():
+                # A life may end at any time, here with the client before.
+                pid = back_end.status()["backend_pid"]
+                try:
+                    last[pid] = processes.bytes_moved(pid)
+                except OSError:
+                    return False
+                first.setdefault(pid, last[pid])
+                return (sum(last.values()) - sum(first.values()) >=
+                        requests * REQUEST_BYTES)
+            processes.wait_for(enough, LONG_SECONDS, "requests")
 
         with blkio.Client(back_end.socket, depth=32, read_back=False,
                           max_kib=REQUEST_BYTES // 1024) as client:
