@@ -100,16 +100,19 @@ def figures(blocks, what, ones, other):
     return "%.4f [%.4f, %.4f]" % (middle, low, high)
 
 
-def report(depth, blocks):
-    def median(what, side):
-        return statistics.median(
-            value for block in blocks for turns in getattr(block, what)[side]
-            for value in turns)
+def median_of(blocks, what, side):
+    return statistics.median(
+        value for block in blocks for turns in getattr(block, what)[side]
+        for value in turns)
 
+
+def report(depth, blocks):
     print("depth %d: with the table %.0f IOPS, %.3f us CPU a request; "
           "without %.0f IOPS, %.3f us" % (
-              depth, median("rates", WITH), median("costs", WITH),
-              median("rates", WITHOUT), median("costs", WITHOUT)))
+              depth, median_of(blocks, "rates", WITH),
+              median_of(blocks, "costs", WITH),
+              median_of(blocks, "rates", WITHOUT),
+              median_of(blocks, "costs", WITHOUT)))
     for name, ones, other in (("both with / without", [WITH, AGAIN], WITHOUT),
                               ("with / without", [WITH], WITHOUT),
                               ("again / without", [AGAIN], WITHOUT),
