@@ -1,19 +1,16 @@
 #include "launcher/api/spec_text.h"
 
 #include <google/protobuf/descriptor.h>
-#include <google/protobuf/io/tokenizer.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/text_format.h>
 
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
+#include "launcher/api/text_form.h"
 #include "launcher/api/translate.h"
 #include "launcher/spec.h"
 
@@ -23,24 +20,6 @@ namespace {
 using ::google::protobuf::Descriptor;
 using ::google::protobuf::FieldDescriptor;
 using ::google::protobuf::TextFormat;
-
-// Lines are counted from 0 by the parser and from 1 by people.
-class Collector final : public ::google::protobuf::io::ErrorCollector {
- public:
-  explicit Collector(const std::string& file) : file_(file) {}
-
-  void AddError(int line, int column, const std::string& message) override {
-    const std::string place =
-        line < 0 ? file_ : absl::StrCat(file_, ":", line + 1, ":", column + 1);
-    errors_.push_back(
-        absl::StrCat(place, ": ", message, ": see protos/launch_spec.proto"));
-  }
-  std::string Text() const { return absl::StrJoin(errors_, "\n"); }
-
- private:
-  const std::string& file_;
-  std::vector<std::string> errors_;
-};
 
 // "resources[2]": its name and index; -1: without one.
 std::pair<std::string, int> SplitIndex(absl::string_view part) {
@@ -87,14 +66,7 @@ int LineOf(absl::string_view path, const TextFormat::ParseInfoTree& root) {
 
 absl::Status Parse(absl::string_view text, const std::string& file,
                    v1::LaunchSpec& proto, TextFormat::ParseInfoTree& places) {
-  Collector collector(file);
-  TextFormat::Parser parser;
-  parser.RecordErrorsTo(&collector);
-  parser.WriteLocationsTo(&places);
-  ::google::protobuf::io::ArrayInputStream input(text.data(),
-                                                 static_cast<int>(text.size()));
-  if (parser.Parse(&input, &proto)) return absl::OkStatus();
-  return absl::InvalidArgumentError(collector.Text());
+  return ParseTextForm(text, file, "protos/launch_spec.proto", proto, &places);
 }
 
 }  // namespace

@@ -22,6 +22,7 @@
 #include "launcher/api/figures.h"
 #include "launcher/api/spec_text.h"
 #include "launcher/cli/files.h"
+#include "launcher/cli/library.h"
 #include "launcher/cli/render.h"
 #include "launcher/spec.h"
 #include "protos/management.grpc.pb.h"
@@ -175,11 +176,13 @@ class Client {
   }
 
   absl::Status Run() {
-    ASSIGN_OR_RETURN(const std::string text,
-                     ReadFile(command_.file, launcher::kMaxSpecFile));
+    std::string text;
     v1::RunRequest request;
-    ASSIGN_OR_RETURN(*request.mutable_spec(),
-                     launcher::ParseSpecText(text, command_.file));
+    ASSIGN_OR_RETURN(*request.mutable_spec(), SpecToRun(command_, text));
+    if (command_.print) {
+      Print(request.spec(), RenderText(request.spec()));
+      return absl::OkStatus();
+    }
     RETURN_IF_ERROR(Connect());
     v1::RunResponse response;
     const auto before = std::chrono::steady_clock::now();
@@ -189,6 +192,7 @@ class Client {
     // Made by the call that the api died under?
     if (!again || !absl::IsAlreadyExists(status) ||
         !IsYoungerThan(request.spec().name(), before)) {
+      if (!status.ok() && text.empty()) return status;
       if (!status.ok()) {
         return absl::Status(
             status.code(),
@@ -460,6 +464,9 @@ absl::Status Execute(const Command& command, std::ostream& out) {
     // What is wrong with a file is said even when nobody runs.
     case Verb::kRun:
       return client.Run();
+    case Verb::kProfileList:
+    case Verb::kProfileShow:
+      return PrintProfiles(command, out);
     case Verb::kStateDiff:
       return client.StateDiff();
     case Verb::kStateDump:

@@ -80,6 +80,12 @@ absl::Status SetOption(absl::string_view name, const std::string& value,
   if (name == "--run-dir") command.run_dir = value;
   if (name == "--output") command.file = value;
   if (name == "--input") command.input = value;
+  if (name == "--profile") command.profile = value;
+  if (name == "--name") command.instance = value;
+  if (name == "--socket-path") command.socket_path = value;
+  if (name == "--lib-dir") command.lib_dir = value;
+  if (name == "--no-standby") command.no_standby = true;
+  if (name == "--print") command.print = true;
   if (name == "--since" && !absl::SimpleAtoi(value, &command.since)) {
     return Bad(
         absl::StrCat("--since: '", value, "' is not the number of an event"),
@@ -134,6 +140,41 @@ absl::Status TakeInject(Words words, Command& command) {
   return absl::OkStatus();
 }
 
+// A spec, or a profile and what it is applied to.
+absl::Status TakeRun(const Words& words, Command& command) {
+  if (!command.profile.empty()) {
+    if (!words.empty()) {
+      return Bad(absl::StrCat("run: '", words[0],
+                              "' stands before the --: a program to wrap "
+                              "stands behind it, and a spec takes no "
+                              "--profile"),
+                 "run");
+    }
+    if (!command.wrapped.empty()) return absl::OkStatus();
+    return Bad("run: --profile needs -- PROGRAM ARGUMENT... at the end", "run");
+  }
+  if (!command.wrapped.empty()) {
+    return Bad("run: a program behind -- needs --profile=PROFILE", "run");
+  }
+  const bool more = !command.instance.empty() || !command.socket_path.empty() ||
+                    !command.lib_dir.empty() || command.no_standby ||
+                    command.print;
+  if (more) {
+    return Bad(
+        "run: --name, --socket-path, --no-standby, --print and --lib-dir go "
+        "with --profile; a spec has fields",
+        "run");
+  }
+  if (words.empty()) {
+    return Bad(
+        "run: too few arguments: give SPEC.textproto, or --profile=PROFILE -- "
+        "PROGRAM ARGUMENT...",
+        "run");
+  }
+  command.file = words[0];
+  return absl::OkStatus();
+}
+
 absl::Status TakeShell(const std::string& shell, Command& command) {
   const Words shells = absl::StrSplit(kShells, ' ');
   if (std::find(shells.begin(), shells.end(), shell) == shells.end()) {
@@ -157,8 +198,16 @@ absl::Status TakeStateDump(const Words& words, Command& command) {
   return absl::OkStatus();
 }
 
+// "state" and "profile", which need another word.
+bool IsFamily(absl::string_view word) {
+  for (const CommandForm& form : AllCommands()) {
+    if (absl::StartsWith(form.name, absl::StrCat(word, " "))) return true;
+  }
+  return false;
+}
+
 absl::Status CheckTopic(const std::string& topic) {
-  if (topic.empty() || topic == "state" || topic == "help" ||
+  if (topic.empty() || IsFamily(topic) || topic == "help" ||
       FindCommand(topic) != nullptr) {
     return absl::OkStatus();
   }
@@ -169,8 +218,7 @@ absl::Status CheckTopic(const std::string& topic) {
 absl::Status TakeWords(const Words& words, Command& command) {
   switch (command.verb) {
     case Verb::kRun:
-      command.file = words[0];
-      break;
+      return TakeRun(words, command);
     case Verb::kStatus:
       if (!words.empty()) command.instance = words[0];
       break;
@@ -193,8 +241,12 @@ absl::Status TakeWords(const Words& words, Command& command) {
       command.topic = words.empty() ? "" : words[0];
       if (words.size() == 2) absl::StrAppend(&command.topic, " ", words[1]);
       return CheckTopic(command.topic);
+    case Verb::kProfileShow:
+      command.profile = words[0];
+      break;
     case Verb::kList:
     case Verb::kEvents:
+    case Verb::kProfileList:
       break;
   }
   return absl::OkStatus();
@@ -223,6 +275,10 @@ Words JoinValues(absl::Span<const std::string> args) {
 }  // namespace
 
 absl::StatusOr<Command> ParseCommand(absl::Span<const std::string> args) {
+  const auto end = std::find(args.begin(), args.end(), "--");
+  Command command;
+  if (end != args.end()) command.wrapped.assign(end + 1, args.end());
+  args = args.subspan(0, static_cast<size_t>(end - args.begin()));
   Words words, options;
   bool help = false;
   for (std::string& word : JoinValues(args)) {
@@ -234,13 +290,12 @@ absl::StatusOr<Command> ParseCommand(absl::Span<const std::string> args) {
       words.push_back(std::move(word));
     }
   }
-  Command command;
   if (words.empty()) {
-    if (help) return command;
+    if (help) return Command();
     return Bad("which command?", "");
   }
   std::string topic = words[0];
-  if (topic == "state" && words.size() > 1) {
+  if (IsFamily(topic) && words.size() > 1) {
     absl::StrAppend(&topic, " ", words[1]);
     words.erase(words.begin());
   }
@@ -253,7 +308,12 @@ absl::StatusOr<Command> ParseCommand(absl::Span<const std::string> args) {
   const CommandForm* const form = topic == "help" ? &kHelp : FindCommand(topic);
   if (form == nullptr) {
     RETURN_IF_ERROR(CheckTopic(topic));
-    return Bad("state: dump or diff?", topic);
+    return Bad(
+        topic == "state" ? "state: dump or diff?" : "profile: list or show?",
+        topic);
+  }
+  if (!command.wrapped.empty() && !form->wraps) {
+    return Bad(absl::StrCat(topic, ": takes no program behind --"), topic);
   }
   command.verb = form->verb;
   for (const std::string& option : options) {

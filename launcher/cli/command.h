@@ -27,13 +27,15 @@ struct Command {
     kStateDiff,
     kInject,
     kCompletion,
+    kProfileList,
+    kProfileShow,
   };
 
   Verb verb = Verb::kHelp;
   std::string topic;  // kHelp: the command, or empty for all.
   std::string run_dir = "/run/holdfast";
   bool json = false;
-  std::string instance;  // kStatus: empty for all.
+  std::string instance;  // kStatus: empty for all. kRun: --name.
   std::string file;      // kRun: the spec. kStateDump, kStateDiff: a segment.
   std::string input;     // kStateDump: a segment that was saved, in place of an
                          // instance's.
@@ -42,6 +44,14 @@ struct Command {
   v1::Fault fault{};
   v1::FaultTarget target{};
   std::string shell;  // kCompletion
+  // kProfileShow; kRun: not empty, then `wrapped` is a program and its
+  // arguments, and there is no `file`.
+  std::string profile;
+  std::vector<std::string> wrapped;
+  std::string socket_path;  // Empty: in the run directory.
+  std::string lib_dir;      // Empty: beside this program.
+  bool no_standby = false;
+  bool print = false;  // The spec, in place of running it.
 
   std::string socket() const { return run_dir + "/api.sock"; }
 };

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/testing/matchers.h"
 #include "gmock/gmock.h"
@@ -17,6 +18,7 @@ namespace {
 using ::holdfast::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::ContainsRegex;
+using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -80,6 +82,46 @@ TEST(Command, InjectHitsTheActiveProcessUnlessToldOtherwise) {
   EXPECT_EQ(stop->target, v1::API);
 }
 
+TEST(Command, WhatStandsBehindTheTwoDashesIsTheProgramsOwn) {
+  const auto run =
+      Parse({"run", "--profile", "p", "--name=d", "--socket-path=/s",
+             "--no-standby", "--print", "--lib-dir=/l", "--run-dir=/r", "--",
+             "prog", "--help", "--json", "--", "--profile"});
+  ASSERT_OK(run);
+  EXPECT_EQ(run->verb, Verb::kRun);
+  EXPECT_THAT(run->wrapped,
+              ElementsAre("prog", "--help", "--json", "--", "--profile"));
+  EXPECT_EQ(run->profile, "p");
+  EXPECT_EQ(run->instance, "d");
+  EXPECT_EQ(run->socket_path, "/s");
+  EXPECT_EQ(run->lib_dir, "/l");
+  EXPECT_EQ(run->run_dir, "/r");
+  EXPECT_TRUE(run->no_standby);
+  EXPECT_TRUE(run->print);
+  EXPECT_FALSE(run->json);
+  EXPECT_EQ(Parse({"profile", "show", "p"})->profile, "p");
+  EXPECT_EQ(Parse({"profile", "list"})->verb, Verb::kProfileList);
+}
+
+TEST(Command, ProfileAndProgramGoTogether) {
+  EXPECT_THAT(Parse({"run", "--profile=p"}), Refused("needs -- PROGRAM"));
+  EXPECT_THAT(Parse({"run", "--profile=p", "--"}), Refused("needs -- PROGRAM"));
+  EXPECT_THAT(Parse({"run", "--profile=p", "prog"}),
+              Refused("'prog' stands before the --"));
+  EXPECT_THAT(Parse({"run", "--", "prog"}), Refused("needs --profile"));
+  EXPECT_THAT(Parse({"run", "a.textproto", "--", "prog"}),
+              Refused("needs --profile"));
+  for (const char* option : {"--name=d", "--socket-path=/s", "--no-standby",
+                             "--print", "--lib-dir=/l"}) {
+    EXPECT_THAT(Parse({"run", "a.textproto", option}),
+                Refused("go with --profile"))
+        << option;
+  }
+  EXPECT_THAT(Parse({"list", "--", "prog"}),
+              Refused("list: takes no program behind --"));
+  EXPECT_THAT(Parse({"profile"}), Refused("profile: list or show?"));
+}
+
 TEST(Command, WrongUsageSaysWhatIsWrongAndWhereToRead) {
   EXPECT_THAT(Parse({}), Refused("which command?"));
   EXPECT_THAT(Parse({"fly"}), Refused("no command 'fly'"));
@@ -126,9 +168,9 @@ TEST(Command, HelpIsThereForAllAndEach) {
   EXPECT_EQ(Parse({"state", "diff", "-h"})->topic, "state diff");
   EXPECT_EQ(Parse({"help", "state", "dump"})->topic, "state dump");
   const std::string all = HelpText("");
-  for (const char* name :
-       {"run", "list", "status", "events", "stop", "restart", "resize",
-        "state dump", "state diff", "inject", "completion"}) {
+  for (const char* name : {"run", "list", "status", "events", "stop", "restart",
+                           "resize", "state dump", "state diff", "inject",
+                           "profile list", "profile show", "completion"}) {
     EXPECT_THAT(all, HasSubstr(std::string("\n  ") + name));
     const std::string one = HelpText(name);
     EXPECT_THAT(one, AllOf(HasSubstr(std::string("usage: holdfast ") + name),
@@ -147,7 +189,7 @@ std::vector<std::string> WordsOf(absl::string_view example) {
   bool ours = false;
   for (absl::string_view word :
        absl::StrSplit(example, ' ', absl::SkipEmpty())) {
-    if (word == "|") break;
+    if (word == "|" || word[0] == '>') break;
     if (ours) words.emplace_back(word);
     if (word == "holdfast") ours = true;
   }
@@ -158,7 +200,8 @@ TEST(Grammar, EveryExampleIsUnderstoodAsItsCommand) {
   for (const CommandForm& command : AllCommands()) {
     int examples = 0;
     for (absl::string_view line :
-         absl::StrSplit(command.examples, '\n', absl::SkipEmpty())) {
+         absl::StrSplit(absl::StrReplaceAll(command.examples, {{"\\\n", ""}}),
+                        '\n', absl::SkipEmpty())) {
       ++examples;
       if (absl::StartsWith(line, "  source <(")) continue;  // The shell's.
       const auto parsed = Parse(WordsOf(line));
@@ -180,8 +223,9 @@ TEST(Grammar, UsageShowsEveryOptionAndWord) {
       const Word word = command.words[i];
       EXPECT_THAT(
           command.usage,
-          HasSubstr(word == Word::kFault   ? "kill|stop|segv"
-                    : word == Word::kShell ? "bash|zsh"
+          HasSubstr(word == Word::kFault     ? "kill|stop|segv"
+                    : word == Word::kShell   ? "bash|zsh"
+                    : word == Word::kProfile ? "PROFILE"
                     : word == Word::kFile
                         ? command.verb == Verb::kRun ? "SPEC.textproto" : "FILE"
                         : "INSTANCE"));
@@ -190,11 +234,19 @@ TEST(Grammar, UsageShowsEveryOptionAndWord) {
   }
 }
 
+bool Has(const CommandForm& command, const OptionForm& option) {
+  for (const OptionForm& own : command.own_options()) {
+    if (absl::string_view(own.name) == option.name) return true;
+  }
+  return false;
+}
+
 TEST(Grammar, OptionsBelongToTheirCommandsAlone) {
   for (const CommandForm& command : AllCommands()) {
     for (const CommandForm& other : AllCommands()) {
       if (other.verb == command.verb) continue;
       for (const OptionForm& option : other.own_options()) {
+        if (Has(command, option)) continue;
         std::vector<std::string> words = absl::StrSplit(command.name, ' ');
         words.push_back(
             absl::StrCat(option.name, option.takes_value() ? "=1" : ""));
@@ -247,8 +299,9 @@ TEST(Completion, ScriptsKnowTheWholeGrammar) {
   EXPECT_THAT(CompletionScript("bash"), EndsWith("-F _holdfast holdfast\n"));
   EXPECT_THAT(CompletionScript("zsh"),
               EndsWith("compdef _holdfast holdfast\n"));
-  EXPECT_THAT(CompletionScript("zsh"),
-              HasSubstr("'run:start the instance of a spec'\n"));
+  EXPECT_THAT(
+      CompletionScript("zsh"),
+      HasSubstr("'run:start the instance of a spec, or wrap a program'\n"));
 }
 
 // What is completed is understood.

@@ -1,5 +1,6 @@
 // The scripts for shells. What differs between commands is made of the grammar.
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -58,7 +59,10 @@ Lines ValueOptions(bool paths_only) {
   Lines names;
   const auto add = [&](absl::Span<const OptionForm> options) {
     for (const OptionForm& option : options) {
-      if (option.takes_value() && (option.is_path() || !paths_only)) {
+      const bool wanted =
+          option.takes_value() && (option.is_path() || !paths_only);
+      if (wanted &&
+          std::find(names.begin(), names.end(), option.name) == names.end()) {
         names.emplace_back(option.name);
       }
     }
@@ -90,6 +94,8 @@ std::string Offer(Word word, Shell shell) {
     case Word::kFile:
       return shell == Shell::kBash ? "_holdfast_files \"$cur\"; return"
                                    : "_files; return";
+    case Word::kProfile:
+      return absl::StrCat(words, "$(_holdfast_profiles)");
     case Word::kShell:
       return absl::StrCat(words, "'", kShells, "'");
     case Word::kCommand:
@@ -133,7 +139,7 @@ std::string OptionCases() {
 
 // Lines of the options that have one of a few values.
 std::string ChoiceCases() {
-  std::string text;
+  std::string text = "    --profile) offer=$(_holdfast_profiles) ;;\n";
   for (const CommandForm& command : AllCommands()) {
     for (const OptionForm& option : command.own_options()) {
       if (std::string(option.value).find(' ') == std::string::npos) continue;
@@ -175,6 +181,7 @@ _holdfast() {
         ((++i < COMP_CWORD)) || break
         [ "$option" = --run-dir ] && run_dir=${COMP_WORDS[i]}
         option= ;;
+      --) _holdfast_files "$cur"; return ;;
       -*) ;;
       *) names+=("${COMP_WORDS[i]}") ;;
     esac
@@ -210,6 +217,9 @@ _holdfast_files() {
 _holdfast_instances() {
   "${COMP_WORDS[0]}" --run-dir="$1" list 2>/dev/null | tail -n +2 | cut -d' ' -f1
 }
+_holdfast_profiles() {
+  "${COMP_WORDS[0]}" profile list 2>/dev/null | tail -n +2 | cut -d' ' -f1
+}
 complete -o nosort -F _holdfast holdfast
 )bash";
 
@@ -229,6 +239,7 @@ _holdfast() {
     case $word in
       --run-dir=*) run_dir=${word#*=} ;;
       @VALUE_OPTIONS@) option=$word ;;
+      --) _files; return ;;
       -*) ;;
       *) names+=("$word") ;;
     esac
@@ -268,6 +279,9 @@ _holdfast() {
 }
 _holdfast_instances() {
   ${words[1]} --run-dir="$1" list 2>/dev/null | tail -n +2 | cut -d' ' -f1
+}
+_holdfast_profiles() {
+  ${words[1]} profile list 2>/dev/null | tail -n +2 | cut -d' ' -f1
 }
 compdef _holdfast holdfast
 )zsh";

@@ -8,14 +8,37 @@ using Verb = Command::Verb;
 constexpr CommandForm kCommands[] = {
     {Verb::kRun,
      "run",
-     "run SPEC.textproto",
-     "start the instance of a spec",
+     "run SPEC.textproto\n"
+     "       holdfast run --profile=PROFILE [--name=NAME] "
+     "[--socket-path=FILE]\n"
+     "                    [--no-standby] [--print] [--lib-dir=DIR]\n"
+     "                    -- PROGRAM ARGUMENT...",
+     "start the instance of a spec, or wrap a program",
      "Starts the instance that the file describes; its fields are those of\n"
-     "protos/launch_spec.proto. Returns when the instance is accepted.\n",
-     "  holdfast run disk0.textproto\n",
-     1,
+     "protos/launch_spec.proto. Returns when the instance is accepted.\n"
+     "With --profile it wraps PROGRAM, a vhost-user back-end that knows "
+     "nothing\n"
+     "of holdfast: the VMM connects to --socket-path (RUNDIR/NAME.sock), and\n"
+     "sees nothing when the program dies. PROFILE is one of holdfast profile\n"
+     "list or the path of a file; {fd} in an ARGUMENT stands for the number "
+     "of\n"
+     "the socket's descriptor; NAME is the program's own unless given.\n"
+     "--no-standby starts no second process ahead. --print prints the spec\n"
+     "instead of starting it.\n",
+     "  holdfast run disk0.textproto\n"
+     "  holdfast run --profile=qemu-storage-daemon --name=disk0 -- \\\n"
+     "      qemu-storage-daemon --blockdev \\\n"
+     "      driver=file,node-name=d,locking=off,filename=/srv/disk0.img \\\n"
+     "      --export type=vhost-user-blk,id=e,node-name=d,writable=on\n",
+     0,
      {Word::kFile},
-     {}},
+     {{"--profile", "PROFILE"},
+      {"--name", "NAME"},
+      {"--socket-path", "FILE"},
+      {"--no-standby", ""},
+      {"--print", ""},
+      {"--lib-dir", "DIR"}},
+     /*wraps=*/true},
     {Verb::kList,
      "list",
      "list",
@@ -132,6 +155,30 @@ constexpr CommandForm kCommands[] = {
      1,
      {Word::kInstanceOrFault, Word::kFault},
      {{"--target", "active standby store api core backend"}}},
+    {Verb::kProfileList,
+     "profile list",
+     "profile list [--lib-dir=DIR]",
+     "what can be wrapped",
+     "The profiles that holdfast run --profile knows, one a line. They are "
+     "in\n"
+     "profiles/ beside this program, or in /usr/lib/holdfast.\n",
+     "  holdfast profile list\n"
+     "  holdfast profile list --json | jq '.profiles[].path'\n",
+     0,
+     {},
+     {{"--lib-dir", "DIR"}}},
+    {Verb::kProfileShow,
+     "profile show",
+     "profile show PROFILE [--lib-dir=DIR]",
+     "one profile, and what to know of it",
+     "The text of a profile: what to know first, and what it says of the\n"
+     "program; its fields are those of protos/profile.proto. A copy is the\n"
+     "beginning of one's own, which --profile takes by its path.\n",
+     "  holdfast profile show qemu-storage-daemon\n"
+     "  holdfast profile show vhost-user >mine.textproto\n",
+     1,
+     {Word::kProfile},
+     {{"--lib-dir", "DIR"}}},
     {Verb::kCompletion,
      "completion",
      "completion bash|zsh",

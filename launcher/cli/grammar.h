@@ -21,12 +21,13 @@ enum class Word {
   kFile,
   kShell,
   kCommand,
+  kProfile,
 };
 
 struct OptionForm {
   const char* name = nullptr;  // "--since"; null: there is no such option.
-  // "" for a switch; "FILE", "DIR", "NUMBER"; or all that it may be, with
-  // spaces between.
+  // "" for a switch; "FILE", "DIR", "NAME", "NUMBER", "PROFILE"; or all that
+  // it may be, with spaces between.
   const char* value = "";
 
   bool takes_value() const { return value[0] != '\0'; }
@@ -35,7 +36,7 @@ struct OptionForm {
 
 struct CommandForm {
   static constexpr size_t kMaxWords = 2;
-  static constexpr size_t kMaxOwnOptions = 2;
+  static constexpr size_t kMaxOwnOptions = 6;
 
   Command::Verb verb;
   const char* name;      // One word or two.
@@ -46,6 +47,8 @@ struct CommandForm {
   size_t least;          // Words after its name.
   Word words[kMaxWords];
   OptionForm options[kMaxOwnOptions];
+  // Whether "-- PROGRAM ARGUMENT..." may follow.
+  bool wraps = false;
 
   // Words after its name.
   size_t most() const;

@@ -1,5 +1,6 @@
 #include "launcher/cli/render.h"
 
+#include <google/protobuf/text_format.h>
 #include <google/protobuf/util/json_util.h>
 
 #include <algorithm>
@@ -285,6 +286,12 @@ std::string RenderEvents(const v1::EventsResponse& events) {
     }
     absl::StrAppend(&text, "\n");
   }
+  return text;
+}
+
+std::string RenderText(const google::protobuf::Message& message) {
+  std::string text;
+  google::protobuf::TextFormat::PrintToString(message, &text);
   return text;
 }
 

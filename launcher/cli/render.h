@@ -28,6 +28,8 @@ std::string LostText(const v1::EventsResponse& events);
 // One event a line; the time is UTC.
 std::string RenderEvents(const v1::EventsResponse& events);
 
+// Any message as people write it in files.
+std::string RenderText(const google::protobuf::Message& message);
 // Any message as one line of JSON, with the names of the .proto file and with
 // every field.
 std::string RenderJson(const google::protobuf::Message& message);

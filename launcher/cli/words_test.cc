@@ -87,7 +87,10 @@ TEST(CliAlone, WrongUsageIsStatusTwoAndNamesTheWord) {
                 {"events --since", "events: --since needs a value"},
                 {"state", "state: dump or diff?"},
                 {"inject d hug", "'hug' is none of kill, stop, segv"},
-                {"completion fish", "is none of bash, zsh"}};
+                {"completion fish", "is none of bash, zsh"},
+                {"profile", "profile: list or show?"},
+                {"run --profile=x", "run: --profile needs -- PROGRAM"},
+                {"run -- x", "needs --profile"}};
   for (const auto& usage : kCases) {
     const Output output = Holdfast(dir.path(), usage.words);
     EXPECT_EQ(output.status, 2) << usage.words;
@@ -103,7 +106,8 @@ TEST(CliAlone, HelpOfEachCommandHasExamplesAndTheExitStatus) {
        {"--help", "help", "run --help", "list --help", "status -h",
         "events --help", "stop --help", "restart --help", "resize --help",
         "state --help", "state dump --help", "state diff --help",
-        "inject --help", "completion --help", "help state diff"}) {
+        "inject --help", "completion --help", "help state diff",
+        "profile --help"}) {
     const Output output = Holdfast(dir.path(), words);
     EXPECT_EQ(output.status, 0) << words;
     EXPECT_THAT(output.text,
@@ -126,6 +130,51 @@ TEST(CliAlone, AFileThatIsNoSegmentIsNamedBeforeAnybodyIsAsked) {
   EXPECT_EQ(text.status, 1);
   EXPECT_THAT(text.text, AllOf(HasSubstr(file + ": is no segment: has 5 bytes"),
                                HasSubstr("state dump INSTANCE --output=FILE")));
+}
+
+TEST(CliAlone, ProfilesLieBesideTheProgram) {
+  const testing::TempDir dir;
+  const Output list = Holdfast(dir.path(), "profile list");
+  EXPECT_EQ(list.status, 0);
+  EXPECT_THAT(list.text, AllOf(StartsWith("NAME "),
+                               HasSubstr("\nqemu-storage-daemon  disks of"),
+                               HasSubstr("\nvhost-user ")));
+  const Output show = Holdfast(dir.path(), "profile show vhost-user");
+  EXPECT_EQ(show.status, 0);
+  EXPECT_THAT(show.text, HasSubstr("\nsocket { text: \"--fd={fd}\" }\n"));
+  // A copy is a profile.
+  const std::string mine = dir.File("mine.textproto");
+  std::ofstream(mine) << show.text;
+  const Output run = Holdfast(
+      dir.path(), "run --print --name=d --profile=" + mine + " -- true -v");
+  EXPECT_EQ(run.status, 0);
+  EXPECT_THAT(run.text,
+              AllOf(HasSubstr("/holdfast-keeper\"\n"),
+                    HasSubstr("/policies/keeper.policy\"\n"),
+                    HasSubstr("socket_path: \"" + dir.path() + "/d.sock\""),
+                    HasSubstr("args: \"-v\"\n  args: \"--fd={fd}\"\n")));
+}
+
+TEST(CliAlone, WhatCannotBeWrappedIsSaidBeforeAnybodyIsAsked) {
+  const testing::TempDir dir;
+  const struct {
+    const char* words;
+    const char* said;
+  } kCases[] = {
+      {"--profile=fly -- true",
+       "no profile 'fly': there is qemu-storage-daemon, vhost-user;"},
+      {"--profile=vhost-user -- no-such-program",
+       "no-such-program: no such program in PATH"},
+      {"--profile=qemu-storage-daemon -- true --export type=nbd",
+       "no argument holds {fd}"},
+      {"--profile=qemu-storage-daemon -- true --blockdev filename=/i "
+       "--export type=vhost-user-blk",
+       "'filename=/i': a second process cannot open an image that is locked"}};
+  for (const auto& wrong : kCases) {
+    const Output run = Holdfast(dir.path(), std::string("run ") + wrong.words);
+    EXPECT_EQ(run.status, 1) << wrong.words;
+    EXPECT_THAT(run.text, HasSubstr(wrong.said));
+  }
 }
 
 // A segment of the format's golden image, with `change` made.
@@ -358,7 +407,13 @@ TEST_F(Completion, OffersCommandsInstancesOptionsAndValues) {
   EXPECT_EQ(For("stop disk0 \"\""), "");
   EXPECT_EQ(For("\"\""),
             "run list status events stop restart resize state inject "
-            "completion help");
+            "profile completion help");
+  EXPECT_EQ(For("profile \"\""), "list show");
+  for (const char* words : {"profile show \"\"", "run --profile = \"\""}) {
+    EXPECT_EQ(For(words), "qemu-storage-daemon vhost-user") << words;
+  }
+  EXPECT_EQ(For("run --profile = vhost-user -- " + launcher_.File("disk0.t")),
+            launcher_.File("disk0.textproto"));
   EXPECT_EQ(For("state dump --"),
             "--json --run-dir= --help --output= --input=");
   for (const char* words :
@@ -406,7 +461,10 @@ TEST_F(ZshCompletion, OffersCommandsInstancesOptionsAndValues) {
   }
   EXPECT_EQ(For("\"\""),
             "run list status events stop restart resize state inject "
-            "completion help");
+            "profile completion help");
+  EXPECT_EQ(For("profile show v"), "vhost-user");
+  EXPECT_EQ(For("run --profile=q"), "qemu-storage-daemon");
+  EXPECT_EQ(For("run --profile=vhost-user -- \"\""), "files");
   EXPECT_EQ(For("state \"\""), "dump diff");
   for (const char* words : {"status \"\"", "stop \"\"", "restart \"\"",
                             "resize \"\"", "state dump \"\""}) {
