@@ -205,6 +205,10 @@ absl::Status Core::RunSpec(LaunchSpec spec) {
   if (absl::Status s = binaries_->Open(spec.binary, O_PATH).status(); !s.ok()) {
     return WithField("binary", s);
   }
+  if (!spec.backend.binary.empty()) {
+    absl::Status s = binaries_->Open(spec.backend.binary, O_PATH).status();
+    if (!s.ok()) return WithField("backend.binary", s);
+  }
   if (!spec.policy.empty()) {
     absl::Status s = policies_->Open(spec.policy, O_PATH).status();
     if (s.ok()) s = LoadFilters(spec.policy, options_.policy_dirs).status();

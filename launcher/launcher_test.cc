@@ -319,6 +319,11 @@ TEST(Launcher, SpecOutsideOfItsLimitsIsRefusedWithTheField) {
                        HasSubstr("binary: /bin/true is outside of every "
                                  "--allow-binary-dir")));
   spec = launcher.Spec("disk1");
+  spec.backend.binary = "/bin/true";
+  EXPECT_THAT(launcher.RunOnce(spec),
+              StatusIs(absl::StatusCode::kPermissionDenied,
+                       HasSubstr("backend.binary: /bin/true is outside")));
+  spec = launcher.Spec("disk1");
   spec.socket_path = "/etc/disk1.sock";
   EXPECT_THAT(
       launcher.RunOnce(spec),

@@ -328,6 +328,49 @@ class WrappedStorageDaemon(HoldfastDevice):
         return super().kill()
 
 
+class ProfiledStorageDaemon(WrappedStorageDaemon):
+    """The same as people start it: by the profile, over the command line."""
+
+    name = "holdfast run --profile=qemu-storage-daemon"
+    program = "launcher/cli/holdfast-keeper"
+    policy = "launcher/cli/policies/keeper.policy"
+    profile = "qemu-storage-daemon"
+    api = True
+
+    def start(self):
+        self.daemon.start([self.program, self.policy, self.backend])
+        self.daemon.wait_api()
+        self.daemon.command(
+            "run", "--profile=" + self.profile, "--name=" + self.instance,
+            "--socket-path=" + self.socket,
+            *([] if self._standby else ["--no-standby"]), "--",
+            *self.command())
+        self.wait_whole()
+
+    def command(self):
+        # The socket is the profile's to name; where there is no standby the
+        # lock stays.
+        locking = "locking=" + ("off" if self._standby else "on")
+        return [word.replace("addr.type=fd,addr.str={fd},", "")
+                .replace("locking=off", locking) for word in super().command()]
+
+
+class ProfiledDevice(ProfiledStorageDaemon):
+    """Our own disk, stand-alone, as a back-end that knows nothing of us."""
+
+    name = "holdfast run --profile=vhost-user"
+    profile = "vhost-user"
+
+    def __init__(self, image):
+        super().__init__(image, standby=False)
+        self.backend = os.path.realpath(
+            parts.built("devices/virtio_blk/holdfast-virtio-blk"))
+
+    def command(self):
+        # As many as the keeper's table of requests in flight has room for.
+        return [self.backend, "--image=" + self.image, "--queue-size=1024"]
+
+
 class _Restarted(OverVfioUser, StandaloneDevice):
     """What people have today: a vfio-user server, started again at once by
     whoever watches it. No VMM comes back to it."""

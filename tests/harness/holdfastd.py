@@ -154,6 +154,24 @@ class Holdfastd:
         return self.ask("wrap", name, _real(keeper), socket, _real(policy),
                         tracking, "1" if standby else "0", *command)
 
+    def command(self, *words):
+        """Runs the command line that people use; returns what it printed."""
+        done = subprocess.run(
+            [parts.built("launcher/cli/holdfast"),
+             "--run-dir=" + self.directory, *words], check=False,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            raise RuntimeError("holdfast %s: status %d: %s" % (
+                " ".join(words), done.returncode, done.stdout))
+        return done.stdout
+
+    def wait_api(self):
+        """Waits until the command line is answered."""
+        socket = os.path.join(self.directory, "api.sock")
+        processes.wait_for(lambda: self._check() and os.path.exists(socket),
+                           START_SECONDS, socket)
+
     def status(self, name):
         return self.ask_again("status", name)
 
