@@ -1,6 +1,7 @@
 #ifndef HOLDFAST_DEVICES_VHOST_USER_TESTING_MESSAGE_BUILDER_H_
 #define HOLDFAST_DEVICES_VHOST_USER_TESTING_MESSAGE_BUILDER_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
@@ -26,8 +27,10 @@ std::vector<uint8_t> BytesOf(const T& value) {
 inline std::vector<uint8_t> RawMessage(uint32_t request, uint32_t flags,
                                        uint32_t size,
                                        const std::vector<uint8_t>& payload) {
-  std::vector<uint8_t> bytes = BytesOf(MessageHeader{request, flags, size});
-  bytes.insert(bytes.end(), payload.begin(), payload.end());
+  const MessageHeader header{request, flags, size};
+  std::vector<uint8_t> bytes(sizeof(header) + payload.size());
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  std::copy(payload.begin(), payload.end(), bytes.begin() + sizeof(header));
   return bytes;
 }
 
