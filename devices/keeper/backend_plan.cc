@@ -146,11 +146,11 @@ class Planner {
 
   // Once the session has said which region it is, that is when a ring starts.
   void Inflight() {
-    if (!Has(vhost_user::kProtocolInflightShmfd) || !AnyStarts(session_)) {
+    if (!Has(vhost_user::kProtocolInflightShmfd) || !AnyRingStarts(session_)) {
       return;
     }
     const vhost_user::InflightState& theirs = session_.inflight;
-    if (AnyStarts(done_) && Same(done_.inflight, theirs)) return;
+    if (AnyRingStarts(done_) && Same(done_.inflight, theirs)) return;
     // Nor more than it has when a VMM says so.
     const uint16_t queues =
         std::min(theirs.queue_count, agreement_.inflight_queues);
@@ -163,16 +163,11 @@ class Planner {
     } else if (agreement_.inflight_size != 0) {
       Attach(Add(RequestType::kSetInflightFd,
                  vhost_user::InflightDescription{
-                     agreement_.inflight_size, 0, agreement_.inflight_queues,
-                     agreement_.inflight_queue_size, 0}),
+                     agreement_.inflight_size, agreement_.inflight_offset,
+                     agreement_.inflight_queues, agreement_.inflight_queue_size,
+                     0}),
              {StepFd::From::kInflight, 0});
     }
-  }
-  static bool AnyStarts(const SessionState& session) {
-    for (uint16_t i = 0; i < kMaxQueues; ++i) {
-      if (RingStarts(session, i)) return true;
-    }
-    return false;
   }
 
   void Ring(uint16_t queue) {
@@ -241,6 +236,13 @@ class Planner {
 bool RingStarts(const SessionState& session, uint16_t queue) {
   return session.queues[queue].started != 0 &&
          vhost_user::RingIsMapped(session, queue);
+}
+
+bool AnyRingStarts(const SessionState& session) {
+  for (uint16_t i = 0; i < kMaxQueues; ++i) {
+    if (RingStarts(session, i)) return true;
+  }
+  return false;
 }
 
 Steps PlanSteps(const SessionState& done, const SessionState& session,

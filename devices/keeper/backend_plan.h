@@ -51,6 +51,7 @@ struct Agreement {
   // The in-flight region that it is given, before any ring starts, unless the
   // VMM has handed one over. 0: it is given none.
   uint64_t inflight_size = 0;
+  uint64_t inflight_offset = 0;
   uint16_t inflight_queues = 0;
   uint16_t inflight_queue_size = 0;
 };
@@ -61,6 +62,7 @@ using RingBases = std::array<uint16_t, vhost_user::kMaxQueues>;
 // Whether ring `queue` is to be started in the back-end. A ring outside the
 // guest's memory is the guest's mistake: the back-end never hears of it.
 bool RingStarts(const vhost_user::SessionState& session, uint16_t queue);
+bool AnyRingStarts(const vhost_user::SessionState& session);
 
 // The steps from `done`, which the back-end was brought to in this life (all
 // zeros: nothing was said but features and owner), to `session`. Rings that are

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "devices/keeper/inflight_region.h"
 
 namespace holdfast::keeper {
 namespace {
@@ -109,9 +110,6 @@ Agreement AgreementWith(const Offer& offer, const BackendTraits& traits) {
     // libvhost-user believes the number and writes over its own memory when it
     // has fewer queues.
     agreement.inflight_queues = static_cast<uint16_t>(offer.queue_count);
-    agreement.inflight_queue_size = kRegionQueueSize;
-    agreement.inflight_size =
-        vhost_user::InflightSize(agreement.inflight_queues, kRegionQueueSize);
   }
   return agreement;
 }
@@ -127,12 +125,11 @@ vhost_user::BackendInfo InfoFor(const Offer& offer, const BackendTraits& traits,
       agreement.protocol_features | vhost_user::kProtocolReplyAck;
   // Without tracking a region would hold nothing.
   info.queue_count = static_cast<uint16_t>(offer.queue_count);
-  info.max_queue_size = kRegionQueueSize;
+  info.max_queue_size = InflightRegion::kMaxQueueSize;
   info.config_size = offer.config_size;
   if (offer.max_mem_slots != 0) info.max_mem_slots = offer.max_mem_slots;
   info.inflight_slot = inflight_slot;
-  info.inflight_size =
-      vhost_user::InflightSize(vhost_user::kMaxQueues, kRegionQueueSize);
+  info.inflight_size = InflightRegion::kPartBytes;
   return info;
 }
 

@@ -31,10 +31,8 @@ struct BackendTraits {
   uint64_t masked_protocol_features = 0;
 };
 
-// The in-flight region that back-ends are given.
-inline constexpr uint16_t kRegionQueueSize = 1024;
-
-// The agreement with a back-end that offers this.
+// The agreement with a back-end that offers this. Where its in-flight region is
+// becomes known with the rings' sizes.
 Agreement AgreementWith(const Offer& offer, const BackendTraits& traits);
 
 // What the VMM is offered: what the keeper can say again to another life.

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/shm_sys.h"
 #include "base/status_macros.h"
+#include "devices/keeper/inflight_region.h"
 #include "devices/vhost_user/session_state.h"
 #include "statestore/lane_peek.h"
 #include "statestore/segment.h"
@@ -61,9 +62,7 @@ absl::Status KeeperHost::Build(const HostServices& services) {
   if (!services_.descriptors->Get(kInflightSlot).valid()) {
     ASSIGN_OR_RETURN(
         UniqueFd region,
-        CreateSealedMemfd("holdfast-inflight",
-                          vhost_user::InflightSize(vhost_user::kMaxQueues,
-                                                   kRegionQueueSize)));
+        CreateSealedMemfd("holdfast-inflight", InflightRegion::kBytes));
     RETURN_IF_ERROR(services_.keeper->Escrow(kInflightSlot, region));
     services_.descriptors->Set(kInflightSlot, std::move(region));
   }

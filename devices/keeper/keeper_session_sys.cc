@@ -60,9 +60,10 @@ absl::Status KeeperSession::Resume(Lane& lane, StateBank& state) {
   offer_ = Get(cells_.offer);
   agreement_ = AgreementWith(offer_, traits_);
   info_ = InfoFor(offer_, traits_, info_.inflight_slot);
-  ASSIGN_OR_RETURN(own_region_,
+  ASSIGN_OR_RETURN(own_memory_,
                    MapUnaligned(descriptors_.Get(info_.inflight_slot), 0,
-                                info_.inflight_size));
+                                InflightRegion::kBytes));
+  own_region_ = InflightRegion(own_memory_.inside, Get(cells_.region));
   const uint64_t life = SocketCookie(Get(store::kBackendConnection));
   if (life != 0 && life == Get(cells_.life)) {
     life_ = life;
@@ -219,6 +220,7 @@ absl::Status KeeperSession::WriteConfigAgain() {
 // ---- What the back-end is told ----
 
 absl::Status KeeperSession::Tell(const SessionState& session, bool anew) {
+  RETURN_IF_ERROR(FitRegion(session));
   RingBases bases = {};
   for (uint16_t i = 0; i < vhost_user::kMaxQueues; ++i) {
     if (!RingStarts(session, i) || RingStarts(done_, i)) continue;
@@ -271,6 +273,24 @@ absl::StatusOr<uint16_t> KeeperSession::UsedIndex(const SessionState& session,
       reinterpret_cast<const uint16_t*>(used + offsetof(vring::Used, idx)));
 }
 
+absl::Status KeeperSession::FitRegion(const SessionState& session) {
+  const uint16_t size = NeededQueueSize(session, agreement_);
+  const uint16_t now = own_region_.layout().queue_size;
+  const bool runs = AnyRingStarts(done_);
+  if (size > now || (size != 0 && size < now && !runs)) {
+    // A ring cannot get another table while it runs.
+    for (uint16_t i = 0; runs && i < vhost_user::kMaxQueues; ++i) {
+      if (RingStarts(done_, i)) RETURN_IF_ERROR(AskBase(i).status());
+    }
+    own_region_.Use(own_region_.Resized(size));
+    Commit([this](StateTxn& txn) {
+      txn.Set(cells_.region, own_region_.layout());
+    });
+  }
+  PlaceInflight(own_region_, agreement_);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<uint16_t> KeeperSession::BaseOf(const SessionState& session,
                                                uint16_t queue) {
   ASSIGN_OR_RETURN(const uint16_t used_idx, UsedIndex(session, queue));
@@ -285,22 +305,26 @@ absl::StatusOr<uint16_t> KeeperSession::BaseOf(const SessionState& session,
 
 absl::StatusOr<InflightTable> KeeperSession::TableOf(
     const SessionState& session, uint16_t queue) {
-  const bool theirs = vhost_user::TrackedInHandedOverRegion(session, queue) &&
-                      their_region_.inside != nullptr;
-  const uint16_t size = theirs ? session.inflight.queue_size : kRegionQueueSize;
-  uint8_t* const begin = theirs ? their_region_.inside : own_region_.inside;
-  const size_t stride = InflightRegionSize(size);
-  return InflightTable::Attach(
-      {begin + queue * stride, stride},
-      static_cast<uint16_t>(session.queues[queue].num));
+  const auto num = static_cast<uint16_t>(session.queues[queue].num);
+  if (!UsesTheirs(session, queue)) return own_region_.Table(queue, num);
+  const size_t stride = InflightRegionSize(session.inflight.queue_size);
+  return InflightTable::Attach({their_region_.inside + queue * stride, stride},
+                               num);
+}
+
+bool KeeperSession::UsesTheirs(const SessionState& session,
+                               uint16_t queue) const {
+  return vhost_user::TrackedInHandedOverRegion(session, queue) &&
+         their_region_.inside != nullptr;
 }
 
 void KeeperSession::SignalAll(const SessionState& session) {
   for (uint16_t i = 0; i < vhost_user::kMaxQueues; ++i) {
     if (!RingStarts(session, i)) continue;
     RaiseEvent(descriptors_.Get(session.queues[i].kick));
-    if (session.queues[i].call != vhost_user::kSlotPolled) {
-      RaiseEvent(descriptors_.Get(session.queues[i].call));
+    const store::Slot call = session.queues[i].call;
+    if (call != 0 && call != vhost_user::kSlotPolled) {
+      RaiseEvent(descriptors_.Get(call));
     }
   }
 }
@@ -348,6 +372,10 @@ absl::Status KeeperSession::PrepareQueue(const SessionState& next,
                                          uint16_t queue, QueueStart how) {
   if (how == QueueStart::kAdopt) return absl::OkStatus();
   RETURN_IF_ERROR(ApplyInflight(next));
+  if (!UsesTheirs(next, queue)) {
+    own_region_.Forget(queue);
+    return absl::OkStatus();
+  }
   ASSIGN_OR_RETURN(InflightTable table, TableOf(next, queue));
   table.Forget();
   return absl::OkStatus();

@@ -15,6 +15,7 @@
 #include "devices/keeper/backend_link_sys.h"
 #include "devices/keeper/backend_plan.h"
 #include "devices/keeper/handshake.h"
+#include "devices/keeper/inflight_region.h"
 #include "devices/keeper/keeper_state.h"
 #include "devices/runtime/descriptors.h"
 #include "devices/runtime/file_range_sys.h"
@@ -105,10 +106,13 @@ class KeeperSession final : public SessionHost {
   absl::Status Say(const Step& step);
   absl::StatusOr<uint16_t> UsedIndex(const SessionState& session,
                                      uint16_t queue) const;
+  // Makes the in-flight region one for the rings of `session`.
+  absl::Status FitRegion(const SessionState& session);
   // Where ring `queue` begins, after its in-flight record was made ready.
   absl::StatusOr<uint16_t> BaseOf(const SessionState& session, uint16_t queue);
   void SignalAll(const SessionState& session);
   absl::Status ApplyInflight(const SessionState& session);
+  bool UsesTheirs(const SessionState& session, uint16_t queue) const;
   absl::StatusOr<InflightTable> TableOf(const SessionState& session,
                                         uint16_t queue);
 
@@ -144,7 +148,8 @@ class KeeperSession final : public SessionHost {
   std::optional<std::chrono::steady_clock::time_point> stop_asked_;
   SessionState done_ = {};
   MemoryMap memory_;
-  UnalignedMapping own_region_;
+  UnalignedMapping own_memory_;
+  InflightRegion own_region_;
   UnalignedMapping their_region_;
   LogLimiter log_;
 };

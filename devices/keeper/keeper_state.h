@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "devices/keeper/inflight_region.h"
 #include "devices/vhost_user/message.h"
 #include "devices/vhost_user/session_state.h"
 #include "statestore/cell.h"
@@ -29,7 +30,7 @@ static_assert(sizeof(Offer) == 320);
 
 // What of the session is the keeper's own; the VMM's is in the lane's bank.
 struct KeeperState {
-  static constexpr SchemaId kSchema{"keeper", /*version=*/1};
+  static constexpr SchemaId kSchema{"keeper", /*version=*/2};
   Cell<Offer> offer{"offer"};
   // The life that was last spoken to: its socket's cookie; 0: none was.
   Cell<uint64_t> life{"life"};
@@ -37,6 +38,8 @@ struct KeeperState {
   Cell<bool> talking{"talking"};
   // The session that it knows, when it is not.
   Cell<vhost_user::SessionState> done{"done"};
+  // Where its table of requests in flight is. Since version 2.
+  Cell<RegionLayout> region{"region"};
 };
 
 }  // namespace holdfast::keeper

@@ -367,8 +367,7 @@ class ProfiledDevice(ProfiledStorageDaemon):
             parts.built("devices/virtio_blk/holdfast-virtio-blk"))
 
     def command(self):
-        # As many as the keeper's table of requests in flight has room for.
-        return [self.backend, "--image=" + self.image, "--queue-size=1024"]
+        return [self.backend, "--image=" + self.image]
 
 
 class _Restarted(OverVfioUser, StandaloneDevice):

@@ -88,6 +88,11 @@ bool FakeBackend::WaitFor(const std::string& what) {
   });
 }
 
+std::vector<vhost_user::InflightDescription> FakeBackend::regions() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return regions_;
+}
+
 int FakeBackend::fd_of(RequestType type) {
   std::lock_guard<std::mutex> lock(mutex_);
   for (auto i = fds_.rbegin(); i != fds_.rend(); ++i) {
@@ -105,6 +110,9 @@ void FakeBackend::Run() {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       told_.push_back(TextOf(*request, fds.size()));
+      if (request->type == RequestType::kSetInflightFd) {
+        regions_.push_back(request->inflight);
+      }
       for (UniqueFd& fd : fds) fds_.emplace_back(request->type, std::move(fd));
     }
     changed_.notify_all();

@@ -55,6 +55,8 @@ class FakeBackend {
   bool ended();
   // Its configuration space is another one from now on.
   void SetConfig(std::vector<uint8_t> config);
+  // The in-flight regions that it was given.
+  std::vector<vhost_user::InflightDescription> regions();
   // The last descriptor that came with a request of this type; -1: none.
   int fd_of(vhost_user::RequestType type);
 
@@ -69,6 +71,7 @@ class FakeBackend {
   std::condition_variable changed_;
   std::vector<std::string> told_;
   std::vector<std::pair<vhost_user::RequestType, UniqueFd>> fds_;
+  std::vector<vhost_user::InflightDescription> regions_;
   bool ended_ = false;
   std::thread thread_;
 };
