@@ -13,6 +13,7 @@
 namespace holdfast::nvme {
 
 absl::Status PciNvme::ServeAdmin(PciContext& context) {
+  RETURN_IF_ERROR(EnsureAttached(context));
   RETURN_IF_ERROR(Settle(context));
   Submission& sq = sqs_[0];
   if (!sq.live) return absl::OkStatus();

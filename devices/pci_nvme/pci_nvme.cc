@@ -180,10 +180,9 @@ void PciNvme::FindAreas() {
   });
 }
 
-// Commands that a helper had begun are in a queue that may have no order left.
 void PciNvme::OnTakeOver() {
   attached_.store(false);
-  context_.CallAll((uint64_t{1} << (io_queues_ + 1)) - 1);
+  context_.CallAll(1);
 }
 
 // Work 0 compares with what the guest knows, here as after a takeover.
@@ -201,8 +200,9 @@ void PciNvme::OnReset(PciTxn& txn) {
 
 absl::Status PciNvme::OnWork(uint32_t work, PciContext& context) {
   FindAreas();
-  RETURN_IF_ERROR(EnsureAttached(context));
   if (work == 0) return ServeAdmin(context);
+  // Whoever attaches calls for what is left out here.
+  if (!attached_.load()) return absl::OkStatus();
   if (work >= scratch_.size() || scratch_[work] == nullptr) {
     return absl::OkStatus();
   }

@@ -121,7 +121,7 @@ class PciNvme final : public PciDevice {
   static FeatureValues DefaultFeatures();
 
   // ---- Queues: queues.cc ----
-  absl::Status EnsureAttached(PciContext& context);
+  absl::Status EnsureAttached(PciContext& context);  // Work 0.
   absl::Status Attach(PciContext& context);
   absl::Status AttachQueues(const Lives& sq, const Lives& cq,
                             PciContext& context);

@@ -16,12 +16,14 @@
 #include "devices/bus/testing/pci_guest.h"
 #include "devices/pci_nvme/protocol.h"
 #include "devices/pci_nvme/registers.h"
+#include "devices/pci_nvme/testing/hooked_engine.h"
 #include "devices/pci_nvme/testing/nvme_driver.h"
 #include "gtest/gtest.h"
 
 namespace holdfast::nvme {
 namespace {
 
+using ::holdfast::nvme::testing::HookedEngine;
 using ::holdfast::nvme::testing::NvmeClass;
 using ::holdfast::nvme::testing::NvmeDriver;
 using ::holdfast::nvme::testing::NvmeGuest;
@@ -187,21 +189,31 @@ TEST_F(ThreadsTest, TwoQueuesKeepTheirCommandsApart) {
   driver_.CreateQueue(1);
   driver_.CreateQueue(2);
   Workers workers(guest_.function());
-  for (int round = 0; round < 200; ++round) {
+  const auto data_of = [](uint16_t queue) {
+    return NvmeDriver::kData + (queue - 1) * 2 * kPageSize;
+  };
+  // One command of each: those of one queue have no order.
+  const auto do_both = [&](IoOpcode opcode, uint64_t page) {
     for (const uint16_t queue : {1, 2}) {
-      const uint64_t data = NvmeDriver::kData + (queue - 1) * 2 * kPageSize;
-      const auto fill = static_cast<uint8_t>(round + 100 * queue);
-      std::memset(guest_.ram().data() + data, fill, 512);
-      Put(queue, NvmeDriver::Io(IoOpcode::kWrite, queue, 1, data));
-      Put(queue, NvmeDriver::Io(IoOpcode::kRead, queue, 1, data + kPageSize));
+      Put(queue,
+          NvmeDriver::Io(opcode, queue, 1, data_of(queue) + page * kPageSize));
       Ring(queue, /*completion=*/false, driver_.ring(queue).tail);
     }
     for (const uint16_t queue : {1, 2}) {
       EXPECT_EQ(Take(queue), Status::kSuccess);
-      EXPECT_EQ(Take(queue), Status::kSuccess);
-      const uint64_t data = NvmeDriver::kData + (queue - 1) * 2 * kPageSize;
-      ASSERT_EQ(guest_.ram()[data + kPageSize + 511],
-                static_cast<uint8_t>(round + 100 * queue));
+    }
+  };
+  for (int round = 0; round < 200; ++round) {
+    const auto fill_of = [round](uint16_t queue) {
+      return static_cast<uint8_t>(round + 100 * queue);
+    };
+    for (const uint16_t queue : {1, 2}) {
+      std::memset(guest_.ram().data() + data_of(queue), fill_of(queue), 512);
+    }
+    do_both(IoOpcode::kWrite, 0);
+    do_both(IoOpcode::kRead, 1);
+    for (const uint16_t queue : {1, 2}) {
+      ASSERT_EQ(guest_.ram()[data_of(queue) + kPageSize + 511], fill_of(queue));
     }
   }
 }
@@ -253,10 +265,23 @@ struct OneQueue {
       driver.Submit(1, NvmeDriver::Io(IoOpcode::kRead, i, 1));
     }
     rings = driver.rings();
-    const uint8_t tail[4] = {static_cast<uint8_t>(rings[1].tail)};
-    EXPECT_TRUE(guest.function()
-                    .Write(AccessId::kNone, 0, kDoorbells.offset() + 8, tail)
-                    .ok());
+    Ring(1);
+  }
+  // The same of the admin queue.
+  void SubmitAdmin(int count) {
+    NvmeDriver driver(guest, rings);
+    for (int i = 0; i < count; ++i) {
+      driver.Submit(0, NvmeDriver::Admin(AdminOpcode::kGetFeatures, 1));
+    }
+    rings = driver.rings();
+    Ring(0);
+  }
+  void Ring(uint16_t queue) {
+    const uint8_t tail[4] = {static_cast<uint8_t>(rings[queue].tail)};
+    EXPECT_TRUE(
+        guest.function()
+            .Write(AccessId::kNone, 0, kDoorbells.offset() + 8 * queue, tail)
+            .ok());
   }
   void AwaitCompletions(int count) {
     const uint32_t* const last = reinterpret_cast<const uint32_t*>(
@@ -267,10 +292,10 @@ struct OneQueue {
     }
   }
   // The ids of what has been completed.
-  std::multiset<uint16_t> Completed(PciGuest& in) {
+  std::multiset<uint16_t> Completed(PciGuest& in, uint16_t queue = 1) {
     NvmeDriver driver(in, rings);
     std::multiset<uint16_t> cids;
-    while (const auto completion = driver.Poll(1)) {
+    while (const auto completion = driver.Poll(queue)) {
       cids.insert(completion->cid);
     }
     return cids;
@@ -329,6 +354,36 @@ TEST(NvmeDepth, WhatAHelperLeavesIsFoundWithoutAnOrder) {
   PciGuest successor(next.nvme, NvmeGuest(), PciGuest::Detached());
   successor.Attach(memory);
   EXPECT_EQ(queue.Completed(successor), (std::multiset<uint16_t>{1, 2}));
+}
+
+// A predecessor dies while it serves a queue. Its successor takes that up
+// first; were it to attach the queues, another thread could serve the admin
+// queue meanwhile, which passes no gate: completions twice, or none.
+TEST(NvmeDepth, OnlyTheAdminQueuesThreadAttaches) {
+  OneQueue queue(/*wanted=*/100, "2");
+  queue.Submit(1);
+  std::thread server(
+      [&] { EXPECT_TRUE(queue.guest.function().RunWork().ok()); });
+  queue.engine->AwaitInside(1);
+  queue.SubmitAdmin(3);
+  const absl::Span<uint8_t> memory = queue.guest.memory();
+  const std::vector<uint8_t> left(memory.begin(), memory.end());
+  queue.engine->LetGo(0);
+  server.join();
+  std::copy(left.begin(), left.end(), memory.begin());
+
+  PciGuest successor(
+      NvmeClass({{"num-queues", "1"}, {"workers", "2"}}, HookedEngine::Make),
+      NvmeGuest(), PciGuest::Detached());
+  size_t admin = 0;  // Completions of that queue when the command is executed.
+  HookedEngine::hook() = [&](uint64_t) {
+    admin = queue.Completed(successor, 0).size();
+    return absl::OkStatus();
+  };
+  successor.Attach(memory);
+  HookedEngine::hook() = nullptr;
+  EXPECT_EQ(admin, 3u);
+  EXPECT_EQ(queue.Completed(successor), (std::multiset<uint16_t>{1}));
 }
 
 // A reset in the middle of all: the old life ends, a new one works.

@@ -46,10 +46,12 @@ absl::Status WriteCompletion(Dma& dma, uint64_t address,
 
 }  // namespace
 
+// Never beside work 0, which uses the admin queue without passing the gate:
+// therefore it is work 0 that does this.
 absl::Status PciNvme::EnsureAttached(PciContext& context) {
   if (attached_.load()) return absl::OkStatus();
   Gate::Alone alone(gate_);
-  return attached_.load() ? absl::OkStatus() : Attach(context);
+  return Attach(context);
 }
 
 void PciNvme::DropQueues() {
@@ -122,8 +124,10 @@ absl::Status PciNvme::AttachQueues(const Lives& sq, const Lives& cq,
         });
     if (!resolved.ok()) return Fail(context);
   }
+  uint64_t live = 0;
   for (uint16_t i = 0; i <= io_queues_; ++i) {
     if (!sqs_[i].live) continue;
+    live |= uint64_t{1} << i;
     cqs_[sqs_[i].queue.config().cq].reserved +=
         static_cast<uint32_t>(sqs_[i].queue.in_flight());
   }
@@ -132,6 +136,8 @@ absl::Status PciNvme::AttachQueues(const Lives& sq, const Lives& cq,
     if (!cqs_[i].live || !cqs_[i].queue.HasUnseen()) continue;
     RETURN_IF_ERROR(Interrupt(cqs_[i], context));
   }
+  // Also those without an order: a helper may have left a command.
+  context.CallAll(live & ~uint64_t{1});
   return absl::OkStatus();
 }
 
