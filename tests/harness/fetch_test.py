@@ -97,8 +97,8 @@ class FetchGuest(unittest.TestCase):
              "VM_TREE=%s/kernel-6.1/tree" % self.cache])
 
     def test_keeps_what_is_there_without_asking_apt(self):
-        for part in ("kernel-6.1", "kernel-6.12", "qemu-11.1",
-                     "libblkio"):
+        for part in ("kernel-6.1", "kernel-6.12", "qemu-11.1", "libblkio",
+                     "qsd-10.0"):
             os.makedirs(os.path.join(self.cache, part))
         result = self.fetch(HOLDFAST_MIRROR="file:/nowhere")
         self.assertEqual((result.returncode, result.stderr), (0, ""))

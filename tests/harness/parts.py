@@ -84,6 +84,8 @@ def qemu(version="7.2"):
 def storage_daemon(version="7.2"):
     if version == "7.2":
         return installed("qemu-storage-daemon")
+    if version == "10.0":
+        return fetched("QSD_100", "qsd-10.0/usr/bin/qemu-storage-daemon", "qsd")
     return fetched("QSD_111", "qemu-11.1/bin/qemu-storage-daemon", "qemu")
 
 

@@ -44,7 +44,7 @@ class WrappedStorageDaemon(unittest.TestCase):
             stalls.summary([gap * 1000 for gap in run.gaps])))
 
     def test_with_a_standby(self):
-        self.kill(int(os.environ.get("HOLDFAST_KILLS", "100")))
+        self.kill(int(os.environ.get("HOLDFAST_KILLS", "60")))
 
     def test_without_a_standby(self):
         self.kill(20, standby=False)

@@ -25,13 +25,22 @@ debian_mirror() {
 }
 
 # private_apt_init DIR SUITE - makes the state in DIR for SUITE ("bookworm",
-# "trixie-backports"); later private_apt_* calls use it.
+# "trixie-backports"), or takes the one that is there; later private_apt_* calls
+# use it.
 private_apt_init() {
-  local dir=$1 suite=$2 base=${2%%-*} mirror pocket
+  local dir=$1 suite=$2 base=${2%%-*} mirror pocket pockets
+  if [ -e "$dir/complete" ]; then
+    export APT_CONFIG=$dir/apt.conf
+    rm -f "$dir"/archives/*.deb
+    return
+  fi
   mirror=$(debian_mirror)
   mkdir -p "$dir"/lists/partial "$dir"/archives/partial "$dir"/empty
   : >"$dir/status"
-  for pocket in "$base" "$base-updates" "$base-backports"; do
+  pockets="$base $base-updates $base-backports"
+  # What is not released yet has none beside it.
+  case $base in forky | sid) pockets=$base ;; esac
+  for pocket in $pockets; do
     printf 'deb [arch=amd64 signed-by=%s] %s %s main\n' \
       /usr/share/keyrings/debian-archive-keyring.gpg "$mirror" "$pocket"
   done >"$dir/sources.list"
@@ -54,6 +63,7 @@ CONF
   export APT_CONFIG=$dir/apt.conf
   # An error of any list is an error, not a reason to use an older one.
   apt-get -qq -o APT::Update::Error-Mode=any update
+  : >"$dir/complete"
 }
 
 # private_apt_closure PACKAGE... - downloads them with all that they depend on.
