@@ -200,8 +200,9 @@ void Core::Wait() {
   if (api_pidfd_.valid()) add(api_pidfd_);
   for (const auto& instance : instances_) {
     for (BorrowedFd pidfd : instance->Pidfds()) add(pidfd);
-    for (BorrowedFd socket : instance->Hangups())
+    for (BorrowedFd socket : instance->Hangups()) {
       fds[add(socket)].events = POLLRDHUP;
+    }
   }
   timespec timeout = {};
   const Uptime next = NextDeadline();

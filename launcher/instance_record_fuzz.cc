@@ -1,9 +1,9 @@
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <vector>
 
 #include "absl/types/span.h"
+#include "base/testing/fuzz_input.h"
 #include "launcher/instance_record.h"
 #include "launcher/restart_policy.h"
 #include "launcher/spec.h"
@@ -11,10 +11,7 @@
 namespace {
 
 namespace launcher = holdfast::launcher;
-
-void Require(bool condition) {
-  if (!condition) abort();
-}
+using ::holdfast::testing::Require;
 
 std::vector<uint8_t> GoodRecord() {
   launcher::LaunchSpec spec;

@@ -2,7 +2,6 @@
 // second Recover finds what the first one found, and nothing outside the region
 // is touched (AddressSanitizer).
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -15,10 +14,7 @@ namespace {
 using ::holdfast::InflightRequest;
 using ::holdfast::InflightTable;
 using ::holdfast::testing::FuzzInput;
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
+using ::holdfast::testing::Require;
 
 void CheckRecover(InflightTable& table, uint16_t used_idx) {
   const uint16_t num = table.num();

@@ -4,9 +4,15 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 
 namespace holdfast::testing {
+
+// What a fuzzer claims: an input that breaks it is a find.
+inline void Require(bool holds) {
+  if (!holds) std::abort();
+}
 
 // Deals out the bytes of a fuzzer's input as values. Little-endian; missing
 // bytes are 0, so that every input is a program and a cut one a shorter one.

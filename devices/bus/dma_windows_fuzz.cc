@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <vector>
 
@@ -23,15 +22,12 @@ using ::holdfast::DmaWindows;
 using ::holdfast::GuestAddress;
 using ::holdfast::ToInt;
 using ::holdfast::testing::FuzzInput;
+using ::holdfast::testing::Require;
 
 constexpr uint64_t kSpace = 256;
 // Bytes 0 to 127 of it are the first ones of the address space, the rest are
 // the last ones: windows must not reach from one end to the other.
 uint64_t AddressOf(uint64_t at) { return at < kSpace / 2 ? at : at - kSpace; }
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 struct Byte {
   int window = -1;  // -1: granted to nobody.

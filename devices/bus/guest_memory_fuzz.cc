@@ -1,7 +1,6 @@
 // Any table of regions is refused or translates as arithmetic without overflow
 // says; the dirty log is never written out of bounds (AddressSanitizer).
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <vector>
 
@@ -15,12 +14,9 @@ using ::holdfast::GuestMemory;
 using ::holdfast::GuestRegion;
 using ::holdfast::UserAddress;
 using ::holdfast::testing::FuzzInput;
+using ::holdfast::testing::Require;
 
 __extension__ typedef unsigned __int128 Wide;
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 // Numbers that meet, cross and overflow more often than random ones.
 uint64_t TakeNumber(FuzzInput& input) {

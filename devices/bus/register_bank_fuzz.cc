@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -33,13 +32,10 @@ using ::holdfast::RegWrite;
 using ::holdfast::Schema;
 using ::holdfast::StateTxn;
 using ::holdfast::testing::FuzzInput;
+using ::holdfast::testing::Require;
 using ::holdfast::testing::StateMemory;
 
 constexpr size_t kSize = 64;
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 RegisterFile File() {
   return {Reg32{"rw", 0x00, kReadWrite, 0x01020304},

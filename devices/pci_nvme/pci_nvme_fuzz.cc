@@ -2,7 +2,6 @@
 // place, commands of random bytes, restarts in between. The controller lives,
 // answers registers, and can be reset to a state in which it works.
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 
 #include "base/testing/fuzz_input.h"
@@ -26,13 +25,10 @@ using ::holdfast::nvme::testing::NvmeGuest;
 using ::holdfast::testing::FuzzInput;
 using ::holdfast::testing::PciClass;
 using ::holdfast::testing::PciGuest;
+using ::holdfast::testing::Require;
 
 constexpr size_t kMaxInput = 128;  // Bytes.
 constexpr uint64_t kShadows = 0xa000;
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 // Mostly such as means something.
 Command CommandFrom(FuzzInput& input) {

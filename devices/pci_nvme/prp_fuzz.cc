@@ -2,7 +2,6 @@
 // gives has the size that was asked for, of pieces that are no larger than what
 // a page and its neighbours can be.
 #include <cstdint>
-#include <cstdlib>
 #include <vector>
 
 #include "base/testing/fuzz_input.h"
@@ -18,12 +17,9 @@ using ::holdfast::nvme::kPageSize;
 using ::holdfast::nvme::PrpRanges;
 using ::holdfast::nvme::Status;
 using ::holdfast::testing::FuzzInput;
+using ::holdfast::testing::Require;
 
 constexpr uint64_t kRam = 4 * kPageSize;
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 // Addresses are mostly such as exist, and mostly pages.
 uint64_t AddressFrom(FuzzInput& input) {

@@ -4,22 +4,19 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <vector>
 
 #include "absl/types/span.h"
+#include "base/testing/fuzz_input.h"
 #include "devices/vfio_user/ask_journal.h"
 #include "devices/vfio_user/testing/sending_io.h"
 
 namespace {
 
+using ::holdfast::testing::Require;
 using namespace holdfast::vfio_user;  // NOLINT: a program of one function.
-
-void Require(bool holds) {
-  if (!holds) abort();
-}
 
 class Io final : public SendingIo {
  public:

@@ -4,20 +4,17 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 
 #include "absl/types/span.h"
+#include "base/testing/fuzz_input.h"
 #include "devices/vfio_user/capabilities.h"
 #include "devices/vfio_user/codec.h"
 
 namespace {
 
+using ::holdfast::testing::Require;
 using namespace holdfast::vfio_user;  // NOLINT: a program of one function.
-
-void Require(bool holds) {
-  if (!holds) abort();
-}
 
 void CheckWithin(absl::Span<const uint8_t> inner,
                  absl::Span<const uint8_t> outer) {

@@ -4,7 +4,6 @@
 // executor starts only what has ended, and all queues do what the registers
 // say.
 #include <cstdint>
-#include <cstdlib>
 #include <vector>
 
 #include "base/testing/fuzz_input.h"
@@ -16,12 +15,9 @@ using ::holdfast::GuestAddress;
 using ::holdfast::kPciConfigRegion;
 using ::holdfast::testing::FunctionGuest;
 using ::holdfast::testing::FuzzInput;
+using ::holdfast::testing::Require;
 using ::holdfast::testing::SampleDevice;
 namespace virtio_pci = ::holdfast::virtio_pci;
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 template <typename T>
 uint64_t Get(FunctionGuest& guest, const ::holdfast::Reg<T>& reg) {

@@ -2,7 +2,6 @@
 // same chain in the same memory, mapped, is the model.
 #include <array>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 
@@ -18,14 +17,11 @@ namespace holdfast {
 namespace {
 
 using ::holdfast::testing::FuzzInput;
+using ::holdfast::testing::Require;
 
 constexpr uint64_t kAddress = 0x1000;
 constexpr size_t kMemory = 1024;
 constexpr size_t kRoom = 2048;
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 // The ring's table lies at the beginning of the memory.
 void Compare(FuzzInput& input) {

@@ -20,10 +20,7 @@ namespace holdfast {
 namespace {
 
 using ::holdfast::testing::FuzzInput;
-
-void Require(bool condition) {
-  if (!condition) std::abort();
-}
+using ::holdfast::testing::Require;
 
 struct Area {
   explicit Area(size_t bytes) : size(bytes), bytes(new uint8_t[bytes]()) {}

@@ -26,7 +26,10 @@ class Backlog {
   // answer; a child that asks again before it has read one misbehaves.
   bool Add(const Message& message, uint64_t now);
 
-  bool empty() const { return !answers_ && !rest(); }
+  bool empty() const {
+    return !answers_ && slots_.none() && !forward_done_ && !syncs_ &&
+           !promotes_;
+  }
   bool promotes() const { return promotes_; }
 
   // The message to send next, without what only the tables know: descriptor
@@ -45,10 +48,6 @@ class Backlog {
   }
 
  private:
-  bool rest() const {
-    return slots_.any() || forward_done_ || syncs_ || promotes_;
-  }
-
   std::bitset<kSlotCount> slots_;
   bool answers_ = false;
   bool forward_done_ = false;

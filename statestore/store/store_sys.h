@@ -27,10 +27,10 @@ class Store {
   // that a child cannot starve the rest by flooding.
   static constexpr int kMessagesPerTurn = 4;
 
-  // After a VMM could not be accepted: time until the next attempt.
+  // Time until a VMM that could not be accepted is tried again, and until a
+  // child that is behind is looked at again, unless its channel says earlier
+  // that there is room.
   static constexpr int kRetryMs = 100;
-  // The same until a child that is behind is looked at again, unless its
-  // channel says earlier that there is room.
 
   // `launcher`: SEQPACKET to the launcher. `max_instances`: at most
   // kMaxInstances; all that there are descriptors for. Before the steady-state

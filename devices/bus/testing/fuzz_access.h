@@ -5,7 +5,6 @@
 // says, each made twice.
 
 #include <cstdint>
-#include <cstdlib>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -13,10 +12,6 @@
 #include "devices/bus/region_device.h"
 
 namespace holdfast::testing {
-
-inline void Require(bool condition) {
-  if (!condition) std::abort();
-}
 
 struct FuzzStep {
   uint8_t kind;  // Even: a write. The rest of it is the fuzzer's.
