@@ -1,6 +1,7 @@
 #include "launcher/core_protocol.h"
 
 #include <algorithm>
+#include <csignal>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -158,6 +159,18 @@ bool ReadEvent(WireReader& r, LaunchEvent& e) {
 }
 
 }  // namespace
+
+int SignalOf(Fault fault) {
+  switch (fault) {
+    case Fault::kKill:
+      return SIGKILL;
+    case Fault::kStop:
+      return SIGSTOP;
+    case Fault::kSegv:
+      return SIGSEGV;
+  }
+  return SIGKILL;
+}
 
 std::vector<uint8_t> EncodeRequest(const Request& request) {
   WireWriter writer;

@@ -59,6 +59,8 @@ enum class FaultTarget : uint8_t {
   kCore = 4,
   kBackend = 5,  // The wrapped program of an instance.
 };
+// The signal that brings it about.
+int SignalOf(Fault fault);
 
 // A text spec of --spec-dir.
 struct SpecFile {

@@ -1,5 +1,6 @@
 #include "launcher/core_protocol.h"
 
+#include <csignal>
 #include <string>
 #include <vector>
 
@@ -182,6 +183,12 @@ TEST(CoreProtocol, LargestAnswersFitInOnePacket) {
     EXPECT_LE(bytes.size(), kMaxCorePacket);
     EXPECT_OK(DecodeAnswer(bytes));
   }
+}
+
+TEST(CoreProtocol, EveryFaultIsASignalOfItsOwn) {
+  EXPECT_EQ(SignalOf(Fault::kKill), SIGKILL);
+  EXPECT_EQ(SignalOf(Fault::kStop), SIGSTOP);
+  EXPECT_EQ(SignalOf(Fault::kSegv), SIGSEGV);
 }
 
 }  // namespace

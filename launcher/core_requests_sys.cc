@@ -27,18 +27,6 @@ constexpr int kMaxWaitingOfClient = 16;
 // than one that is asked to end has for it.
 constexpr absl::Duration kResizePatience = absl::Seconds(6);
 
-int SignalOf(Fault fault) {
-  switch (fault) {
-    case Fault::kKill:
-      return SIGKILL;
-    case Fault::kStop:
-      return SIGSTOP;
-    case Fault::kSegv:
-      return SIGSEGV;
-  }
-  return SIGKILL;
-}
-
 }  // namespace
 
 void Core::Serve(ControlServer::ClientId client, const Request& request) {

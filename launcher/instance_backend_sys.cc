@@ -1,7 +1,6 @@
 // The part of Instance that has to do with a wrapped program.
 
 #include <fcntl.h>
-#include <signal.h>
 
 #include <utility>
 
@@ -17,9 +16,7 @@ absl::Status Instance::InjectBackend(Fault fault) {
     return absl::FailedPreconditionError(
         absl::StrCat(spec_.name, " wraps no back-end"));
   }
-  return backend_->Kill(fault == Fault::kStop   ? SIGSTOP
-                        : fault == Fault::kSegv ? SIGSEGV
-                                                : SIGKILL);
+  return backend_->Kill(SignalOf(fault));
 }
 
 void Instance::MakeBackend() {

@@ -359,7 +359,7 @@ absl::Status Instance::Inject(Fault fault, FaultTarget target) {
     return absl::FailedPreconditionError(why.message());
   }
   if (fault == Fault::kSegv) return InjectSegmentationFault(child->pid);
-  return SendSignal(child->pidfd, fault == Fault::kStop ? SIGSTOP : SIGKILL);
+  return SendSignal(child->pidfd, SignalOf(fault));
 }
 
 absl::Status Instance::Restart() {
@@ -368,6 +368,7 @@ absl::Status Instance::Restart() {
         spec_.name, " is being stopped: run it again when it is gone"));
   }
   Handle(RestartRequested{});
+  if (backend_.has_value()) backend_->Handle(backend::RestartRequested{});
   return absl::OkStatus();
 }
 

@@ -69,6 +69,7 @@ std::string StatusJson(const InstanceStatus& status) {
       ",\"recoveries\":", status.recoveries,
       ",\"last_recovery_us\":", status.last_recovery_us,
       ",\"max_recovery_us\":", status.max_recovery_us,
+      ",\"backend_state\":", Quoted(status.backend.state),
       ",\"backend_pid\":", status.backend.pid,
       ",\"backend_spare_pid\":", status.backend.spare_pid,
       ",\"backend_lives\":", status.backend.lives, ",\"degraded\":[",

@@ -1,13 +1,16 @@
 """Back-ends that `holdfast run --profile` has wrapped, as people start them:
 killed under libblkio's strict eyes, which never see a disconnect."""
 
+import os
 import random
+import signal
 import tempfile
 import unittest
 
-from tests.harness import blkio, device, disk, parts
+from tests.harness import blkio, device, disk, parts, processes
 
 KILLS = 10
+LONG_SECONDS = 60
 
 
 class WrappedByAProfile(unittest.TestCase):
@@ -39,6 +42,41 @@ class WrappedByAProfile(unittest.TestCase):
 
     def test_a_program_with_a_descriptor_for_an_option(self):
         self.kill(device.ProfiledDevice)
+
+    def test_restart_replaces_it_and_forgets_its_losses(self):
+        with tempfile.TemporaryDirectory(prefix="hfprof") as directory:
+            image = directory + "/disk.img"
+            disk.Disk(image, raw_mib=64, ext4_mib=0)
+            with device.ProfiledStorageDaemon(image, standby=False) as back_end:
+                with blkio.Client(back_end.socket, lost_s=LONG_SECONDS) as (
+                        client):
+                    client.wait_started()
+                    first = back_end.living()
+                    self.restart(back_end, first)
+                    last = self.kill_until_nobody_starts_it(back_end)
+                    self.restart(back_end, last)
+                    result = client.finish()
+                    self.assertTrue(result and result["load"]["clean"],
+                                    client.output[-2000:])
+
+    def restart(self, back_end, pid):
+        back_end.daemon.command("restart", back_end.instance)
+        processes.wait_for(
+            lambda: back_end.status()["backend_pid"] not in (0, pid),
+            LONG_SECONDS, "another process")
+
+    def kill_until_nobody_starts_it(self, back_end):
+        pid = 0
+
+        def denied():
+            nonlocal pid
+            status = back_end.status()
+            if status["backend_pid"] not in (0, pid):
+                pid = status["backend_pid"]
+                os.kill(pid, signal.SIGKILL)
+            return status["backend_state"] == "DENIED"
+        processes.wait_for(denied, LONG_SECONDS, "an empty budget")
+        return pid
 
     def test_what_the_launcher_refuses_is_said(self):
         class Elsewhere(device.ProfiledStorageDaemon):
