@@ -336,16 +336,29 @@ class ProfiledStorageDaemon(WrappedStorageDaemon):
     policy = "launcher/cli/policies/keeper.policy"
     profile = "qemu-storage-daemon"
     api = True
+    # Whether lives may be lost as often as a test wants.
+    unlimited = False
 
     def start(self):
         self.daemon.start([self.program, self.policy, self.backend])
         self.daemon.wait_api()
-        self.daemon.command(
-            "run", "--profile=" + self.profile, "--name=" + self.instance,
-            "--socket-path=" + self.socket,
-            *([] if self._standby else ["--no-standby"]), "--",
-            *self.command())
+        words = ["--profile=" + self.profile, "--name=" + self.instance,
+                 "--socket-path=" + self.socket]
+        if not self._standby:
+            words.append("--no-standby")
+        words += ["--", *self.command()]
+        if self.unlimited:
+            words = [self._write_spec(words)]
+        self.daemon.command("run", *words)
         self.wait_whole()
+
+    def _write_spec(self, words):
+        """The same as a spec, with a word about restarts; its path."""
+        path = os.path.join(self._directory.name, "spec.textproto")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(self.daemon.command("run", "--print", *words))
+            f.write("restart { budget: 0 backoff_base_ms: 0 }\n")
+        return path
 
     def command(self):
         # The socket is the profile's to name; where there is no standby the

@@ -52,33 +52,36 @@ def run(back_end, check, kills, patience=PATIENCE):
 
     Returns everything that is wrong, in words, and how much was checked.
     """
-    kernel, tree = parts.kernel()
     with tempfile.TemporaryDirectory() as directory, back_end as holdfast:
-        guest = initramfs.build(
-            os.path.join(directory, "rng.cpio.gz"), tree,
-            parts.built("tests/guest/rng.sh"),
-            [parts.built("tests/guest/greetings.awk")],
-            modules=("virtio_pci", "virtio-rng"))
-        qemu = parts.qemu(back_end.qemu_version)
-        accel = vm.pick_accelerator(
-            kernel, initramfs.hello(directory, tree), qemu)
-        with vm.Vm(kernel, guest, qemu=qemu, accel=accel, shared_memory=True,
-                   arguments=holdfast.qemu_arguments(),
-                   append="check=" + check) as machine:
+        with boot(directory, back_end, check) as machine:
             machine.wait_boot()
             return _kill_and_judge(machine, holdfast, check, kills, patience)
 
 
+def boot(directory, back_end, check):
+    """A guest that reads from the device and checks what it reads."""
+    kernel, tree = parts.kernel()
+    guest = initramfs.build(
+        os.path.join(directory, "rng.cpio.gz"), tree,
+        parts.built("tests/guest/rng.sh"),
+        [parts.built("tests/guest/greetings.awk")],
+        modules=("virtio_pci", "virtio-rng"))
+    qemu = parts.qemu(back_end.qemu_version)
+    accel = vm.pick_accelerator(kernel, initramfs.hello(directory, tree), qemu)
+    return vm.Vm(kernel, guest, qemu=qemu, accel=accel, shared_memory=True,
+                 arguments=back_end.qemu_arguments(), append="check=" + check)
+
+
 def _kill_and_judge(machine, holdfast, check, kills, patience):
     source = random.Random(3)
-    if not _reads_on(machine, PATIENCE, 1):
+    if not reads_on(machine, PATIENCE, 1):
         return ["the guest reads nothing"], 0
     for _ in range(kills):
         time.sleep(source.uniform(0, 0.1))
         holdfast.kill()
     # Before that it may check what lies in its pipe.
     backlog = 24 if check == "greetings" else 3
-    problems = [] if _reads_on(machine, patience, backlog) else [
+    problems = [] if reads_on(machine, patience, backlog) else [
         "the guest hangs"]
     if not problems:
         machine.send_line()
@@ -96,7 +99,7 @@ def _kill_and_judge(machine, holdfast, check, kills, patience):
     return problems, int(checked[0][1]) if checked else 0
 
 
-def _reads_on(machine, patience, checks):
+def reads_on(machine, patience, checks):
     """Whether the guest gets anything from now on."""
     start = len(machine.console.lines())
     for _ in range(checks):
