@@ -25,6 +25,19 @@ std::vector<Hit> Hits(const std::vector<Trip>& trips,
   return hits;
 }
 
+std::vector<Hit> Takeovers(const std::vector<Trip>& firsts,
+                           const std::vector<double>& instants) {
+  std::vector<Hit> hits;
+  auto first = firsts.begin();
+  for (size_t i = 0; i < instants.size(); ++i) {
+    while (first != firsts.end() && first->end <= instants[i]) ++first;
+    if (first == firsts.end()) break;
+    if (i + 1 < instants.size() && first->end > instants[i + 1]) continue;
+    hits.push_back({first->end - instants[i], Took(*first)});
+  }
+  return hits;
+}
+
 std::vector<double> Untouched(const std::vector<Trip>& trips,
                               const std::vector<double>& instants,
                               double after) {

@@ -28,6 +28,12 @@ struct Hit {
 std::vector<Hit> Hits(const std::vector<Trip>& trips,
                       const std::vector<double>& instants, double window);
 
+// The same where it is known which trips were the first that another process
+// answered, `firsts`: of each instant the first of those that ends after it,
+// and before the next instant. Both in the order of time.
+std::vector<Hit> Takeovers(const std::vector<Trip>& firsts,
+                           const std::vector<double>& instants);
+
 // What the others took, in ascending order: those that end before the next
 // instant and begin more than `after` past the last. Both in order of time.
 std::vector<double> Untouched(const std::vector<Trip>& trips,

@@ -43,6 +43,23 @@ TEST(Hits, NothingAfterTheLastTrip) {
   EXPECT_THAT(Hits({}, {1}, 1), IsEmpty());
 }
 
+TEST(Takeovers, TheFirstAnswerOfEachSuccessor) {
+  const std::vector<Trip> firsts = {{1, 2}, {3, 8}, {10, 11}};
+  const std::vector<Hit> hits = Takeovers(firsts, {2.5, 9.5});
+  ASSERT_EQ(hits.size(), 2u);
+  EXPECT_DOUBLE_EQ(hits[0].gap, 5.5);
+  EXPECT_DOUBLE_EQ(hits[0].took, 5);
+  EXPECT_DOUBLE_EQ(hits[1].gap, 1.5);
+}
+
+TEST(Takeovers, AnInstantWithoutASuccessorIsLeftOut) {
+  const std::vector<Trip> firsts = {{3, 8}};
+  const std::vector<Hit> hits = Takeovers(firsts, {1, 2.5, 9});
+  ASSERT_EQ(hits.size(), 1u);
+  EXPECT_DOUBLE_EQ(hits[0].gap, 5.5);
+  EXPECT_THAT(Takeovers({}, {1}), IsEmpty());
+}
+
 TEST(Untouched, LeavesOutWhatAnInstantTouches) {
   EXPECT_THAT(Untouched(kTrips, {}, 1),
               ElementsAre(1, 1, 1, 1, 1, 1, DoubleEq(5)));

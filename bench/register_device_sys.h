@@ -2,6 +2,7 @@
 #define HOLDFAST_BENCH_REGISTER_DEVICE_SYS_H_
 
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <time.h>
 
 #include <cstdint>
@@ -55,6 +56,11 @@ class RegisterDevice {
     }
     RegisterDevice device;
     ASSIGN_OR_RETURN(device.socket_, ConnectTo(words[0]));
+    const int yes = 1;
+    if (setsockopt(device.socket_.get(), SOL_SOCKET, SO_PASSCRED, &yes,
+                   sizeof(yes)) != 0) {
+      return ErrnoStatus("SO_PASSCRED");
+    }
     const Bytes data(size, 1);
     device.read_ = vfio_user::CommandMessage(
         Command::kRegionRead,
@@ -74,6 +80,9 @@ class RegisterDevice {
     RETURN_IF_ERROR(Send(read_));
     return Receive();
   }
+
+  // The process that has sent the last answer, as the kernel says.
+  pid_t answered_by() const { return answered_by_; }
 
   // And a read that waits for it.
   absl::Status PostedWrite() {
@@ -97,10 +106,23 @@ class RegisterDevice {
   // One reply; none of those that are asked for comes in pieces.
   absl::Status Receive() {
     uint8_t reply[4096];
-    const ssize_t size = recv(socket_.get(), reply, sizeof(reply), 0);
+    alignas(cmsghdr) uint8_t control[CMSG_SPACE(sizeof(ucred))];
+    iovec part = {reply, sizeof(reply)};
+    msghdr message = {};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    const ssize_t size = recvmsg(socket_.get(), &message, 0);
+    const cmsghdr* const sender = CMSG_FIRSTHDR(&message);
+    if (sender != nullptr && sender->cmsg_type == SCM_CREDENTIALS) {
+      ucred who;
+      std::memcpy(&who, CMSG_DATA(sender), sizeof(who));
+      answered_by_ = who.pid;
+    }
     MessageHeader header;
     if (size < static_cast<ssize_t>(sizeof(header))) {
-      return size < 0 ? ErrnoStatus("recv")
+      return size < 0 ? ErrnoStatus("recvmsg")
                       : absl::UnavailableError("the device has hung up");
     }
     std::memcpy(&header, reply, sizeof(header));
@@ -113,6 +135,7 @@ class RegisterDevice {
   }
 
   UniqueFd socket_;
+  pid_t answered_by_ = 0;
   Bytes read_;
   Bytes write_;
 };

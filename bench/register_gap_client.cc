@@ -6,14 +6,17 @@
 // Prints "ready" after the first answer. Each line of standard input is an
 // instant of a kill, in seconds of CLOCK_MONOTONIC; its end ends the reading.
 // Prints one line of JSON then: "gaps", of each instant the seconds to the end
-// of the read that was hit, and what that read took; "quiet", the median and
-// the longest of reads that no kill touched. Exit status 1: the device failed.
+// of the read that was hit, which is the first one that another process
+// answered, and what that read took; "quiet", the median and the longest of
+// reads that no kill touched. Exit status 1: the device failed.
 
 #include <poll.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/flags/flag.h"
@@ -27,8 +30,6 @@
 #include "bench/register_device_sys.h"
 
 ABSL_FLAG(std::string, device, "", "SOCKET:REGION:READ:WRITE:SIZE");
-ABSL_FLAG(double, window_ms, 1,
-          "of reads that begin so long after a kill, the longest was hit");
 ABSL_FLAG(double, untouched_ms, 20,
           "a read that begins so long after a kill is not touched by it");
 
@@ -49,11 +50,10 @@ bool TakeInput(std::string& text) {
 }
 
 std::string Report(const std::vector<Trip>& reads,
+                   const std::vector<Trip>& firsts,
                    const std::vector<double>& kills) {
   return absl::StrCat(
-      "{\"gaps\":",
-      ToJson(Hits(reads, kills, absl::GetFlag(FLAGS_window_ms) / 1000)),
-      ",\"quiet\":",
+      "{\"gaps\":", ToJson(Takeovers(firsts, kills)), ",\"quiet\":",
       MedianAndLongest(
           Untouched(reads, kills, absl::GetFlag(FLAGS_untouched_ms) / 1000)),
       "}");
@@ -67,12 +67,17 @@ absl::Status Main() {
   std::fflush(stdout);
   std::vector<Trip> reads;
   reads.reserve(1 << 22);
+  std::vector<Trip> firsts;
+  pid_t process = device.answered_by();
   std::string input;
   while (TakeInput(input)) {
     for (int i = 0; i < kReadsPerLook; ++i) {
       const double start = MonotonicSeconds();
       RETURN_IF_ERROR(device.Read());
       reads.push_back({start, MonotonicSeconds()});
+      if (std::exchange(process, device.answered_by()) != process) {
+        firsts.push_back(reads.back());
+      }
     }
   }
   std::vector<double> kills;
@@ -83,7 +88,7 @@ absl::Status Main() {
     }
     kills.push_back(instant);
   }
-  std::printf("%s\n", Report(reads, kills).c_str());
+  std::printf("%s\n", Report(reads, firsts, kills).c_str());
   return absl::OkStatus();
 }
 
