@@ -21,6 +21,7 @@ class Stepper {
   void On(const Adopted& found) {
     if (s_.state != State::kIdle) return;
     s_.current = found.current;
+    s_.spare = found.spare;
     s_.next = found.next;
     if (s_.current == 0) return Replace(absl::ZeroDuration());
     s_.state = State::kLiving;

@@ -13,17 +13,18 @@
 namespace holdfast::launcher::backend {
 
 // The lives of a wrapped program, as a pure function of what happened. A life
-// is one process of it with one connection, which the keeper is given when the
-// life before has ended for certain: every thread of it, so that none of its
-// writes comes after those of the next one.
+// is one process of it with one connection. The keeper goes on with the next
+// one when the life before has ended for certain: every thread of it, so that
+// none of its writes comes after those of the next one.
 //
 //   idle --Start--> living <--life ended; a spare, or no delay--+
 //                     |  \---- delay: waiting --timer-----------+
 //                     |        budget empty: denied --Restart---+
 //   any --Stop--> stopping --last life ended--> idle
 //
-// `current` is the life whose connection the keeper has; `spare` one that was
-// started ahead, and listens already.
+// `current` is the life that the keeper works with; `spare` one that was
+// started ahead. The keeper has its connection too, and tells it all that can
+// be told before it is current.
 
 using LifeNumber = uint32_t;  // 1, 2, ... within the instance.
 
@@ -35,9 +36,10 @@ enum class Timer : uint8_t { kBackOff, kStop };
 // ---- What happened ----
 
 struct Start {};
-// The launcher was started again and has found this life; 0: none.
+// The launcher was started again and has found these lives; 0: none.
 struct Adopted {
   LifeNumber current = 0;
+  LifeNumber spare = 0;
   LifeNumber next = 1;
 };
 // Nothing of it runs any more.
@@ -70,7 +72,7 @@ using Event =
 struct SpawnLife {
   LifeNumber life = 0;
 };
-// Gives its connection to the keeper.
+// The keeper is to go on with it.
 struct HandOver {
   LifeNumber life = 0;
 };

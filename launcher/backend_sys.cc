@@ -66,12 +66,27 @@ absl::StatusOr<Ends> ConnectedPair() {
   return Ends{UniqueFd(fds[0]), UniqueFd(fds[1])};
 }
 
+BackendEnds NoEnds() {
+  return BackendEnds(store::kBackendResourceCount, BorrowedFd(-1));
+}
+
 // None of its writes comes after this.
 void KillAndAwait(BorrowedFd pidfd) {
   constexpr int kPatienceMs = 2000;
   SendSignal(pidfd, SIGKILL).IgnoreError();
   pollfd end = {pidfd.get(), POLLIN, 0};
   (void)poll(&end, 1, kPatienceMs);
+}
+
+// Of the life with this connection.
+std::optional<size_t> SeatOf(uint64_t cookie,
+                             const std::vector<UniqueFd>& ends) {
+  for (size_t seat = 0; seat < store::kBackendSeats && cookie != 0; ++seat) {
+    const UniqueFd& connection =
+        ends[store::InSeat(seat, store::kBackendConnection)];
+    if (SocketCookie(connection) == cookie) return seat;
+  }
+  return std::nullopt;
 }
 
 // They come from a confined process and go to an operator's terminal.
@@ -120,7 +135,30 @@ void BackendProcess::Handle(const backend::Event& event) {
 void BackendProcess::Perform(const backend::SpawnLife& action) {
   if (const absl::Status status = Spawn(action.life); !status.ok()) {
     Handle(backend::StartFailed{action.life, std::string(status.message())});
+    return;
   }
+  MakeVerdictChannel();
+  BackendEnds ends = NoEnds();
+  PutInSeat(lives_.back(), ends);
+  host_.hand_over(ends);
+}
+
+// That of a life that has ended is nobody's, and there are never three.
+size_t BackendProcess::FreeSeat() const {
+  size_t seat = 0;
+  for (const Life& life : lives_) {
+    if (life.seat == 0) seat = 1;
+  }
+  return seat;
+}
+
+void BackendProcess::PutInSeat(const Life& life, BackendEnds& ends) {
+  const auto put = [&](store::BackendResource resource, BorrowedFd fd) {
+    ends[store::InSeat(life.seat, resource)] = fd;
+  };
+  put(store::kBackendRequests, life.requests);
+  put(store::kBackendRequestsPeer, life.requests_peer);
+  put(store::kBackendConnection, life.connection);
 }
 
 absl::StatusOr<UniqueFd> BackendProcess::OpenProgram(
@@ -165,10 +203,11 @@ absl::Status BackendProcess::Spawn(backend::LifeNumber number) {
               {BorrowedFd(STDERR_FILENO), STDERR_FILENO},
               {ends.theirs, kSocketFd}};
   jail.cgroups.assign(groups.begin(), groups.end());
-  ASSIGN_OR_RETURN(sandbox::JailedProcess process, sandbox::Spawn(jail));
   ASSIGN_OR_RETURN(Ends requests, ConnectedPair());
+  ASSIGN_OR_RETURN(sandbox::JailedProcess process, sandbox::Spawn(jail));
   Life life;
   life.number = number;
+  life.seat = FreeSeat();
   life.started = StartTimeOf(process.pid);
   life.requests = std::move(requests.ours);
   life.requests_peer = std::move(requests.theirs);
@@ -184,13 +223,13 @@ absl::Status BackendProcess::Spawn(backend::LifeNumber number) {
 }
 
 void BackendProcess::Perform(const backend::HandOver& action) {
-  if (Find(action.life) == nullptr) return;
-  if (const absl::Status status = MakeVerdictChannel(); !status.ok()) {
-    LogError("the keeper cannot say when a life is of no use: ",
-             status.message());
-  }
+  const Life* life = Find(action.life);
+  if (life == nullptr) return;
   ++lives_given_;
-  host_.hand_over(ends());
+  // One message: the guest waits for it.
+  BackendEnds ends = NoEnds();
+  ends[store::kBackendCurrent] = BorrowedFd(life->connection);
+  host_.hand_over(ends);
 }
 
 void BackendProcess::Perform(const backend::EndLife& action) {
@@ -237,12 +276,18 @@ void BackendProcess::Condemn(Life& life, std::string why) {
   Handle(backend::BecameUseless{life.number, std::move(why)});
 }
 
-absl::Status BackendProcess::MakeVerdictChannel() {
-  if (verdicts_.valid()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(auto pair, SeqpacketPair());
-  verdicts_ = std::move(pair.first);
-  verdicts_peer_ = std::move(pair.second);
-  return absl::OkStatus();
+void BackendProcess::MakeVerdictChannel() {
+  if (verdicts_.valid()) return;
+  absl::StatusOr<std::pair<UniqueFd, UniqueFd>> pair = SeqpacketPair();
+  if (!pair.ok()) {
+    return LogError("the keeper cannot say when a life is of no use: ",
+                    pair.status().message());
+  }
+  verdicts_ = std::move(pair->first);
+  verdicts_peer_ = std::move(pair->second);
+  BackendEnds ends = NoEnds();
+  ends[store::kBackendVerdicts] = BorrowedFd(verdicts_peer_);
+  host_.hand_over(ends);
 }
 
 // The keeper may repeat itself, and speak of lives that have ended meanwhile.
@@ -260,43 +305,42 @@ void BackendProcess::TakeVerdicts() {
   }
 }
 
-void BackendProcess::Adopt(
-    const std::vector<RecordedLife>& recorded, backend::LifeNumber next,
-    std::array<UniqueFd, store::kBackendResourceCount> ends) {
-  const uint64_t cookie = SocketCookie(ends[store::kBackendConnection]);
+void BackendProcess::Adopt(const std::vector<RecordedLife>& recorded,
+                           backend::LifeNumber next,
+                           std::vector<UniqueFd> ends) {
+  const uint64_t current = SocketCookie(ends[store::kBackendCurrent].valid()
+                                            ? ends[store::kBackendCurrent]
+                                            : ends[store::kBackendConnection]);
   backend::Adopted adopted;
   adopted.next = next;
   for (const RecordedLife& found : recorded) {
     absl::StatusOr<UniqueFd> pidfd = OpenPidfd(found.pid);
     // The number may be somebody else's by now; not after the pidfd is open.
     if (!pidfd.ok() || StartTimeOf(found.pid) != found.started) continue;
-    if (cookie == 0 || found.cookie != cookie || HasEnded(*pidfd)) {
+    const std::optional<size_t> seat = SeatOf(found.cookie, ends);
+    if (!seat.has_value() || HasEnded(*pidfd)) {
       KillAndAwait(*pidfd);
       continue;
     }
+    const auto take = [&](store::BackendResource resource) {
+      return std::move(ends[store::InSeat(*seat, resource)]);
+    };
     Life life;
     life.number = found.number;
+    life.seat = *seat;
     life.pid = found.pid;
     life.pidfd = *std::move(pidfd);
-    life.connection = std::move(ends[store::kBackendConnection]);
-    life.requests = std::move(ends[store::kBackendRequests]);
-    life.requests_peer = std::move(ends[store::kBackendRequestsPeer]);
+    life.connection = take(store::kBackendConnection);
+    life.requests = take(store::kBackendRequests);
+    life.requests_peer = take(store::kBackendRequestsPeer);
     life.started = found.started;
     lives_.push_back(std::move(life));
-    adopted.current = found.number;
+    (found.cookie == current ? adopted.current : adopted.spare) = found.number;
   }
+  // The keeper says again what the last launcher may not have read.
+  MakeVerdictChannel();
   Handle(adopted);
-  if (adopted.current == 0) return;
-  ++lives_given_;
-  if (const absl::Status status = MakeVerdictChannel(); !status.ok()) {
-    LogError("the keeper cannot say when a life is of no use: ",
-             status.message());
-  }
-  // It says again what the last launcher may not have read.
-  BackendEnds fresh = {BorrowedFd(-1), BorrowedFd(-1), BorrowedFd(-1),
-                       BorrowedFd(-1)};
-  fresh[store::kBackendVerdicts] = BorrowedFd(verdicts_peer_);
-  host_.hand_over(fresh);
+  Perform(backend::HandOver{adopted.current});
 }
 
 std::vector<RecordedLife> BackendProcess::recorded() const {
@@ -354,13 +398,11 @@ std::vector<BorrowedFd> BackendProcess::Connections() const {
 }
 
 BackendEnds BackendProcess::ends() const {
-  BackendEnds ends = {BorrowedFd(verdicts_peer_), BorrowedFd(-1),
-                      BorrowedFd(-1), BorrowedFd(-1)};
-  for (const Life& life : lives_) {
-    if (life.number != supervision_.current) continue;
-    ends[store::kBackendRequests] = BorrowedFd(life.requests);
-    ends[store::kBackendRequestsPeer] = BorrowedFd(life.requests_peer);
-    ends[store::kBackendConnection] = BorrowedFd(life.connection);
+  BackendEnds ends = NoEnds();
+  ends[store::kBackendVerdicts] = BorrowedFd(verdicts_peer_);
+  for (const Life& life : lives_) PutInSeat(life, ends);
+  if (const Life* life = Find(supervision_.current); life != nullptr) {
+    ends[store::kBackendCurrent] = BorrowedFd(life->connection);
   }
   return ends;
 }
@@ -374,18 +416,17 @@ absl::Status BackendProcess::Kill(int signal) {
   return SendSignal(life->pidfd, signal);
 }
 
-BackendProcess::Life* BackendProcess::Find(backend::LifeNumber number) {
-  for (Life& life : lives_) {
+const BackendProcess::Life* BackendProcess::Find(
+    backend::LifeNumber number) const {
+  for (const Life& life : lives_) {
     if (life.number == number && number != 0) return &life;
   }
   return nullptr;
 }
 
 int BackendProcess::PidOf(backend::LifeNumber number) const {
-  for (const Life& life : lives_) {
-    if (life.number == number && number != 0) return life.pid;
-  }
-  return 0;
+  const Life* life = Find(number);
+  return life == nullptr ? 0 : life->pid;
 }
 
 }  // namespace holdfast::launcher

@@ -20,8 +20,8 @@
 
 namespace holdfast::launcher {
 
-// What the keeper has, by store::BackendResource.
-using BackendEnds = std::array<BorrowedFd, store::kBackendResourceCount>;
+// What the keeper has, by store::BackendResource; all of them.
+using BackendEnds = std::vector<BorrowedFd>;
 
 // The wrapped program of an instance: performs what backend::Step decides. One
 // thread.
@@ -46,11 +46,10 @@ class BackendProcess {
   void Handle(const backend::Event& event);
 
   // Goes on with what an earlier launcher has started. `ends` is what the
-  // keeper has; the life at the other end goes on, every other one that was
-  // recorded is killed and waited for.
+  // keeper has, all of it; the lives at the other ends go on, every other one
+  // that was recorded is killed and waited for.
   void Adopt(const std::vector<RecordedLife>& recorded,
-             backend::LifeNumber next,
-             std::array<UniqueFd, store::kBackendResourceCount> ends);
+             backend::LifeNumber next, std::vector<UniqueFd> ends);
 
   // Looks after lives that have ended, have hung up or were given up.
   void Check();
@@ -86,6 +85,7 @@ class BackendProcess {
  private:
   struct Life {
     backend::LifeNumber number = 0;
+    size_t seat = 0;
     int pid = 0;
     UniqueFd pidfd;
     UniqueFd connection;
@@ -101,14 +101,18 @@ class BackendProcess {
   void Perform(const backend::ArmTimer& action);
   void Perform(const backend::Report& action);
   absl::Status Spawn(backend::LifeNumber number);
+  size_t FreeSeat() const;
+  // Adds what the keeper has of this life.
+  static void PutInSeat(const Life& life, BackendEnds& ends);
   // What is to be executed, which is its interpreter if it is a script, and the
   // first words of its arguments.
   absl::StatusOr<UniqueFd> OpenProgram(std::vector<std::string>& argv) const;
-  absl::Status MakeVerdictChannel();
+  // Without one lives of no use are not heard of, which it logs.
+  void MakeVerdictChannel();
   void TakeVerdicts();
   void Condemn(Life& life, std::string why);
   std::string CauseOf(const Life& life) const;
-  Life* Find(backend::LifeNumber number);
+  const Life* Find(backend::LifeNumber number) const;
   int PidOf(backend::LifeNumber number) const;
 
   const BackendSpec spec_;

@@ -186,14 +186,27 @@ TEST(Backend, StopOfWhatWaitsEndsAtOnce) {
 
 TEST(Backend, AnAdoptedLifeGoesOn) {
   Backend backend(WithSpare());
-  EXPECT_THAT(backend.Feed(Adopted{7, 9}), ElementsAre("Spawn(9)"));
+  EXPECT_THAT(backend.Feed(Adopted{7, 0, 9}), ElementsAre("Spawn(9)"));
   EXPECT_THAT(backend.Feed(LifeEnded{7}),
               ElementsAre("HandOver(9)", "Arm(now)"));
 }
 
+TEST(Backend, AnAdoptedSpareTakesOver) {
+  Backend backend(WithSpare());
+  EXPECT_THAT(backend.Feed(Adopted{7, 8, 9}), IsEmpty());
+  EXPECT_THAT(backend.Feed(LifeEnded{7}),
+              ElementsAre("HandOver(8)", "Arm(now)"));
+}
+
+TEST(Backend, AnAdoptedSpareAloneTakesOverAtOnce) {
+  Backend backend(WithSpare());
+  EXPECT_THAT(backend.Feed(Adopted{0, 8, 9}),
+              ElementsAre("HandOver(8)", "Arm(now)"));
+}
+
 TEST(Backend, WithoutALifeToAdoptAnotherBegins) {
   Backend backend;
-  EXPECT_THAT(backend.Feed(Adopted{0, 5}),
+  EXPECT_THAT(backend.Feed(Adopted{0, 0, 5}),
               ElementsAre("Spawn(5)", "HandOver(5)"));
 }
 
@@ -207,7 +220,8 @@ TEST(Backend, AnOperatorsRestartEndsTheLife) {
 
 std::vector<Event> EventsFor(const Supervision& s) {
   return {Start{},
-          Adopted{0, s.next},
+          Adopted{0, 0, s.next},
+          Adopted{s.next, s.next + 1, s.next + 2},
           LifeEnded{s.current},
           LifeEnded{s.spare},
           LifeEnded{s.next + 100},
@@ -252,8 +266,8 @@ void CheckAlways(const Supervision& s) {
 // A life that is started stands in the state, and only such a one is handed
 // over, and never while another may still write.
 void CheckActions(const Supervision& before, const StepResult& result,
-                  bool ended) {
-  std::set<LifeNumber> spawned;
+                  bool ended, LifeNumber found) {
+  std::set<LifeNumber> spawned = {found};
   for (const Action& action : result.actions) {
     if (const auto* spawn = std::get_if<SpawnLife>(&action)) {
       EXPECT_TRUE(spawn->life == result.next.current ||
@@ -284,7 +298,9 @@ TEST(Backend, WhateverHappensTheRulesHold) {
         const auto* fail = std::get_if<StartFailed>(&event);
         const LifeNumber gone = end ? end->life : fail ? fail->life : 0;
         StepResult result = Step(state, event, absl::Seconds(1000));
-        CheckActions(state, result, gone == state.current);
+        const auto* adopted = std::get_if<Adopted>(&event);
+        CheckActions(state, result, gone == state.current,
+                     adopted ? adopted->spare : 0);
         open.push_back(std::move(result.next));
       }
     }

@@ -55,7 +55,7 @@ absl::StatusOr<std::unique_ptr<Instance>> Instance::Adopt(
     }
     instance->children_.push_back(std::move(child));
   }
-  std::array<UniqueFd, store::kBackendResourceCount> ends;
+  std::vector<UniqueFd> ends(store::kBackendResourceCount);
   for (store::Slot slot : slots) {
     ASSIGN_OR_RETURN(UniqueFd fd, host.store()->GetSlot(info.id, slot));
     if (slot == store::kSlotConnection) {

@@ -59,8 +59,7 @@ store::Slot Instance::BackendSlot(size_t resource) const {
                                   spec_.resources.size() + resource);
 }
 
-void Instance::AdoptBackend(
-    std::array<UniqueFd, store::kBackendResourceCount> ends) {
+void Instance::AdoptBackend(std::vector<UniqueFd> ends) {
   if (!backend_.has_value()) return;
   const std::vector<RecordedLife> recorded = counters_.lives;
   backend_->Adopt(recorded, counters_.next_life, std::move(ends));

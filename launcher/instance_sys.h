@@ -170,7 +170,7 @@ class Instance {
   void KillStrays();
   void Lose(ChildNumber number);
   void MakeBackend();
-  void AdoptBackend(std::array<UniqueFd, store::kBackendResourceCount> ends);
+  void AdoptBackend(std::vector<UniqueFd> ends);
   absl::Status GiveBackend(store::Client& store, const BackendEnds& ends);
   // By store::BackendResource.
   store::Slot BackendSlot(size_t resource) const;

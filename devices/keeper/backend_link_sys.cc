@@ -21,19 +21,18 @@ using vhost_user::Answer;
 using vhost_user::MessageHeader;
 using vhost_user::RequestType;
 
-// False: nothing has happened for as long as a back-end may take.
-bool Await(BorrowedFd socket, short events) {
-  pollfd poll = {socket.get(), events, 0};
-  const timespec patience = {BackendLink::kPatienceMs / 1000,
-                             BackendLink::kPatienceMs % 1000 * 1'000'000};
+}  // namespace
+
+bool BackendLink::Await(short events) const {
+  pollfd poll = {socket_.get(), events, 0};
+  const timespec patience = {patience_ms_ / 1000,
+                             patience_ms_ % 1000 * 1'000'000};
   int ready;
   do {
     ready = ppoll(&poll, 1, &patience, nullptr);
   } while (ready < 0 && errno == EINTR);
   return ready > 0;
 }
-
-}  // namespace
 
 absl::Status BackendLink::Command(RequestType type,
                                   absl::Span<const uint8_t> payload,
@@ -52,8 +51,8 @@ absl::Status BackendLink::Command(RequestType type,
 
 absl::StatusOr<Answer> BackendLink::Ask(RequestType type,
                                         absl::Span<const uint8_t> payload) {
-  RETURN_IF_ERROR(Send(type, /*need_reply=*/false, payload, {}));
-  return Receive(type, /*acknowledgement=*/false);
+  RETURN_IF_ERROR(Request(type, payload));
+  return AwaitAnswer(type);
 }
 
 absl::Status BackendLink::Sync() {
@@ -77,7 +76,7 @@ absl::Status BackendLink::Send(RequestType type, bool need_reply,
   ASSIGN_OR_RETURN(const size_t size,
                    vhost_user::EncodeRequest(type, need_reply, payload,
                                              absl::MakeSpan(bytes)));
-  if (!Await(socket_, POLLOUT)) {
+  if (!Await(POLLOUT)) {
     return absl::DeadlineExceededError("the back-end reads nothing");
   }
   const ssize_t sent = SendFds(socket_, {bytes, size}, fds, MSG_DONTWAIT);
@@ -101,10 +100,10 @@ absl::StatusOr<Answer> BackendLink::Receive(RequestType asked,
 
 absl::Status BackendLink::ReceiveExactly(absl::Span<uint8_t> bytes) {
   while (!bytes.empty()) {
-    if (!Await(socket_, POLLIN)) {
+    if (!Await(POLLIN)) {
       return absl::DeadlineExceededError(
-          absl::StrCat("the back-end has not answered for ", kPatienceMs / 1000,
-                       " seconds"));
+          absl::StrCat("the back-end has not answered for ",
+                       patience_ms_ / 1000, " seconds"));
     }
     // No reply brings descriptors; what does is closed.
     const Received received = ReceiveFds(socket_, bytes, {}, MSG_DONTWAIT);

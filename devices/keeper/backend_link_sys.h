@@ -24,6 +24,7 @@ class BackendLink {
   // takes to finish the requests of a ring, shorter than what a guest's driver
   // waits for its disk (30 s).
   static constexpr int kPatienceMs = 10'000;
+  void SetPatience(int milliseconds) { patience_ms_ = milliseconds; }
 
   // `socket` is borrowed, connected and outlives the conversation.
   explicit BackendLink(BorrowedFd socket) : socket_(socket) {}
@@ -43,6 +44,14 @@ class BackendLink {
   // A request that has one.
   absl::StatusOr<vhost_user::Answer> Ask(
       vhost_user::RequestType type, absl::Span<const uint8_t> payload = {});
+  // The two halves of that: nothing else is said in between.
+  absl::Status Request(vhost_user::RequestType type,
+                       absl::Span<const uint8_t> payload = {}) {
+    return Send(type, /*need_reply=*/false, payload, {});
+  }
+  absl::StatusOr<vhost_user::Answer> AwaitAnswer(vhost_user::RequestType type) {
+    return Receive(type, /*acknowledgement=*/false);
+  }
 
   // Returns when everything that was said has been executed.
   absl::Status Sync();
@@ -57,9 +66,12 @@ class BackendLink {
   absl::StatusOr<vhost_user::Answer> Receive(vhost_user::RequestType asked,
                                              bool acknowledgement);
   absl::Status ReceiveExactly(absl::Span<uint8_t> bytes);
+  // False: nothing has happened for as long as a back-end may take.
+  bool Await(short events) const;
 
   BorrowedFd socket_;
   bool acknowledges_ = false;
+  int patience_ms_ = kPatienceMs;
 };
 
 }  // namespace holdfast::keeper

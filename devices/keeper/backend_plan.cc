@@ -245,6 +245,14 @@ bool AnyRingStarts(const SessionState& session) {
   return false;
 }
 
+SessionState WithoutRings(const SessionState& session) {
+  SessionState result = session;
+  for (QueueState& queue : result.queues) queue.started = 0;
+  // That the driver is ready comes last.
+  result.status = 0;
+  return result;
+}
+
 Steps PlanSteps(const SessionState& done, const SessionState& session,
                 const Agreement& agreement, const RingBases& bases) {
   return Planner(done, session, agreement, bases).Plan();

@@ -64,6 +64,10 @@ using RingBases = std::array<uint16_t, vhost_user::kMaxQueues>;
 bool RingStarts(const vhost_user::SessionState& session, uint16_t queue);
 bool AnyRingStarts(const vhost_user::SessionState& session);
 
+// All of `session` that can be told before the rings are to start: what a life
+// is told that waits to take another one's place.
+vhost_user::SessionState WithoutRings(const vhost_user::SessionState& session);
+
 // The steps from `done`, which the back-end was brought to in this life (all
 // zeros: nothing was said but features and owner), to `session`. Rings that are
 // started in `done` and not in `session` were stopped before (GET_VRING_BASE),

@@ -183,6 +183,26 @@ absl::StatusOr<Offer> ReadConfigOf(BackendLink& link, const Offer& offer) {
   return now;
 }
 
+absl::Status WriteConfigOf(BackendLink& link, uint32_t offset, uint32_t flags,
+                           absl::Span<const uint8_t> bytes) {
+  const auto size = static_cast<uint32_t>(bytes.size());
+  const vhost_user::ConfigHeader header{offset, size, flags};
+  uint8_t message[sizeof(header) + vhost_user::kMaxConfigAccess];
+  std::memcpy(message, &header, sizeof(header));
+  std::memcpy(message + sizeof(header), bytes.data(), bytes.size());
+  return link.Command(RequestType::kSetConfig,
+                      {message, sizeof(header) + bytes.size()});
+}
+
+absl::Status WriteConfigAgain(BackendLink& link, const Offer& offer) {
+  for (uint32_t i = 0; i < offer.config_size; ++i) {
+    if ((offer.config_written[i / 8] >> (i % 8) & 1) == 0) continue;
+    RETURN_IF_ERROR(WriteConfigOf(link, i, vhost_user::kConfigFlagWritable,
+                                  {&offer.config[i], 1}));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Offer> ShakeHands(BackendLink& link, const BackendTraits& traits,
                                  uint32_t expected_config) {
   Offer offer = {};

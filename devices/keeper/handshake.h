@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "devices/keeper/backend_link_sys.h"
 #include "devices/keeper/backend_plan.h"
 #include "devices/keeper/keeper_state.h"
@@ -48,6 +49,12 @@ bool HasRequestChannel(const Offer& offer, const BackendTraits& traits);
 
 // What `offer` is when the configuration space is read again.
 absl::StatusOr<Offer> ReadConfigOf(BackendLink& link, const Offer& offer);
+
+// Writes into it. kAborted: the back-end does not take that.
+absl::Status WriteConfigOf(BackendLink& link, uint32_t offset, uint32_t flags,
+                           absl::Span<const uint8_t> bytes);
+// What the VMM has written, of `offer`, again.
+absl::Status WriteConfigAgain(BackendLink& link, const Offer& offer);
 
 // The beginning of every conversation: owner, features, protocol features,
 // limits and configuration space. `expected_config`: 0, or as many bytes of it

@@ -53,7 +53,7 @@ KeeperHost::KeeperHost(const BackendTraits& traits)
     : traits_(traits), resources_(BackendResources()) {}
 
 absl::Status KeeperHost::AddTo(SegmentSpec& spec) const {
-  ASSIGN_OR_RETURN(spec.state, DescribeState<KeeperState>());
+  ASSIGN_OR_RETURN(spec.state, DescribeState<WholeKeeperState>());
   return absl::OkStatus();
 }
 
@@ -77,8 +77,12 @@ absl::Status KeeperHost::Build(const HostServices& services) {
     }
     slots[i] = found->second;
   }
-  ASSIGN_OR_RETURN(const KeeperState cells,
-                   BindState<KeeperState>(services_.segment->schema()));
+  const Schema& schema = services_.segment->schema();
+  ASSIGN_OR_RETURN(const KeeperState own, BindState<KeeperState>(schema));
+  // A segment of version 2 has none.
+  const SecondSeatState second =
+      BindState<SecondSeatState>(schema).value_or(SecondSeatState());
+  const KeeperCells cells{own, second};
   session_.emplace(traits_, cells, slots, kInflightSlot, *services_.descriptors,
                    *services_.keeper);
   return absl::OkStatus();

@@ -296,7 +296,7 @@ TEST_F(KeeperTest, ALifeThatWasSpokenToInTheEndIsGivenUp) {
     const auto cells = BindState<KeeperState>(segment->schema());
     ASSERT_OK(cells);
     StateTxn txn = bank->Begin();
-    txn.Set(cells->talking, true);
+    txn.Set(cells->life.talking, true);
     ASSERT_OK(bank->Commit(txn));
   }
   ASSERT_OK(rig_.Run());

@@ -22,103 +22,134 @@ namespace {
 
 using vhost_user::QueueStart;
 using vhost_user::QueueState;
-using vhost_user::RequestType;
 using vhost_user::SessionState;
+
+BackendLife::Slots SlotsOf(const BackendSlots& slots, size_t seat,
+                           store::Slot inflight) {
+  return {slots[InSeat(seat, store::kBackendRequests)],
+          slots[InSeat(seat, store::kBackendRequestsPeer)],
+          slots[InSeat(seat, store::kBackendConnection)], inflight};
+}
+
+bool WasWritten(const Offer& offer) {
+  return std::any_of(std::begin(offer.config_written),
+                     std::end(offer.config_written),
+                     [](uint8_t bits) { return bits != 0; });
+}
 
 }  // namespace
 
 KeeperSession::KeeperSession(const BackendTraits& traits,
-                             const KeeperState& cells,
+                             const KeeperCells& cells,
                              const BackendSlots& slots,
                              store::Slot inflight_slot,
                              DescriptorSlots& descriptors,
                              DescriptorKeeper& keeper)
     : SessionHost(InfoFor(Offer{}, traits, inflight_slot), descriptors, keeper),
       traits_(traits),
-      cells_(cells),
-      slots_(slots) {}
-
-template <typename Change>
-void KeeperSession::Commit(Change change) {
-  StateTxn txn = state_->Begin();
-  change(txn);
-  if (const absl::Status status = state_->Commit(txn); !status.ok()) {
-    log_.Error("what the back-end was told cannot be kept: ", status.message());
-  }
-}
+      offer_cell_(cells.own.offer),
+      region_cell_(cells.own.region),
+      slots_(slots),
+      lives_{BackendLife(cells.own.life, SlotsOf(slots, 0, inflight_slot),
+                         descriptors),
+             BackendLife(cells.second.life, SlotsOf(slots, 1, inflight_slot),
+                         descriptors)} {}
 
 template <typename T>
-T KeeperSession::Get(const Cell<T>& cell) {
+void KeeperSession::Save(const Cell<T>& cell, const T& value) {
   StateTxn txn = state_->Begin();
-  return txn.Get(cell);
+  txn.Set(cell, value);
+  if (const absl::Status status = state_->Commit(txn); !status.ok()) {
+    log_.Error("what a back-end has cannot be kept: ", status.message());
+  }
 }
 
 absl::Status KeeperSession::Resume(Lane& lane, StateBank& state) {
   state_ = &state;
-  link_.reset();
-  life_ = 0;
-  offer_ = Get(cells_.offer);
+  offer_ = state.Begin().Get(offer_cell_);
   agreement_ = AgreementWith(offer_, traits_);
   info_ = InfoFor(offer_, traits_, info_.inflight_slot);
   ASSIGN_OR_RETURN(own_memory_,
                    MapUnaligned(descriptors_.Get(info_.inflight_slot), 0,
                                 InflightRegion::kBytes));
-  own_region_ = InflightRegion(own_memory_.inside, Get(cells_.region));
-  const uint64_t life = SocketCookie(Get(store::kBackendConnection));
-  if (life != 0 && life == Get(cells_.life)) {
-    life_ = life;
-    link_.emplace(Get(store::kBackendConnection));
-    link_->SetAcknowledges(
-        (agreement_.protocol_features & vhost_user::kProtocolReplyAck) != 0);
-    done_ = Get(cells_.done);
-    if (Get(cells_.talking)) {
-      GiveUp(absl::AbortedError("the keeper died while it spoke to it"));
-    }
+  own_region_ =
+      InflightRegion(own_memory_.inside, state.Begin().Get(region_cell_));
+  PlaceInflight(own_region_, agreement_);
+  current_ = CurrentSeat();
+  for (BackendLife& life : lives_) {
+    const absl::Status resumed = life.Resume(state, agreement_);
+    if (!resumed.ok()) GiveUp(life, resumed);
   }
   RETURN_IF_ERROR(ResumeSession(lane));
   OnBackend();
   return absl::OkStatus();
 }
 
+// ---- Lives ----
+
+size_t KeeperSession::CurrentSeat() const {
+  const BorrowedFd named = Get(store::kBackendCurrent);
+  // An earlier launcher knows of one seat alone.
+  if (!named.valid()) return 0;
+  const uint64_t number = SocketCookie(named);
+  for (size_t seat = 0; seat < lives_.size(); ++seat) {
+    const BorrowedFd connection = Get(InSeat(seat, store::kBackendConnection));
+    if (number != 0 && SocketCookie(connection) == number) return seat;
+  }
+  return current_;
+}
+
+// The one that the guest waits for comes first.
 void KeeperSession::OnBackend() {
-  const uint64_t life = SocketCookie(Get(store::kBackendConnection));
-  if (life != life_) {
-    link_.reset();
-    life_ = life;
-    if (life != 0) Greet();
+  current_ = CurrentSeat();
+  current().BecomeCurrent();
+  Attend(current());
+  Attend(spare());
+}
+
+void KeeperSession::Attend(BackendLife& life) {
+  if (!life.HasChanged() && !life.speaks()) {
+    // A launcher that was started again does not know of a verdict.
+    if (life.number() != 0) SendVerdict(life);
     return;
   }
-  // A store that was started again gives the same connection once more.
-  // Nor does a launcher that was started again know of a verdict.
-  if (!link_.has_value()) {
-    if (life != 0) SendVerdict();
-    return;
+  if (const absl::Status said = Converse(life); !said.ok()) GiveUp(life, said);
+}
+
+absl::Status KeeperSession::Converse(BackendLife& life) {
+  if (life.HasChanged()) {
+    if (!life.Begin()) return absl::OkStatus();
+    // How long the start of a program lasts, nobody knows.
+    return IsCurrent(life) ? Greet(life) : life.Knock();
   }
-  link_->SetSocket(Get(store::kBackendConnection));
-  if (link_->IsOver()) GiveUp(absl::UnavailableError("it has ended"));
+  life.Refresh();
+  if (life.is_starting()) {
+    const bool now = IsCurrent(life) || life.HasWord();
+    return now ? Greet(life) : absl::OkStatus();
+  }
+  if (life.HasWord()) return absl::UnavailableError("it has ended");
+  return Tell(life, applied());
 }
 
 BorrowedFd KeeperSession::backend() const {
-  return link_.has_value() ? link_->socket() : BorrowedFd(-1);
+  return spare().is_starting() ? spare().connection()
+         : current().speaks()  ? current().connection()
+                               : BorrowedFd(-1);
 }
 
 BorrowedFd KeeperSession::backend_requests() const {
-  return link_.has_value() ? Get(store::kBackendRequests) : BorrowedFd(-1);
+  return current().requests();
 }
 
-void KeeperSession::GiveUp(const absl::Status& why) {
-  log_.Warning("the back-end is given up: ", why.message());
-  link_.reset();
-  why_ = std::string(why.message());
-  // Not to be spoken to by a successor either.
-  Commit([this](StateTxn& txn) { txn.Set(cells_.talking, true); });
-  SendVerdict();
+void KeeperSession::GiveUp(BackendLife& life, const absl::Status& why) {
+  life.GiveUp(why);
+  SendVerdict(life);
 }
 
-void KeeperSession::SendVerdict() {
+void KeeperSession::SendVerdict(const BackendLife& life) {
   store::BackendVerdict verdict = {};
-  verdict.life = life_;
-  why_.copy(verdict.why, sizeof(verdict.why) - 1);
+  verdict.life = life.number();
+  life.why().copy(verdict.why, sizeof(verdict.why) - 1);
   uint8_t bytes[sizeof(verdict)];
   std::memcpy(bytes, &verdict, sizeof(verdict));
   if (SendFds(Get(store::kBackendVerdicts), bytes, {}, MSG_DONTWAIT) < 0) {
@@ -128,27 +159,40 @@ void KeeperSession::SendVerdict() {
   }
 }
 
+absl::Status KeeperSession::Greet(BackendLife& life) {
+  ASSIGN_OR_RETURN(const Offer now, life.Meet(traits_, offer_.config_size));
+  if (offer_.known != 0) {
+    RETURN_IF_ERROR(CheckSuccessor(offer_, now));
+    RETURN_IF_ERROR(life.WriteConfigAgain(offer_));
+  } else {
+    offer_ = now;
+    agreement_ = AgreementWith(offer_, traits_);
+    info_ = InfoFor(offer_, traits_, info_.inflight_slot);
+    Save(offer_cell_, offer_);
+  }
+  return Tell(life, applied());
+}
+
 // ---- What the back-end asks for ----
 
 // Handled before it is taken from the channel, so that a successor finds it
 // again. One that is to be answered would be answered twice: a keeper that dies
 // meanwhile has been talking to the back-end.
 void KeeperSession::OnBackendRequest() {
-  if (!link_.has_value()) return;
-  const BorrowedFd channel = Get(store::kBackendRequests);
+  const BorrowedFd channel = backend_requests();
+  if (!channel.valid()) return;
   const absl::StatusOr<vhost_user::BackendRequest> request =
       PeekBackendRequest(channel);
   if (absl::IsUnavailable(request.status())) return;
   const absl::Status done =
-      request.ok() ? Handle(*request) : absl::Status(request.status());
-  if (!done.ok()) return GiveUp(done);
+      request.ok() ? Handle(channel, *request) : absl::Status(request.status());
+  if (!done.ok()) return GiveUp(current(), done);
   DropBackendRequest(channel, *request);
 }
 
-absl::Status KeeperSession::Handle(const vhost_user::BackendRequest& request) {
-  if (request.need_reply) {
-    Commit([this](StateTxn& txn) { txn.Set(cells_.talking, true); });
-  }
+absl::Status KeeperSession::Handle(BorrowedFd channel,
+                                   const vhost_user::BackendRequest& request) {
+  if (request.need_reply) current().SetTalking(true);
   const bool known =
       request.type == vhost_user::BackendRequestType::kConfigChange;
   if (known) {
@@ -158,103 +202,54 @@ absl::Status KeeperSession::Handle(const vhost_user::BackendRequest& request) {
                  " is not known");
   }
   if (!request.need_reply) return absl::OkStatus();
-  RETURN_IF_ERROR(
-      AnswerBackendRequest(Get(store::kBackendRequests), request, known));
-  Commit([this](StateTxn& txn) { txn.Set(cells_.talking, false); });
+  RETURN_IF_ERROR(AnswerBackendRequest(channel, request, known));
+  current().SetTalking(false);
   return absl::OkStatus();
 }
 
+// A spare that has started before may not be of this opinion.
 absl::Status KeeperSession::ReadConfigAgain() {
-  ASSIGN_OR_RETURN(offer_, ReadConfigOf(*link_, offer_));
-  Commit([this](StateTxn& txn) { txn.Set(cells_.offer, offer_); });
+  const bool told = spare().speaks() && !spare().is_starting();
+  if (told) spare().SetTalking(true);
+  ASSIGN_OR_RETURN(offer_, current().AskConfig(offer_));
+  Save(offer_cell_, offer_);
   SendConfigChange();
-  return absl::OkStatus();
-}
-
-void KeeperSession::Greet() {
-  link_.emplace(Get(store::kBackendConnection));
-  done_ = SessionState{};
-  Commit([this](StateTxn& txn) {
-    txn.Set(cells_.life, life_);
-    txn.Set(cells_.talking, true);
-    txn.Set(cells_.done, SessionState{});
-  });
-  absl::Status met = Meet();
-  if (met.ok()) met = Tell(applied(), /*anew=*/true);
-  if (!met.ok()) GiveUp(met);
-}
-
-absl::Status KeeperSession::Meet() {
-  ASSIGN_OR_RETURN(const Offer now,
-                   ShakeHands(*link_, traits_, offer_.config_size));
-  if (HasRequestChannel(now, traits_)) {
-    const int end = Get(store::kBackendRequestsPeer).get();
-    if (end < 0) return absl::DataLossError("no channel for its requests");
-    RETURN_IF_ERROR(
-        link_->Command(RequestType::kSetBackendReqFd, {}, {&end, 1}));
-  }
-  if (offer_.known != 0) {
-    RETURN_IF_ERROR(CheckSuccessor(offer_, now));
-    return WriteConfigAgain();
-  }
-  offer_ = now;
-  agreement_ = AgreementWith(offer_, traits_);
-  info_ = InfoFor(offer_, traits_, info_.inflight_slot);
-  Commit([this](StateTxn& txn) { txn.Set(cells_.offer, offer_); });
-  return absl::OkStatus();
-}
-
-absl::Status KeeperSession::WriteConfigAgain() {
-  for (uint32_t i = 0; i < offer_.config_size; ++i) {
-    if ((offer_.config_written[i / 8] >> (i % 8) & 1) == 0) continue;
-    uint8_t bytes[sizeof(vhost_user::ConfigHeader) + 1];
-    const vhost_user::ConfigHeader header{i, 1,
-                                          vhost_user::kConfigFlagWritable};
-    std::memcpy(bytes, &header, sizeof(header));
-    bytes[sizeof(header)] = offer_.config[i];
-    RETURN_IF_ERROR(link_->Command(RequestType::kSetConfig, bytes));
+  if (!told) return absl::OkStatus();
+  const absl::StatusOr<Offer> now = spare().AskConfig(offer_);
+  const absl::Status good =
+      now.ok() ? CheckSuccessor(offer_, *now) : absl::Status(now.status());
+  if (good.ok()) {
+    spare().SetTalking(false);
+  } else {
+    GiveUp(spare(), good);
   }
   return absl::OkStatus();
 }
 
 // ---- What the back-end is told ----
 
-absl::Status KeeperSession::Tell(const SessionState& session, bool anew) {
-  RETURN_IF_ERROR(FitRegion(session));
-  RingBases bases = {};
-  for (uint16_t i = 0; i < vhost_user::kMaxQueues; ++i) {
-    if (!RingStarts(session, i) || RingStarts(done_, i)) continue;
-    ASSIGN_OR_RETURN(bases[i], BaseOf(session, i));
-  }
-  const Steps steps = PlanSteps(done_, session, agreement_, bases);
-  if (!steps.empty() && !anew) {
-    Commit([this](StateTxn& txn) { txn.Set(cells_.talking, true); });
-  }
-  for (const Step& step : steps) RETURN_IF_ERROR(Say(step));
-  RETURN_IF_ERROR(link_->Sync());
-  done_ = session;
-  Commit([&](StateTxn& txn) {
-    txn.Set(cells_.done, session);
-    txn.Set(cells_.talking, false);
-  });
-  // Its predecessor may have taken a kick and not looked at the ring, and have
-  // answered without saying so.
-  if (anew) SignalAll(session);
-  return absl::OkStatus();
+absl::Status KeeperSession::Tell(BackendLife& life,
+                                 const SessionState& session) {
+  if (IsCurrent(life)) return TellAll(life, session);
+  return life.Tell(WithoutRings(session), agreement_, RingBases{});
 }
 
-absl::Status KeeperSession::Say(const Step& step) {
-  std::vector<int> fds;
-  for (size_t i = 0; i < step.fd_count; ++i) {
-    const StepFd& fd = step.fds[i];
-    const store::Slot slot =
-        fd.from == StepFd::From::kInflight ? info_.inflight_slot : fd.slot;
-    fds.push_back(descriptors_.Get(slot).get());
-    if (fds.back() < 0) {
-      return absl::DataLossError(absl::StrCat("no descriptor in slot ", slot));
-    }
+absl::Status KeeperSession::TellAll(BackendLife& life,
+                                    const SessionState& session) {
+  RETURN_IF_ERROR(FitRegion(life, session));
+  RingBases bases = {};
+  std::vector<const QueueState*> again;
+  for (uint16_t i = 0; i < vhost_user::kMaxQueues; ++i) {
+    if (!RingStarts(session, i) || RingStarts(life.done(), i)) continue;
+    ASSIGN_OR_RETURN(const Beginning beginning, BeginningOf(session, i));
+    bases[i] = beginning.base;
+    if (beginning.again) again.push_back(&session.queues[i]);
   }
-  return link_->Command(step.type, step.bytes(), fds);
+  RETURN_IF_ERROR(life.Tell(session, agreement_, bases));
+  // A predecessor may have taken a kick and not looked at the ring, and have
+  // answered without saying so.
+  for (const QueueState* queue : again) SignalBoth(*queue);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<uint16_t> KeeperSession::UsedIndex(const SessionState& session,
@@ -273,34 +268,34 @@ absl::StatusOr<uint16_t> KeeperSession::UsedIndex(const SessionState& session,
       reinterpret_cast<const uint16_t*>(used + offsetof(vring::Used, idx)));
 }
 
-absl::Status KeeperSession::FitRegion(const SessionState& session) {
+absl::Status KeeperSession::FitRegion(BackendLife& life,
+                                      const SessionState& session) {
   const uint16_t size = NeededQueueSize(session, agreement_);
   const uint16_t now = own_region_.layout().queue_size;
-  const bool runs = AnyRingStarts(done_);
+  const bool runs = AnyRingStarts(life.done());
   if (size > now || (size != 0 && size < now && !runs)) {
     // A ring cannot get another table while it runs.
     for (uint16_t i = 0; runs && i < vhost_user::kMaxQueues; ++i) {
-      if (RingStarts(done_, i)) RETURN_IF_ERROR(AskBase(i).status());
+      if (RingStarts(life.done(), i))
+        RETURN_IF_ERROR(life.StopRing(i).status());
     }
     own_region_.Use(own_region_.Resized(size));
-    Commit([this](StateTxn& txn) {
-      txn.Set(cells_.region, own_region_.layout());
-    });
+    Save(region_cell_, own_region_.layout());
   }
   PlaceInflight(own_region_, agreement_);
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint16_t> KeeperSession::BaseOf(const SessionState& session,
-                                               uint16_t queue) {
+absl::StatusOr<KeeperSession::Beginning> KeeperSession::BeginningOf(
+    const SessionState& session, uint16_t queue) {
   ASSIGN_OR_RETURN(const uint16_t used_idx, UsedIndex(session, queue));
   ASSIGN_OR_RETURN(InflightTable table, TableOf(session, queue));
   // It ran in a life before: what follows the used index and is not in the
   // table was never taken, and what is will be found there.
-  if (table.InUse()) return used_idx;
+  if (table.InUse()) return Beginning{used_idx, /*again=*/true};
   const auto base = static_cast<uint16_t>(session.queues[queue].base);
   table.Reset(used_idx, static_cast<uint16_t>(base - used_idx));
-  return base;
+  return Beginning{base, /*again=*/false};
 }
 
 absl::StatusOr<InflightTable> KeeperSession::TableOf(
@@ -318,14 +313,10 @@ bool KeeperSession::UsesTheirs(const SessionState& session,
          their_region_.inside != nullptr;
 }
 
-void KeeperSession::SignalAll(const SessionState& session) {
-  for (uint16_t i = 0; i < vhost_user::kMaxQueues; ++i) {
-    if (!RingStarts(session, i)) continue;
-    RaiseEvent(descriptors_.Get(session.queues[i].kick));
-    const store::Slot call = session.queues[i].call;
-    if (call != 0 && call != vhost_user::kSlotPolled) {
-      RaiseEvent(descriptors_.Get(call));
-    }
+void KeeperSession::SignalBoth(const QueueState& queue) {
+  RaiseEvent(descriptors_.Get(queue.kick));
+  if (queue.call != 0 && queue.call != vhost_user::kSlotPolled) {
+    RaiseEvent(descriptors_.Get(queue.call));
   }
 }
 
@@ -334,9 +325,10 @@ void KeeperSession::SignalAll(const SessionState& session) {
 absl::Status KeeperSession::Apply(const SessionState& session) {
   RETURN_IF_ERROR(memory_.Update(session, descriptors_));
   RETURN_IF_ERROR(ApplyInflight(session));
-  if (!link_.has_value()) return absl::OkStatus();
-  if (const absl::Status told = Tell(session, /*anew=*/false); !told.ok()) {
-    GiveUp(told);
+  for (BackendLife* life : {&current(), &spare()}) {
+    if (!life->speaks() || life->is_starting()) continue;
+    const absl::Status told = Tell(*life, session);
+    if (!told.ok()) GiveUp(*life, told);
   }
   return absl::OkStatus();
 }
@@ -358,12 +350,19 @@ absl::Status KeeperSession::ApplyInflight(const SessionState& session) {
 // The VMM has gone. A back-end serves one session: the next VMM gets another
 // life of it.
 void KeeperSession::Forget() {
-  if (link_.has_value()) GiveUp(absl::CancelledError("the VMM has closed"));
+  const absl::Status why = absl::CancelledError("the VMM has closed");
+  if (current().speaks()) GiveUp(current(), why);
+  // A spare is of use to the next VMM if it does not know of this one.
+  const bool knows = RegionCount(spare().done()) != 0 || WasWritten(offer_);
+  if (spare().speaks() && !spare().is_starting() && knows) {
+    GiveUp(spare(), why);
+  }
+  stop_asked_.reset();
   memory_.Clear();
   their_region_ = UnalignedMapping();
   std::fill(std::begin(offer_.config_written), std::end(offer_.config_written),
             uint8_t{0});
-  Commit([this](StateTxn& txn) { txn.Set(cells_.offer, offer_); });
+  Save(offer_cell_, offer_);
 }
 
 // ---- SessionEnvironment ----
@@ -383,13 +382,13 @@ absl::Status KeeperSession::PrepareQueue(const SessionState& next,
 
 absl::StatusOr<uint32_t> KeeperSession::StopQueue(uint16_t queue) {
   if (!RingStarts(applied(), queue)) return applied().queues[queue].base;
-  if (link_.has_value()) {
-    const absl::StatusOr<uint16_t> base = AskBase(queue);
+  if (current().speaks()) {
+    const absl::StatusOr<uint16_t> base = current().StopRing(queue);
     if (base.ok()) {
       stop_asked_.reset();
       return *base;
     }
-    GiveUp(base.status());
+    GiveUp(current(), base.status());
   }
   const auto now = std::chrono::steady_clock::now();
   if (!stop_asked_.has_value()) stop_asked_ = now;
@@ -400,23 +399,6 @@ absl::StatusOr<uint32_t> KeeperSession::StopQueue(uint16_t queue) {
   log_.Error("the VMM stops ring ", queue,
              ", and no back-end lives that would finish its requests");
   return UsedIndex(applied(), queue).value_or(0);
-}
-
-absl::StatusOr<uint16_t> KeeperSession::AskBase(uint16_t queue) {
-  uint8_t bytes[sizeof(vhost_user::VringState)];
-  const vhost_user::VringState state{queue, 0};
-  std::memcpy(bytes, &state, sizeof(state));
-  Commit([this](StateTxn& txn) { txn.Set(cells_.talking, true); });
-  ASSIGN_OR_RETURN(const vhost_user::Answer answer,
-                   link_->Ask(RequestType::kGetVringBase, bytes));
-  const auto base = static_cast<uint16_t>(answer.vring.num);
-  done_.queues[queue].started = 0;
-  done_.queues[queue].base = base;
-  Commit([this](StateTxn& txn) {
-    txn.Set(cells_.done, done_);
-    txn.Set(cells_.talking, false);
-  });
-  return base;
 }
 
 absl::Status KeeperSession::ReadConfig(uint32_t offset,
@@ -432,21 +414,20 @@ absl::Status KeeperSession::WriteConfig(uint32_t offset, bool migration,
     offer_.config[at] = bytes[i];
     offer_.config_written[at / 8] |= static_cast<uint8_t>(1u << (at % 8));
   }
-  Commit([this](StateTxn& txn) { txn.Set(cells_.offer, offer_); });
-  if (!link_.has_value()) return absl::OkStatus();
-  uint8_t
-      message[sizeof(vhost_user::ConfigHeader) + vhost_user::kMaxConfigAccess];
-  const vhost_user::ConfigHeader header{
-      offset, static_cast<uint32_t>(bytes.size()),
-      migration ? vhost_user::kConfigFlagMigration
-                : vhost_user::kConfigFlagWritable};
-  std::memcpy(message, &header, sizeof(header));
-  std::memcpy(message + sizeof(header), bytes.data(), bytes.size());
-  const absl::Status told = link_->Command(
-      RequestType::kSetConfig, {message, sizeof(header) + bytes.size()});
-  if (absl::IsAborted(told)) return told;  // Its opinion, not its end.
-  if (!told.ok()) GiveUp(told);
-  return absl::OkStatus();
+  Save(offer_cell_, offer_);
+  const uint32_t flags = migration ? vhost_user::kConfigFlagMigration
+                                   : vhost_user::kConfigFlagWritable;
+  absl::Status opinion;
+  for (BackendLife* life : {&current(), &spare()}) {
+    if (!life->speaks() || life->is_starting()) continue;
+    const absl::Status told = life->WriteConfig(offset, flags, bytes);
+    if (absl::IsAborted(told)) {  // Its opinion, not its end.
+      if (IsCurrent(*life)) opinion = told;
+    } else if (!told.ok()) {
+      GiveUp(*life, told);
+    }
+  }
+  return opinion;
 }
 
 }  // namespace holdfast::keeper

@@ -12,7 +12,7 @@
 #include "absl/types/span.h"
 #include "base/log_limiter.h"
 #include "base/unique_fd.h"
-#include "devices/keeper/backend_link_sys.h"
+#include "devices/keeper/backend_life_sys.h"
 #include "devices/keeper/backend_plan.h"
 #include "devices/keeper/handshake.h"
 #include "devices/keeper/inflight_region.h"
@@ -31,13 +31,19 @@ namespace holdfast::keeper {
 // By store::BackendResource.
 using BackendSlots = std::array<store::Slot, store::kBackendResourceCount>;
 
+// What is remembered: see keeper_state.h.
+struct KeeperCells {
+  KeeperState own;
+  SecondSeatState second;  // Perhaps not bound.
+};
+
 // The session of a VMM with a device that a foreign process emulates. The VMM
 // talks to this; the process, which may die and be replaced, is told what the
 // VMM has said, and works on the guest's rings by itself.
 //
-// What was said to the back-end stands in the segment, so a successor goes on
-// with the same life of it. A keeper that dies while it speaks leaves a
-// back-end that may have understood any part: that life is given up.
+// Of two lives one is current. The other one is told everything but the rings,
+// as soon as it answers and whenever the VMM says more: when it becomes
+// current, only the rings are left.
 //
 // A life that is of no use any more is told of to the launcher and not spoken
 // to again; its connection stays as it is until it is dead.
@@ -50,7 +56,7 @@ class KeeperSession final : public SessionHost {
   // would find out by itself.
   static constexpr std::chrono::seconds kLifePatience{20};
 
-  KeeperSession(const BackendTraits& traits, const KeeperState& cells,
+  KeeperSession(const BackendTraits& traits, const KeeperCells& cells,
                 const BackendSlots& slots, store::Slot inflight_slot,
                 DescriptorSlots& descriptors, DescriptorKeeper& keeper);
 
@@ -62,8 +68,8 @@ class KeeperSession final : public SessionHost {
 
   absl::Status Resume(Lane& lane, StateBank& state);
 
-  // One of the back-end's slots holds another descriptor, or its connection has
-  // something.
+  // One of the back-end's slots holds another descriptor, or a connection with
+  // it has something.
   void OnBackend();
   // Readable when OnBackend has something to do.
   BorrowedFd backend() const;
@@ -97,56 +103,65 @@ class KeeperSession final : public SessionHost {
                            absl::Span<const uint8_t> bytes) override;
   void ResetDevice() override {}
 
-  // A conversation with the life in the slot begins.
-  void Greet();
-  absl::Status Meet();
-  absl::Status WriteConfigAgain();
-  // Brings the back-end to `session`; `anew`: it knows nothing.
-  absl::Status Tell(const SessionState& session, bool anew);
-  absl::Status Say(const Step& step);
+  BackendLife& current() { return lives_[current_]; }
+  const BackendLife& current() const { return lives_[current_]; }
+  BackendLife& spare() { return lives_[1 - current_]; }
+  const BackendLife& spare() const { return lives_[1 - current_]; }
+  bool IsCurrent(const BackendLife& life) const { return &life == &current(); }
+
+  // Which seat is current; the same as before when that is unclear.
+  size_t CurrentSeat() const;
+  // Says to the life in this seat what there is to say.
+  void Attend(BackendLife& life);
+  absl::Status Converse(BackendLife& life);
+  // A conversation from its beginning to where the VMM's session is.
+  absl::Status Greet(BackendLife& life);
+  // Brings a life to `session`, or to what a spare is told of it.
+  absl::Status Tell(BackendLife& life, const SessionState& session);
+  absl::Status TellAll(BackendLife& life, const SessionState& session);
   absl::StatusOr<uint16_t> UsedIndex(const SessionState& session,
                                      uint16_t queue) const;
   // Makes the in-flight region one for the rings of `session`.
-  absl::Status FitRegion(const SessionState& session);
+  absl::Status FitRegion(BackendLife& life, const SessionState& session);
+  struct Beginning {
+    uint16_t base = 0;
+    bool again = false;  // It ran in a life before.
+  };
   // Where ring `queue` begins, after its in-flight record was made ready.
-  absl::StatusOr<uint16_t> BaseOf(const SessionState& session, uint16_t queue);
-  void SignalAll(const SessionState& session);
+  absl::StatusOr<Beginning> BeginningOf(const SessionState& session,
+                                        uint16_t queue);
+  void SignalBoth(const vhost_user::QueueState& queue);
   absl::Status ApplyInflight(const SessionState& session);
   bool UsesTheirs(const SessionState& session, uint16_t queue) const;
   absl::StatusOr<InflightTable> TableOf(const SessionState& session,
                                         uint16_t queue);
 
-  // Asks the life that runs `queue` to stop it.
-  absl::StatusOr<uint16_t> AskBase(uint16_t queue);
   BorrowedFd Get(store::BackendResource resource) const {
     return descriptors_.Get(slots_[resource]);
   }
-  absl::Status Handle(const vhost_user::BackendRequest& request);
+  absl::Status Handle(BorrowedFd channel,
+                      const vhost_user::BackendRequest& request);
   // Its configuration space has changed.
   absl::Status ReadConfigAgain();
 
   // This life of the back-end is of no use any more.
-  void GiveUp(const absl::Status& why);
-  void SendVerdict();
-
-  template <typename Change>
-  void Commit(Change change);
+  void GiveUp(BackendLife& life, const absl::Status& why);
+  void SendVerdict(const BackendLife& life);
   template <typename T>
-  T Get(const Cell<T>& cell);
+  void Save(const Cell<T>& cell, const T& value);
 
   const BackendTraits traits_;
-  const KeeperState cells_;
+  const Cell<Offer> offer_cell_;
+  const Cell<RegionLayout> region_cell_;
   const BackendSlots slots_;
 
   StateBank* state_ = nullptr;  // Since Resume.
   Offer offer_ = {};
   Agreement agreement_;
-  std::optional<BackendLink> link_;  // While its life is spoken to.
-  uint64_t life_ = 0;                // The last one that was looked at.
-  std::string why_;                  // It was given up, if it was.
+  std::array<BackendLife, store::kBackendSeats> lives_;
+  size_t current_ = 0;
   // Since when the VMM waits for a ring to be stopped.
   std::optional<std::chrono::steady_clock::time_point> stop_asked_;
-  SessionState done_ = {};
   MemoryMap memory_;
   UnalignedMapping own_memory_;
   InflightRegion own_region_;

@@ -28,18 +28,40 @@ struct Offer {
 };
 static_assert(sizeof(Offer) == 320);
 
+// What is remembered of the life in one seat.
+struct LifeCells {
+  // The one that was last spoken to: its socket's cookie; 0: none was.
+  Cell<uint64_t> life;
+  // It is being told something, and may have understood any part of that.
+  Cell<bool> talking;
+  // The session that it knows, when it is not.
+  Cell<vhost_user::SessionState> done;
+};
+
 // What of the session is the keeper's own; the VMM's is in the lane's bank.
 struct KeeperState {
-  static constexpr SchemaId kSchema{"keeper", /*version=*/2};
+  static constexpr SchemaId kSchema{"keeper", /*version=*/3};
   Cell<Offer> offer{"offer"};
-  // The life that was last spoken to: its socket's cookie; 0: none was.
-  Cell<uint64_t> life{"life"};
-  // It is being told something, and may have understood any part of that.
-  Cell<bool> talking{"talking"};
-  // The session that it knows, when it is not.
-  Cell<vhost_user::SessionState> done{"done"};
   // Where its table of requests in flight is. Since version 2.
   Cell<RegionLayout> region{"region"};
+  // Of the first seat.
+  LifeCells life{Cell<uint64_t>("life"), Cell<bool>("talking"),
+                 Cell<vhost_user::SessionState>("done")};
+};
+
+// What version 2 did not have: then what was said in the second seat is not
+// remembered, and who sits there is given up when a keeper dies.
+struct SecondSeatState {
+  static constexpr SchemaId kSchema = KeeperState::kSchema;
+  LifeCells life{Cell<uint64_t>("life.2"), Cell<bool>("talking.2"),
+                 Cell<vhost_user::SessionState>("done.2")};
+};
+
+// A new segment has both.
+struct WholeKeeperState {
+  static constexpr SchemaId kSchema = KeeperState::kSchema;
+  KeeperState first;
+  SecondSeatState second;
 };
 
 }  // namespace holdfast::keeper

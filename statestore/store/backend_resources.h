@@ -7,23 +7,41 @@
 namespace holdfast::store {
 
 // What the launcher and the keeper of a wrapped back-end agree on. The launcher
-// starts lives of the back-end, one after the other, and gives the keeper these
-// resources, in slots that follow those of the spec in this order. With each
-// life there are other ones; the connection is set last.
+// starts lives of the back-end, and gives the keeper these resources, in slots
+// that follow those of the spec in this order. Each life has a seat of its own
+// while it lives; of two, one is current, and the other waits to be it. What is
+// in a seat is set in this order, and stays until somebody else sits there.
 enum BackendResource : size_t {
   // Where the keeper tells of lives that are to be killed: datagrams of one
   // BackendVerdict. Another one whenever the launcher was started again.
   kBackendVerdicts,
-  // The keeper's end of the channel for requests of the back-end's, and the end
-  // that the back-end is given.
+  // The first seat. The keeper's end of the channel for requests of the
+  // back-end's, and the end that the back-end is given.
   kBackendRequests,
   kBackendRequestsPeer,
   // The keeper's end of a connection with the back-end.
   kBackendConnection,
+  // The other seat: the same.
+  kBackendSecondSeat,
+  // The connection of the life that is current, once more: set when the one
+  // before has ended for certain. Never set: the first seat's.
+  kBackendCurrent = kBackendSecondSeat + 3,
 };
 inline constexpr const char* kBackendResourceNames[] = {
-    "backend-verdicts", "backend-requests", "backend-requests-peer", "backend"};
-inline constexpr size_t kBackendResourceCount = 4;
+    "backend-verdicts", "backend-requests",   "backend-requests-peer",
+    "backend",          "backend-2-requests", "backend-2-requests-peer",
+    "backend-2",        "backend-current"};
+inline constexpr size_t kBackendResourceCount = 8;
+static_assert(sizeof(kBackendResourceNames) ==
+              kBackendResourceCount * sizeof(const char*));
+
+inline constexpr size_t kBackendSeats = 2;
+// `resource` names the first seat's.
+inline constexpr BackendResource InSeat(size_t seat, BackendResource resource) {
+  constexpr size_t kOfSeat = kBackendSecondSeat - kBackendRequests;
+  return static_cast<BackendResource>(resource + seat * kOfSeat);
+}
+static_assert(InSeat(1, kBackendConnection) + 1 == kBackendCurrent);
 
 // This life is of no use any more and is to be killed. Not by way of its
 // connection: a back-end whose front-end is gone forgets the in-flight region

@@ -59,16 +59,38 @@ class KeeperTest : public ::testing::Test {
     verdicts_ = std::move(ours);
     rig_.GiveResource(SlotOf(store::kBackendVerdicts), std::move(keepers));
   }
+  // In the place of the current one.
   FakeBackend& NewLife(FakeBackend::Options options = {}) {
+    FakeBackend& life = Seat(seat_, std::move(options));
+    BeCurrent();
+    return life;
+  }
+  // In the other seat. It becomes current by TakeOver().
+  FakeBackend& NewSpare(FakeBackend::Options options = {}) {
+    return Seat(1 - seat_, std::move(options));
+  }
+  void TakeOver() {
+    seat_ = 1 - seat_;
+    BeCurrent();
+  }
+  FakeBackend& Seat(size_t seat, FakeBackend::Options options) {
+    const auto slot = [seat](store::BackendResource resource) {
+      return SlotOf(store::InSeat(seat, resource));
+    };
     auto [requests, peer] = Pair(SOCK_STREAM);
-    rig_.GiveResource(SlotOf(store::kBackendRequests), std::move(requests));
-    rig_.GiveResource(SlotOf(store::kBackendRequestsPeer), std::move(peer));
+    rig_.GiveResource(slot(store::kBackendRequests), std::move(requests));
+    rig_.GiveResource(slot(store::kBackendRequestsPeer), std::move(peer));
     auto [ours, theirs] = Pair(SOCK_STREAM);
     life_ = SocketCookie(ours);
     lives_.push_back(
         std::make_unique<FakeBackend>(std::move(theirs), std::move(options)));
-    rig_.GiveResource(kBackendSlot, std::move(ours));
+    rig_.GiveResource(slot(store::kBackendConnection), std::move(ours));
     return *lives_.back();
+  }
+  virtual void BeCurrent() {
+    rig_.GiveResource(SlotOf(store::kBackendCurrent),
+                      rig_.keeper().Duplicate(SlotOf(
+                          store::InSeat(seat_, store::kBackendConnection))));
   }
   // As the launcher: waits until the keeper has given the last life up.
   void AwaitVerdict() {
@@ -101,6 +123,7 @@ class KeeperTest : public ::testing::Test {
 
   std::vector<std::unique_ptr<FakeBackend>> lives_;
   uint64_t life_ = 0;  // The last of them.
+  size_t seat_ = 0;    // Of the current one.
   UniqueFd verdicts_;
   ProcessRig rig_;
   std::unique_ptr<FrontEnd> vmm_;
