@@ -302,6 +302,34 @@ TEST(UnixSocket, CookieIsTheSocketsAndNotTheDescriptors) {
   EXPECT_EQ(SocketCookie(BorrowedFd(-1)), 0u);
 }
 
+TEST(UnixSocket, WhoeverAcceptsFindsWhatWasSentAlready) {
+  auto pair = ListenerPair();
+  ASSERT_OK(pair);
+  ASSERT_EQ(write(pair->first.get(), "word", 4), 4);
+  const UniqueFd accepted(
+      accept4(pair->second.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  ASSERT_TRUE(accepted.valid());
+  char word[8] = {};
+  EXPECT_EQ(read(accepted.get(), word, sizeof(word)), 4);
+  EXPECT_STREQ(word, "word");
+  sockaddr_un name = {};
+  socklen_t size = sizeof(name);
+  ASSERT_EQ(getsockname(pair->second.get(), reinterpret_cast<sockaddr*>(&name),
+                        &size),
+            0);
+  EXPECT_NE(access(name.sun_path, F_OK), 0) << "nobody else finds it";
+}
+
+TEST(UnixSocket, AStreamsEndIsSeenByTheOtherSide) {
+  auto pair = StreamPair();
+  ASSERT_OK(pair);
+  ASSERT_EQ(write(pair->first.get(), "word", 4), 4);
+  pair->first.Reset();
+  char word[8] = {};
+  EXPECT_EQ(read(pair->second.get(), word, sizeof(word)), 4);
+  EXPECT_EQ(read(pair->second.get(), word, sizeof(word)), 0);
+}
+
 TEST(UnixSocket, RefusesALongPath) {
   EXPECT_THAT(ListenAt("/tmp/" + std::string(120, 'x')),
               StatusIs(absl::StatusCode::kInvalidArgument,

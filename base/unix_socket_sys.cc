@@ -95,12 +95,40 @@ ssize_t ReceiveOne(BorrowedFd fd, msghdr& message, int flags) {
   return got < 0 ? -1 : static_cast<ssize_t>(entry.msg_len);
 }
 
-absl::StatusOr<std::pair<UniqueFd, UniqueFd>> SeqpacketPair() {
+namespace {
+
+absl::StatusOr<std::pair<UniqueFd, UniqueFd>> PairOf(int type) {
   int pair[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+  if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) != 0) {
     return ErrnoStatus("socketpair");
   }
   return std::make_pair(UniqueFd(pair[0]), UniqueFd(pair[1]));
+}
+
+}  // namespace
+
+absl::StatusOr<std::pair<UniqueFd, UniqueFd>> SeqpacketPair() {
+  return PairOf(SOCK_SEQPACKET);
+}
+
+absl::StatusOr<std::pair<UniqueFd, UniqueFd>> StreamPair() {
+  return PairOf(SOCK_STREAM);
+}
+
+absl::StatusOr<std::pair<UniqueFd, UniqueFd>> ListenerPair() {
+  char directory[] = "/tmp/holdfast-socket-XXXXXX";
+  if (mkdtemp(directory) == nullptr) return ErrnoStatus("mkdtemp");
+  const std::string path = absl::StrCat(directory, "/socket");
+  absl::StatusOr<UniqueFd> listener = ListenAt(path);
+  absl::StatusOr<UniqueFd> connection =
+      listener.ok() ? ConnectTo(path) : listener.status();
+  unlink(path.c_str());
+  rmdir(directory);
+  RETURN_IF_ERROR(connection.status());
+  // Programs expect a socket that blocks.
+  const int flags = fcntl(listener->get(), F_GETFL);
+  fcntl(listener->get(), F_SETFL, flags & ~O_NONBLOCK);
+  return std::make_pair(*std::move(connection), *std::move(listener));
 }
 
 ssize_t SendFds(BorrowedFd fd, absl::Span<const uint8_t> bytes,

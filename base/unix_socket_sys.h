@@ -53,6 +53,14 @@ struct ReceivedFds {
 // A connected AF_UNIX SOCK_SEQPACKET pair, close-on-exec.
 absl::StatusOr<std::pair<UniqueFd, UniqueFd>> SeqpacketPair();
 
+// The same of SOCK_STREAM.
+absl::StatusOr<std::pair<UniqueFd, UniqueFd>> StreamPair();
+
+// A connection, and the listening socket, which blocks, that it waits at: for
+// programs that take a listener. Whoever accepts finds what was sent already.
+// Nobody else can connect: its name is gone.
+absl::StatusOr<std::pair<UniqueFd, UniqueFd>> ListenerPair();
+
 // Sends one message with descriptors. Does not block when `fd` is
 // non-blocking: then kUnavailable. kFailedPrecondition when the peer is gone.
 absl::Status SendWithFds(BorrowedFd fd, absl::Span<const uint8_t> bytes,

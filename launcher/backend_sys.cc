@@ -38,34 +38,6 @@ backend::Options OptionsOf(const BackendSpec& spec,
   return options;
 }
 
-struct Ends {
-  UniqueFd ours;
-  UniqueFd theirs;
-};
-
-// A listening socket that we are connected to already: whenever the program
-// accepts, the keeper's first words are there. Its name leads nowhere by then.
-absl::StatusOr<Ends> ListeningPair() {
-  char directory[] = "/tmp/holdfast-backend-XXXXXX";
-  if (mkdtemp(directory) == nullptr) return ErrnoStatus("mkdtemp");
-  const std::string path = absl::StrCat(directory, "/socket");
-  absl::StatusOr<UniqueFd> listener = ListenAt(path);
-  absl::StatusOr<UniqueFd> connection =
-      listener.ok() ? ConnectTo(path) : listener.status();
-  unlink(path.c_str());
-  rmdir(directory);
-  RETURN_IF_ERROR(connection.status());
-  return Ends{*std::move(connection), *std::move(listener)};
-}
-
-absl::StatusOr<Ends> ConnectedPair() {
-  int fds[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
-    return ErrnoStatus("socketpair");
-  }
-  return Ends{UniqueFd(fds[0]), UniqueFd(fds[1])};
-}
-
 BackendEnds NoEnds() {
   return BackendEnds(store::kBackendResourceCount, BorrowedFd(-1));
 }
@@ -177,12 +149,9 @@ absl::StatusOr<UniqueFd> BackendProcess::OpenProgram(
 }
 
 absl::Status BackendProcess::Spawn(backend::LifeNumber number) {
-  ASSIGN_OR_RETURN(Ends ends, spec_.handover == BackendHandover::kListeningFd
-                                  ? ListeningPair()
-                                  : ConnectedPair());
-  // Programs expect a socket that blocks.
-  const int flags = fcntl(ends.theirs.get(), F_GETFL);
-  fcntl(ends.theirs.get(), F_SETFL, flags & ~O_NONBLOCK);
+  ASSIGN_OR_RETURN(auto ends, spec_.handover == BackendHandover::kListeningFd
+                                  ? ListenerPair()
+                                  : StreamPair());
   sandbox::JailSpec jail;
   ASSIGN_OR_RETURN(const UniqueFd program, OpenProgram(jail.argv));
   UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
@@ -201,19 +170,19 @@ absl::Status BackendProcess::Spawn(backend::LifeNumber number) {
   jail.fds = {{null, STDIN_FILENO},
               {null, STDOUT_FILENO},
               {BorrowedFd(STDERR_FILENO), STDERR_FILENO},
-              {ends.theirs, kSocketFd}};
+              {ends.second, kSocketFd}};
   jail.cgroups.assign(groups.begin(), groups.end());
-  ASSIGN_OR_RETURN(Ends requests, ConnectedPair());
+  ASSIGN_OR_RETURN(auto requests, StreamPair());
   ASSIGN_OR_RETURN(sandbox::JailedProcess process, sandbox::Spawn(jail));
   Life life;
   life.number = number;
   life.seat = FreeSeat();
   life.started = StartTimeOf(process.pid);
-  life.requests = std::move(requests.ours);
-  life.requests_peer = std::move(requests.theirs);
+  life.requests = std::move(requests.first);
+  life.requests_peer = std::move(requests.second);
   life.pid = process.pid;
   life.pidfd = std::move(process.pidfd);
-  life.connection = std::move(ends.ours);
+  life.connection = std::move(ends.first);
   host_.exit_status(life.pid);  // Of an earlier process of this number.
   const int pid = life.pid;
   lives_.push_back(std::move(life));

@@ -467,6 +467,8 @@ absl::Status Execute(const Command& command, std::ostream& out) {
     case Verb::kProfileList:
     case Verb::kProfileShow:
       return PrintProfiles(command, out);
+    case Verb::kProfileNew:
+      return NewProfile(command);
     case Verb::kStateDiff:
       return client.StateDiff();
     case Verb::kStateDump:

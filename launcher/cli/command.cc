@@ -244,6 +244,10 @@ absl::Status TakeWords(const Words& words, Command& command) {
     case Verb::kProfileShow:
       command.profile = words[0];
       break;
+    case Verb::kProfileNew:
+      if (!command.wrapped.empty()) break;
+      return Bad("profile new: needs -- PROGRAM ARGUMENT... at the end",
+                 "profile new");
     case Verb::kList:
     case Verb::kEvents:
     case Verb::kProfileList:
@@ -308,9 +312,9 @@ absl::StatusOr<Command> ParseCommand(absl::Span<const std::string> args) {
   const CommandForm* const form = topic == "help" ? &kHelp : FindCommand(topic);
   if (form == nullptr) {
     RETURN_IF_ERROR(CheckTopic(topic));
-    return Bad(
-        topic == "state" ? "state: dump or diff?" : "profile: list or show?",
-        topic);
+    return Bad(topic == "state" ? "state: dump or diff?"
+                                : "profile: list, show or new?",
+               topic);
   }
   if (!command.wrapped.empty() && !form->wraps) {
     return Bad(absl::StrCat(topic, ": takes no program behind --"), topic);

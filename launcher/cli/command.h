@@ -29,6 +29,7 @@ struct Command {
     kCompletion,
     kProfileList,
     kProfileShow,
+    kProfileNew,
   };
 
   Verb verb = Verb::kHelp;
@@ -37,6 +38,7 @@ struct Command {
   bool json = false;
   std::string instance;  // kStatus: empty for all. kRun: --name.
   std::string file;      // kRun: the spec. kStateDump, kStateDiff: a segment.
+                         // kProfileNew: the profile.
   std::string input;     // kStateDump: a segment that was saved, in place of an
                          // instance's.
   bool follow = false;   // kEvents
@@ -45,7 +47,7 @@ struct Command {
   v1::FaultTarget target{};
   std::string shell;  // kCompletion
   // kProfileShow; kRun: not empty, then `wrapped` is a program and its
-  // arguments, and there is no `file`.
+  // arguments, and there is no `file`. kProfileNew has these, too.
   std::string profile;
   std::vector<std::string> wrapped;
   std::string socket_path;  // Empty: in the run directory.

@@ -101,6 +101,12 @@ TEST(Command, WhatStandsBehindTheTwoDashesIsTheProgramsOwn) {
   EXPECT_FALSE(run->json);
   EXPECT_EQ(Parse({"profile", "show", "p"})->profile, "p");
   EXPECT_EQ(Parse({"profile", "list"})->verb, Verb::kProfileList);
+  const auto found =
+      Parse({"profile", "new", "--output=f", "--", "prog", "-x"});
+  ASSERT_OK(found);
+  EXPECT_EQ(found->verb, Verb::kProfileNew);
+  EXPECT_EQ(found->file, "f");
+  EXPECT_THAT(found->wrapped, ElementsAre("prog", "-x"));
 }
 
 TEST(Command, ProfileAndProgramGoTogether) {
@@ -119,7 +125,9 @@ TEST(Command, ProfileAndProgramGoTogether) {
   }
   EXPECT_THAT(Parse({"list", "--", "prog"}),
               Refused("list: takes no program behind --"));
-  EXPECT_THAT(Parse({"profile"}), Refused("profile: list or show?"));
+  EXPECT_THAT(Parse({"profile"}), Refused("profile: list, show or new?"));
+  EXPECT_THAT(Parse({"profile", "new"}), Refused("needs -- PROGRAM"));
+  EXPECT_THAT(Parse({"profile", "new", "prog"}), Refused("too many"));
 }
 
 TEST(Command, WrongUsageSaysWhatIsWrongAndWhereToRead) {

@@ -179,6 +179,22 @@ constexpr CommandForm kCommands[] = {
      1,
      {Word::kProfile},
      {{"--lib-dir", "DIR"}}},
+    {Verb::kProfileNew,
+     "profile new",
+     "profile new [--output=FILE] [--lib-dir=DIR] -- PROGRAM ARGUMENT...",
+     "find out how a back-end is wrapped",
+     "Starts PROGRAM, a vhost-user back-end, in the ways in which it may take\n"
+     "its socket, asks it what it offers, ends it, and prints a first profile\n"
+     "of it, to a new FILE with --output: what was found out, and what is "
+     "left\n"
+     "to you. It runs as you, so use an image that may be opened. {fd} in an\n"
+     "ARGUMENT stands for the number of the socket's descriptor.\n",
+     "  holdfast profile new --output=mine.textproto -- \\\n"
+     "      /opt/bin/my-back-end --image=/srv/test.img\n",
+     0,
+     {},
+     {{"--output", "FILE"}, {"--lib-dir", "DIR"}},
+     /*wraps=*/true},
     {Verb::kCompletion,
      "completion",
      "completion bash|zsh",

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -15,6 +16,7 @@
 #include "launcher/api/translate.h"
 #include "launcher/cli/files.h"
 #include "launcher/cli/profile.h"
+#include "launcher/cli/program_sys.h"
 #include "launcher/cli/render.h"
 #include "launcher/spec.h"
 
@@ -73,12 +75,15 @@ absl::StatusOr<v1::Profile> ReadProfile(const Command& command,
   return ParseProfile(text, path);
 }
 
+absl::StatusOr<std::string> ProgramOf(const Command& command) {
+  const char* const search = std::getenv("PATH");
+  return FindProgram(command.wrapped[0],
+                     search == nullptr ? kUsualPath : search);
+}
+
 absl::StatusOr<Wrapping> WrappingOf(const Command& command) {
   Wrapping wrapping;
-  const char* const search = std::getenv("PATH");
-  ASSIGN_OR_RETURN(
-      wrapping.program,
-      FindProgram(command.wrapped[0], search == nullptr ? kUsualPath : search));
+  ASSIGN_OR_RETURN(wrapping.program, ProgramOf(command));
   wrapping.args.assign(command.wrapped.begin() + 1, command.wrapped.end());
   wrapping.no_standby = command.no_standby;
   wrapping.name = command.instance.empty()
@@ -198,6 +203,21 @@ absl::Status PrintProfiles(const Command& command, std::ostream& out) {
   ASSIGN_OR_RETURN(const v1::Profile profile, ReadProfile(command, text));
   out << (command.json ? RenderJson(profile) : text);
   return absl::OkStatus();
+}
+
+absl::Status NewProfile(const Command& command) {
+  const std::string probe =
+      absl::StrCat(LibraryDirectory(command), "/holdfast-probe");
+  if (!IsFile(probe)) return Missing(probe);
+  std::vector<std::string> words = {"holdfast-probe"};
+  if (!command.file.empty()) {
+    words.push_back(absl::StrCat("--output=", command.file));
+  }
+  words.push_back("--");
+  ASSIGN_OR_RETURN(std::string program, ProgramOf(command));
+  words.push_back(std::move(program));
+  words.insert(words.end(), command.wrapped.begin() + 1, command.wrapped.end());
+  return BecomeProgram(probe, words);
 }
 
 }  // namespace holdfast::cli

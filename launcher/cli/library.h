@@ -13,6 +13,7 @@ namespace holdfast::cli {
 
 // What is installed beside the program `holdfast`:
 //   LIB/holdfast-keeper  LIB/policies/keeper.policy  LIB/profiles/*.textproto
+//   LIB/holdfast-probe
 
 // LIB of `command`, or else the directory of this program when there are
 // profiles, otherwise /usr/lib/holdfast.
@@ -39,6 +40,10 @@ absl::StatusOr<v1::LaunchSpec> SpecToRun(const Command& command,
 
 // Performs `command`, a kProfileList or kProfileShow.
 absl::Status PrintProfiles(const Command& command, std::ostream& out);
+
+// Performs `command`, a kProfileNew: becomes holdfast-probe, so that it returns
+// only when that cannot be.
+absl::Status NewProfile(const Command& command);
 
 }  // namespace holdfast::cli
 

@@ -88,7 +88,7 @@ TEST(CliAlone, WrongUsageIsStatusTwoAndNamesTheWord) {
                 {"state", "state: dump or diff?"},
                 {"inject d hug", "'hug' is none of kill, stop, segv"},
                 {"completion fish", "is none of bash, zsh"},
-                {"profile", "profile: list or show?"},
+                {"profile", "profile: list, show or new?"},
                 {"run --profile=x", "run: --profile needs -- PROGRAM"},
                 {"run -- x", "needs --profile"}};
   for (const auto& usage : kCases) {
@@ -408,7 +408,7 @@ TEST_F(Completion, OffersCommandsInstancesOptionsAndValues) {
   EXPECT_EQ(For("\"\""),
             "run list status events stop restart resize state inject "
             "profile completion help");
-  EXPECT_EQ(For("profile \"\""), "list show");
+  EXPECT_EQ(For("profile \"\""), "list show new");
   for (const char* words : {"profile show \"\"", "run --profile = \"\""}) {
     EXPECT_EQ(For(words), "qemu-storage-daemon vhost-user") << words;
   }
