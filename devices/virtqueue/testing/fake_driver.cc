@@ -15,6 +15,16 @@ constexpr size_t kAlignment = 16;
 
 size_t RoundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
+// Whoever reads a table by pieces may look at what is not its own yet.
+void StoreShared(const vring::Descriptor& from, vring::Descriptor* to) {
+  uint64_t words[sizeof(from) / sizeof(uint64_t)];
+  std::memcpy(words, &from, sizeof(from));
+  auto* const at = reinterpret_cast<uint64_t*>(to);
+  for (size_t i = 0; i < sizeof(from) / sizeof(uint64_t); ++i) {
+    SharedAccess::Store(&at[i], words[i]);
+  }
+}
+
 }  // namespace
 
 FakeDriver::FakeDriver(const Options& options)
@@ -176,7 +186,7 @@ bool FakeDriver::Place(const std::vector<vring::Descriptor>& chain,
       in_ring[i].flags |= vring::kNext;
       in_ring[i].next = request.descriptors[i + 1];
     }
-    descriptor(request.descriptors[i]) = in_ring[i];
+    StoreShared(in_ring[i], &descriptor(request.descriptors[i]));
   }
   return true;
 }
