@@ -18,6 +18,7 @@
 #include "base/pidfd_sys.h"
 #include "base/status_macros.h"
 #include "base/unix_socket_sys.h"
+#include "launcher/by_path_sys.h"
 #include "launcher/exit_cause.h"
 #include "launcher/process_sys.h"
 #include "launcher/script.h"
@@ -28,6 +29,7 @@ namespace {
 
 // The descriptor of the socket in the program.
 constexpr int kSocketFd = 3;
+static_assert(kSocketFd == kByPathFrontEndFd);
 
 backend::Options OptionsOf(const BackendSpec& spec,
                            const RestartLimits& restart) {
@@ -171,6 +173,11 @@ absl::Status BackendProcess::Spawn(backend::LifeNumber number) {
               {null, STDOUT_FILENO},
               {BorrowedFd(STDERR_FILENO), STDERR_FILENO},
               {ends.second, kSocketFd}};
+  if (spec_.handover == BackendHandover::kListeningPath) {
+    jail.program = "/proc/self/exe";
+    jail.argv.insert(jail.argv.begin(), kByPathName);
+    jail.fds.push_back({program, kByPathProgramFd});
+  }
   jail.cgroups.assign(groups.begin(), groups.end());
   ASSIGN_OR_RETURN(auto requests, StreamPair());
   ASSIGN_OR_RETURN(sandbox::JailedProcess process, sandbox::Spawn(jail));

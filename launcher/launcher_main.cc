@@ -5,17 +5,22 @@
 #include <sys/stat.h>
 
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/log.h"
+#include "launcher/by_path_sys.h"
 #include "launcher/options.h"
 #include "launcher/parent_sys.h"
 
 int main(int argc, char** argv) {
   namespace launcher = holdfast::launcher;
+  if (argc > 1 && std::strcmp(argv[0], launcher::kByPathName) == 0) {
+    return launcher::RunByPath(absl::MakeSpan(argv + 1, argv + argc));
+  }
   holdfast::SetLogProgram("holdfastd");
   const std::vector<std::string> args(argv + 1, argv + argc);
   absl::StatusOr<launcher::Options> options = launcher::ParseOptions(args);

@@ -336,7 +336,7 @@ std::vector<uint8_t> EncodeSpec(const LaunchSpec& spec) {
   WriteDuration(writer, spec.restart.healthy_after);
   writer.String(spec.backend.binary);
   WriteArguments(writer, spec.backend.args);
-  writer.Bool(spec.backend.handover == BackendHandover::kConnectedFd);
+  writer.U8(static_cast<uint8_t>(spec.backend.handover));
   writer.Bool(spec.backend.standby);
   return writer.Take();
 }
@@ -388,8 +388,11 @@ absl::StatusOr<LaunchSpec> DecodeSpec(absl::Span<const uint8_t> bytes) {
   if (version >= kFirstWithBackend) {
     spec.backend.binary = reader.String(kMaxPath);
     if (!ReadArguments(reader, spec.backend.args)) return torn;
-    spec.backend.handover = reader.Bool() ? BackendHandover::kConnectedFd
-                                          : BackendHandover::kListeningFd;
+    const uint8_t handover = reader.U8();
+    if (handover > static_cast<uint8_t>(BackendHandover::kListeningPath)) {
+      return torn;
+    }
+    spec.backend.handover = static_cast<BackendHandover>(handover);
     spec.backend.standby = reader.Bool();
   }
   if (!reader.Finished()) return torn;

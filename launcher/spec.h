@@ -58,9 +58,13 @@ struct GroupLimits {
   uint32_t cpu_percent = 0;  // 100: one processor.
 };
 
-// How a wrapped program gets the socket of its front-end, as the descriptor
-// that stands for "{fd}" in its arguments.
-enum class BackendHandover : uint8_t { kListeningFd = 0, kConnectedFd = 1 };
+// How a wrapped program gets the socket of its front-end: as the descriptor
+// that stands for "{fd}" in its arguments, or by listening at "{path}".
+enum class BackendHandover : uint8_t {
+  kListeningFd = 0,
+  kConnectedFd = 1,
+  kListeningPath = 2,
+};
 
 // A vhost-user back-end that knows nothing of holdfast and runs behind a
 // keeper, which is the `binary` of the spec then.

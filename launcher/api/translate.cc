@@ -108,9 +108,8 @@ absl::StatusOr<LaunchSpec> FromProto(const v1::LaunchSpec& proto) {
   }
   spec.backend.binary = backend.binary();
   spec.backend.args.assign(backend.args().begin(), backend.args().end());
-  if (backend.handover() == v1::Backend::CONNECTED_FD) {
-    spec.backend.handover = BackendHandover::kConnectedFd;
-  }
+  // By the same numbers.
+  spec.backend.handover = static_cast<BackendHandover>(backend.handover());
   spec.backend.standby = backend.standby();
   return spec;
 }

@@ -16,8 +16,12 @@ namespace holdfast::cli {
 namespace {
 
 constexpr char kSchema[] = "protos/profile.proto";
-constexpr char kDescriptor[] = "{fd}";
 constexpr char kDefaultPolicy[] = "keeper.policy";
+
+// What stands for the socket in the program's arguments.
+absl::string_view Placeholder(const v1::Profile& profile) {
+  return profile.handover() == v1::Backend::LISTENING_PATH ? "{path}" : "{fd}";
+}
 
 using Bits = google::protobuf::RepeatedField<uint32_t>;
 
@@ -35,9 +39,10 @@ absl::Status Check(const v1::Profile& profile) {
     return absl::InvalidArgumentError("summary: give one line");
   }
   if (profile.has_socket() &&
-      !absl::StrContains(profile.socket().text(), kDescriptor)) {
+      !absl::StrContains(profile.socket().text(), Placeholder(profile))) {
     return absl::InvalidArgumentError(
-        "socket.text: has no {fd}, which stands for the descriptor");
+        absl::StrCat("socket.text: has no ", Placeholder(profile),
+                     ", which stands for the socket with this handover"));
   }
   RETURN_IF_ERROR(CheckBits("masked_features", profile.masked_features()));
   RETURN_IF_ERROR(CheckBits("masked_protocol_features",
@@ -72,22 +77,25 @@ bool Says(absl::string_view argument, absl::string_view what) {
 
 absl::Status NoDescriptor(const v1::Profile& profile, absl::string_view why) {
   std::string remedy =
-      "say where the program takes the number of the socket's descriptor";
+      profile.handover() == v1::Backend::LISTENING_PATH
+          ? "say where the program takes the path that it listens at"
+          : "say where the program takes the number of the socket's descriptor";
   if (profile.has_socket()) {
     absl::StrAppend(&remedy, ", as in ", Quoted(profile.socket().text()));
   }
   return absl::InvalidArgumentError(absl::StrCat(why, ": ", remedy));
 }
 
-// Puts "{fd}" where the profile wants it, if the arguments do not say so.
+// Puts the socket where the profile wants it, if the arguments do not say so.
 absl::Status NameDescriptor(const v1::Profile& profile,
                             std::vector<std::string>& args) {
   for (const std::string& arg : args) {
-    if (absl::StrContains(arg, kDescriptor)) return absl::OkStatus();
+    if (absl::StrContains(arg, Placeholder(profile))) return absl::OkStatus();
   }
   const v1::Profile::SocketArgument& socket = profile.socket();
   if (!profile.has_socket()) {
-    return NoDescriptor(profile, "no argument holds {fd}");
+    return NoDescriptor(
+        profile, absl::StrCat("no argument holds ", Placeholder(profile)));
   }
   if (socket.end_of().empty()) {
     args.push_back(socket.text());
@@ -99,8 +107,9 @@ absl::Status NameDescriptor(const v1::Profile& profile,
   }
   if (places.size() != 1) {
     return NoDescriptor(
-        profile, absl::StrCat("no argument holds {fd}, and ", places.size(),
-                              " hold ", Quoted(socket.end_of())));
+        profile,
+        absl::StrCat("no argument holds ", Placeholder(profile), ", and ",
+                     places.size(), " hold ", Quoted(socket.end_of())));
   }
   std::string& place = *places.front();
   if (!socket.unless().empty() && Says(place, socket.unless())) {
@@ -109,7 +118,8 @@ absl::Status NameDescriptor(const v1::Profile& profile,
                                               "VMM must not connect to it"));
   }
   if (IsJson(place)) {
-    return NoDescriptor(profile, absl::StrCat(Quoted(place), " has no {fd}"));
+    return NoDescriptor(
+        profile, absl::StrCat(Quoted(place), " has no ", Placeholder(profile)));
   }
   absl::StrAppend(&place, socket.text());
   return absl::OkStatus();
@@ -162,6 +172,10 @@ absl::StatusOr<v1::Profile> ParseProfile(absl::string_view text,
 
 absl::StatusOr<v1::LaunchSpec> WrappedSpec(const v1::Profile& profile,
                                            const Wrapping& wrapping) {
+  if (!profile.refusal().empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(wrapping.program, " is not wrapped: ", profile.refusal()));
+  }
   std::vector<std::string> args = wrapping.args;
   RETURN_IF_ERROR(NameDescriptor(profile, args));
   const bool standby = profile.standby() && !wrapping.no_standby;

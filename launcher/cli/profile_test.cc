@@ -81,6 +81,10 @@ TEST(ShippedProfile, MakesTheSpecOfTheGoldenFile) {
   };
   add("qemu-storage-daemon", StorageDaemon(kBlockdev, kExport));
   add("vhost-user", Of("/usr/bin/vhost-device-rng", {"--period=10"}));
+  add("vhost-user-path", Of("/usr/bin/vhost-device-rng", {"--period=10"}));
+  add("dpdk-testpmd", Of("/usr/bin/dpdk-testpmd", {"--vdev=net_vhost0", "--"}));
+  add("vhost-device-vsock",
+      Of("/usr/bin/vhost-device-vsock", {"--uds-path=/s"}));
   const auto golden = ReadFile("launcher/cli/golden/profile.txt", 1 << 16);
   ASSERT_OK(golden);
   EXPECT_EQ(text, *golden);
@@ -96,7 +100,30 @@ TEST(ShippedProfile, SaysWhatItIsFor) {
     EXPECT_FALSE(profile.summary().empty());
     EXPECT_FALSE(profile.notes().empty());
   }
-  EXPECT_EQ(count, 2);
+  EXPECT_EQ(count, 8);
+}
+
+TEST(ShippedProfile, SaysWhyAProgramIsNotWrapped) {
+  for (const char* name : {"virtiofsd", "passt", "vhost-user-gpu"}) {
+    EXPECT_THAT(WrappedSpec(Shipped(name), Of("/usr/bin/it", {})),
+                StatusIs(absl::StatusCode::kFailedPrecondition,
+                         AllOf(HasSubstr("/usr/bin/it is not wrapped: "),
+                               HasSubstr("the process"))));
+  }
+}
+
+TEST(ShippedProfile, AProgramThatListensAtAPathIsToldOne) {
+  EXPECT_THAT(
+      WrappedSpec(Shipped("dpdk-testpmd"),
+                  Of("/usr/bin/dpdk-testpmd", {"--vdev=net_vhost0,iface=/s"})),
+      AllOf(Refused("names a socket of its own"),
+            Refused("takes the path that it listens at, as in "
+                    "',iface={path}'")));
+  // A descriptor is no path.
+  EXPECT_THAT(ParseProfile("summary: 's' handover: LISTENING_PATH "
+                           "socket { text: '--fd={fd}' }",
+                           "f"),
+              Refused("socket.text: has no {path}"));
 }
 
 TEST(StorageDaemonProfile, RefusesASecondOneThatCannotOpenTheImage) {

@@ -162,7 +162,11 @@ TEST(CliAlone, WhatCannotBeWrappedIsSaidBeforeAnybodyIsAsked) {
     const char* said;
   } kCases[] = {
       {"--profile=fly -- true",
-       "no profile 'fly': there is qemu-storage-daemon, vhost-user;"},
+       "no profile 'fly': there is dpdk-testpmd, passt, qemu-storage-daemon, "
+       "vhost-device-vsock, vhost-user, vhost-user-gpu, vhost-user-path, "
+       "virtiofsd;"},
+      {"--profile=virtiofsd -- true",
+       "is not wrapped: what the guest has open"},
       {"--profile=vhost-user -- no-such-program",
        "no-such-program: no such program in PATH"},
       {"--profile=qemu-storage-daemon -- true --export type=nbd",
@@ -410,7 +414,10 @@ TEST_F(Completion, OffersCommandsInstancesOptionsAndValues) {
             "profile completion help");
   EXPECT_EQ(For("profile \"\""), "list show new");
   for (const char* words : {"profile show \"\"", "run --profile = \"\""}) {
-    EXPECT_EQ(For(words), "qemu-storage-daemon vhost-user") << words;
+    EXPECT_EQ(For(words),
+              "dpdk-testpmd passt qemu-storage-daemon vhost-device-vsock "
+              "vhost-user vhost-user-gpu vhost-user-path virtiofsd")
+        << words;
   }
   EXPECT_EQ(For("run --profile = vhost-user -- " + launcher_.File("disk0.t")),
             launcher_.File("disk0.textproto"));
@@ -462,7 +469,9 @@ TEST_F(ZshCompletion, OffersCommandsInstancesOptionsAndValues) {
   EXPECT_EQ(For("\"\""),
             "run list status events stop restart resize state inject "
             "profile completion help");
-  EXPECT_EQ(For("profile show v"), "vhost-user");
+  EXPECT_EQ(For("profile show v"),
+            "vhost-device-vsock vhost-user vhost-user-gpu vhost-user-path "
+            "virtiofsd");
   EXPECT_EQ(For("run --profile=q"), "qemu-storage-daemon");
   EXPECT_EQ(For("run --profile=vhost-user -- \"\""), "files");
   EXPECT_EQ(For("state \"\""), "dump diff");

@@ -383,6 +383,13 @@ class ProfiledDevice(ProfiledStorageDaemon):
         return [self.backend, "--image=" + self.image]
 
 
+class PathDevice(ProfiledDevice):
+    """The same, listening at a path."""
+
+    name = "holdfast run --profile=vhost-user-path"
+    profile = "vhost-user-path"
+
+
 class _Restarted(OverVfioUser, StandaloneDevice):
     """What people have today: a vfio-user server, started again at once by
     whoever watches it. No VMM comes back to it."""

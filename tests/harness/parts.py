@@ -89,6 +89,16 @@ def storage_daemon(version="7.2"):
     return fetched("QSD_111", "qemu-11.1/bin/qemu-storage-daemon", "qemu")
 
 
+def testpmd():
+    """dpdk-testpmd, which is a network's back-end and a front-end."""
+    return fetched("TESTPMD", "dpdk-22.11/bin/dpdk-testpmd", "dpdk")
+
+
+def vsock_device():
+    return fetched("VSOCK_DEVICE", "vsock-0.3/usr/bin/vhost-device-vsock",
+                   "vsock")
+
+
 def built(label_path):
     """A program that Bazel built, in a test or beside the tree.
 

@@ -78,6 +78,9 @@ class WrappedByAProfile(unittest.TestCase):
         processes.wait_for(denied, LONG_SECONDS, "an empty budget")
         return pid
 
+    def test_a_program_with_a_path_for_an_option(self):
+        self.kill(device.PathDevice)
+
     def test_what_the_launcher_refuses_is_said(self):
         class Elsewhere(device.ProfiledStorageDaemon):
             """A program of a directory that holdfastd was not given."""
