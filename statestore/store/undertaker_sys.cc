@@ -25,7 +25,12 @@ absl::Span<uint8_t> BytesOf(Word& word) {
 }
 
 // Fixed memory: what a thread gets by default is more than may be locked.
+#if defined(__SANITIZE_THREAD__)
+// TSan has its thread's own memory there.
+constexpr size_t kStackSize = size_t{2} << 20;
+#else
 constexpr size_t kStackSize = size_t{64} << 10;
+#endif
 alignas(4096) char g_stacks[2][kStackSize];
 
 struct Digger {
