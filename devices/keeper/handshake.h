@@ -1,6 +1,7 @@
 #ifndef HOLDFAST_DEVICES_KEEPER_HANDSHAKE_H_
 #define HOLDFAST_DEVICES_KEEPER_HANDSHAKE_H_
 
+#include <chrono>
 #include <cstdint>
 
 #include "absl/status/status.h"
@@ -30,6 +31,9 @@ struct BackendTraits {
   Tracking tracking = Tracking::kOffered;
   uint64_t masked_features = 0;
   uint64_t masked_protocol_features = 0;
+  // A ring that has requests and makes no progress for so long: the life hangs.
+  // 0: nobody looks.
+  std::chrono::milliseconds hang_limit{0};
 };
 
 // The agreement with a back-end that offers this. Where its in-flight region is

@@ -19,6 +19,8 @@ namespace {
 constexpr char kTracking[] = "tracking";
 constexpr char kMaskFeatures[] = "mask-features";
 constexpr char kMaskProtocolFeatures[] = "mask-protocol-features";
+constexpr char kHangMs[] = "hang-ms";
+constexpr uint64_t kMaxHangMs = 24 * 3600 * 1000;
 
 absl::StatusOr<Tracking> TrackingOf(const DeviceOptions& options) {
   const std::string text = options.Text(kTracking, "offered");
@@ -36,6 +38,9 @@ absl::StatusOr<BackendTraits> TraitsOf(const DeviceOptions& options) {
                    options.Number(kMaskFeatures, 0, 0, UINT64_MAX));
   ASSIGN_OR_RETURN(traits.masked_protocol_features,
                    options.Number(kMaskProtocolFeatures, 0, 0, UINT64_MAX));
+  ASSIGN_OR_RETURN(const uint64_t hang_ms,
+                   options.Number(kHangMs, 0, 0, kMaxHangMs));
+  traits.hang_limit = std::chrono::milliseconds(hang_ms);
   return traits;
 }
 
@@ -104,6 +109,7 @@ absl::Status KeeperHost::Resume(Lane& lane, StateBank& state) {
 
 absl::StatusOr<DeviceHost::Served> KeeperHost::Serve(Lane::Waiting waiting) {
   if (!session_->CanServe()) return Served::kIdle;
+  session_->CheckProgress();
   return session_->Serve(*lane_, waiting);
 }
 
@@ -124,7 +130,10 @@ DeviceClass KeeperClass() {
       {kTracking, "HOW",
        "requests in flight: offered (default), forced or in-order"},
       {kMaskFeatures, "BITS", "VIRTIO features that the VMM must not see"},
-      {kMaskProtocolFeatures, "BITS", "the same of vhost-user itself"}};
+      {kMaskProtocolFeatures, "BITS", "the same of vhost-user itself"},
+      {kHangMs, "MS",
+       "a back-end hangs when a ring has requests and no answer for so long; "
+       "0 (default): never"}};
   result.protocol = "vhost-user";
   result.open = [](const DeviceOptions& options)
       -> absl::StatusOr<std::unique_ptr<DeviceHost>> {

@@ -38,6 +38,7 @@ class KeeperHost final : public DeviceHost {
   bool TouchSome() override { return session_->TouchSome(); }
   absl::Status Resume(Lane& lane, StateBank& state) override;
   absl::StatusOr<Served> Serve(Lane::Waiting waiting) override;
+  int pause_ms() const override { return session_->PauseMs(); }
   // The back-end's socket: it says when a life has ended.
   BorrowedFd event() const override { return session_->backend(); }
   // What the back-end asks for by itself.

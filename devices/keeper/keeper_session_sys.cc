@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "base/shared_access.h"
 #include "base/status_macros.h"
@@ -53,7 +54,8 @@ KeeperSession::KeeperSession(const BackendTraits& traits,
       lives_{BackendLife(cells.own.life, SlotsOf(slots, 0, inflight_slot),
                          descriptors),
              BackendLife(cells.second.life, SlotsOf(slots, 1, inflight_slot),
-                         descriptors)} {}
+                         descriptors)},
+      watch_(traits.hang_limit) {}
 
 template <typename T>
 void KeeperSession::Save(const Cell<T>& cell, const T& value) {
@@ -129,6 +131,38 @@ absl::Status KeeperSession::Converse(BackendLife& life) {
   }
   if (life.HasWord()) return absl::UnavailableError("it has ended");
   return Tell(life, applied());
+}
+
+int KeeperSession::PauseMs() const {
+  const bool look =
+      watch_.watches() && current().speaks() && AnyRingStarts(current().done());
+  return look ? static_cast<int>(watch_.period().count()) : -1;
+}
+
+// A VMM that says much has it look more often than it must.
+void KeeperSession::CheckProgress() {
+  if (PauseMs() < 0) return;
+  if (std::exchange(watched_, current().number()) != current().number()) {
+    watch_.Forget();
+  }
+  const RingWatch::Time now = std::chrono::steady_clock::now();
+  for (uint16_t queue = 0; queue < vhost_user::kMaxQueues; ++queue) {
+    if (!RingStarts(current().done(), queue)) continue;
+    const absl::Status progress = ProgressOf(queue, now);
+    if (!progress.ok()) return GiveUp(current(), progress);
+  }
+}
+
+absl::Status KeeperSession::ProgressOf(uint16_t queue, RingWatch::Time now) {
+  const SessionState& session = applied();
+  const auto available = AvailableIndex(session, queue);
+  const auto used = UsedIndex(session, queue);
+  // What a VMM has taken away there is the back-end's affair.
+  if (!available.ok() || !used.ok()) return absl::OkStatus();
+  if (!watch_.IsStuck(queue, *available, *used, now)) return absl::OkStatus();
+  return absl::DeadlineExceededError(
+      absl::StrCat("it hangs: ring ", queue, " has requests and no answer for ",
+                   absl::FormatDuration(absl::FromChrono(watch_.limit()))));
 }
 
 BorrowedFd KeeperSession::backend() const {
@@ -254,18 +288,27 @@ absl::Status KeeperSession::TellAll(BackendLife& life,
 
 absl::StatusOr<uint16_t> KeeperSession::UsedIndex(const SessionState& session,
                                                   uint16_t queue) const {
-  const QueueState& state = session.queues[queue];
-  const auto num = static_cast<uint16_t>(state.num);
-  const uint8_t* const used =
+  return IndexAt(queue,
+                 session.queues[queue].used + offsetof(vring::Used, idx));
+}
+
+absl::StatusOr<uint16_t> KeeperSession::AvailableIndex(
+    const SessionState& session, uint16_t queue) const {
+  return IndexAt(
+      queue, session.queues[queue].available + offsetof(vring::Available, idx));
+}
+
+absl::StatusOr<uint16_t> KeeperSession::IndexAt(uint16_t queue,
+                                                uint64_t address) const {
+  const uint8_t* const index =
       memory_.memory()
-          .TranslateUser(UserAddress{state.used}, vring::UsedBytes(num, false))
+          .TranslateUser(UserAddress{address}, sizeof(uint16_t))
           .host;
-  if (used == nullptr) {
+  if (index == nullptr || address % sizeof(uint16_t) != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("ring ", queue, " lies outside the guest's memory"));
   }
-  return SharedAccess::Load(
-      reinterpret_cast<const uint16_t*>(used + offsetof(vring::Used, idx)));
+  return SharedAccess::Load(reinterpret_cast<const uint16_t*>(index));
 }
 
 absl::Status KeeperSession::FitRegion(BackendLife& life,

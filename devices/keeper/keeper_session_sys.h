@@ -17,6 +17,7 @@
 #include "devices/keeper/handshake.h"
 #include "devices/keeper/inflight_region.h"
 #include "devices/keeper/keeper_state.h"
+#include "devices/keeper/ring_watch.h"
 #include "devices/runtime/descriptors.h"
 #include "devices/runtime/file_range_sys.h"
 #include "devices/runtime/memory_map_sys.h"
@@ -79,6 +80,11 @@ class KeeperSession final : public SessionHost {
   // Readable when there is one.
   BorrowedFd backend_requests() const;
 
+  // Looks whether the current life hangs. Call it as often as PauseMs() says;
+  // -1: there is nothing to look at.
+  void CheckProgress();
+  int PauseMs() const;
+
   // Whether what the VMM says can be answered: not before the back-end has said
   // what it is.
   bool CanServe() const { return offer_.known != 0; }
@@ -119,8 +125,13 @@ class KeeperSession final : public SessionHost {
   // Brings a life to `session`, or to what a spare is told of it.
   absl::Status Tell(BackendLife& life, const SessionState& session);
   absl::Status TellAll(BackendLife& life, const SessionState& session);
+  // Of the guest's memory, for comparing.
+  absl::StatusOr<uint16_t> AvailableIndex(const SessionState& session,
+                                          uint16_t queue) const;
   absl::StatusOr<uint16_t> UsedIndex(const SessionState& session,
                                      uint16_t queue) const;
+  absl::StatusOr<uint16_t> IndexAt(uint16_t queue, uint64_t address) const;
+  absl::Status ProgressOf(uint16_t queue, RingWatch::Time now);
   // Makes the in-flight region one for the rings of `session`.
   absl::Status FitRegion(BackendLife& life, const SessionState& session);
   struct Beginning {
@@ -160,6 +171,8 @@ class KeeperSession final : public SessionHost {
   Agreement agreement_;
   std::array<BackendLife, store::kBackendSeats> lives_;
   size_t current_ = 0;
+  RingWatch watch_;
+  uint64_t watched_ = 0;  // The life that it has looked at.
   // Since when the VMM waits for a ring to be stopped.
   std::optional<std::chrono::steady_clock::time_point> stop_asked_;
   MemoryMap memory_;

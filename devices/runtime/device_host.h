@@ -91,6 +91,10 @@ class DeviceHost {
   // forgotten and the keeper has been told.
   virtual absl::StatusOr<Served> Serve(Lane::Waiting waiting) = 0;
 
+  // Serve is to be called after so long even if nothing happens; -1: it need
+  // not.
+  virtual int pause_ms() const { return -1; }
+
   // Becomes readable when there is something to do that the VMM's socket does
   // not show: then call OnEvent. May be another one after each call.
   virtual BorrowedFd event() const = 0;

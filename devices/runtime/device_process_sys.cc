@@ -172,7 +172,11 @@ bool DeviceProcess::IsReplaceable(store::Slot slot) const {
 
 int DeviceProcess::pause_ms() const {
   if (stalled_) return kStallPauseMs;
-  return active() && lane_->unread() != 0 ? Lane::kSettlePauseMs : -1;
+  if (!active()) return -1;
+  const int hosts = host_->pause_ms();
+  if (lane_->unread() == 0) return hosts;
+  return hosts < 0 ? Lane::kSettlePauseMs
+                   : std::min(hosts, Lane::kSettlePauseMs);
 }
 
 void DeviceProcess::Quiesce() {

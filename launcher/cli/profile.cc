@@ -17,6 +17,7 @@ namespace {
 
 constexpr char kSchema[] = "protos/profile.proto";
 constexpr char kDefaultPolicy[] = "keeper.policy";
+constexpr uint32_t kMaxHangSeconds = 24 * 3600;
 
 // What stands for the socket in the program's arguments.
 absl::string_view Placeholder(const v1::Profile& profile) {
@@ -52,6 +53,11 @@ absl::Status Check(const v1::Profile& profile) {
       return absl::InvalidArgumentError(
           "standby_rules: each needs an argument and a reason");
     }
+  }
+  if (profile.hang_seconds() > kMaxHangSeconds) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("hang_seconds: ", profile.hang_seconds(),
+                     " is more than a day, ", kMaxHangSeconds));
   }
   if (absl::StrContains(profile.keeper_policy(), '/')) {
     return absl::InvalidArgumentError(
@@ -191,6 +197,10 @@ absl::StatusOr<v1::LaunchSpec> WrappedSpec(const v1::Profile& profile,
   spec.add_args(absl::StrCat("--tracking=", TrackingWord(profile.tracking())));
   AddMask("--mask-features", profile.masked_features(), spec);
   AddMask("--mask-protocol-features", profile.masked_protocol_features(), spec);
+  if (profile.hang_seconds() != 0) {
+    spec.add_args(
+        absl::StrCat("--hang-ms=", uint64_t{profile.hang_seconds()} * 1000));
+  }
   v1::Backend& backend = *spec.mutable_backend();
   backend.set_binary(wrapping.program);
   for (const std::string& arg : args) backend.add_args(arg);

@@ -209,6 +209,14 @@ TEST(Profile, WithoutAPlaceForTheDescriptorItIsAskedFor) {
               Refused("no argument holds {fd}: say where the program takes"));
 }
 
+TEST(Profile, AProgramMayHangForSoLong) {
+  const auto spec = WrappedSpec(
+      Parsed("socket { text: '{fd}' } hang_seconds: 60"), Of("/bin/b", {}));
+  ASSERT_OK(spec);
+  EXPECT_THAT(spec->args(),
+              ElementsAre("--tracking=offered", "--hang-ms=60000"));
+}
+
 TEST(Profile, BitsThatAreMaskedBecomeTheKeepersMasks) {
   const auto spec = WrappedSpec(
       Parsed("masked_features: [0, 34] masked_protocol_features: 63 "
@@ -251,6 +259,7 @@ TEST(Profile, MistakesNameFileAndField) {
       {"summary: 'a' standby_rules { reason: 'x' }",
        "each needs an argument and a reason"},
       {"summary: 'a' keeper_policy: '../p'", "without a path"},
+      {"summary: 'a' hang_seconds: 86401", "hang_seconds: 86401 is more"},
   };
   for (const auto& mistake : kCases) {
     EXPECT_THAT(ParseProfile(mistake.text, "mine"), Refused(mistake.said))

@@ -59,6 +59,40 @@ class WrappedByAProfile(unittest.TestCase):
                     self.assertTrue(result and result["load"]["clean"],
                                     client.output[-2000:])
 
+    def test_one_that_hangs_is_replaced(self):
+        class Watched(device.ProfiledStorageDaemon):
+            """Of which somebody looks whether it hangs."""
+
+            def start(self):
+                self.profile = os.path.join(self._directory.name, "mine")
+                with open(self.profile, "w", encoding="utf-8") as f:
+                    f.write(self.daemon.command(
+                        "profile", "show", "qemu-storage-daemon"))
+                    f.write("hang_seconds: 1\n")
+                super().start()
+
+        with tempfile.TemporaryDirectory(prefix="hfprof") as directory:
+            image = directory + "/disk.img"
+            disk.Disk(image, raw_mib=64, ext4_mib=0)
+            with Watched(image) as back_end:
+                with blkio.Client(back_end.socket, lost_s=LONG_SECONDS) as (
+                        client):
+                    client.wait_started()
+                    for _ in range(2):
+                        first = back_end.living()
+                        back_end.daemon.command(
+                            "inject", back_end.instance, "stop",
+                            "--target=backend")
+                        processes.wait_for(
+                            lambda pid=first: back_end.status()["backend_pid"]
+                            not in (0, pid), LONG_SECONDS, "another process")
+                    events = back_end.daemon.command("events")
+                    result = client.finish()
+                    self.assertTrue(result and result["load"]["clean"],
+                                    client.output[-2000:])
+        self.assertRegex(events, "it hangs: ring 0 has requests and no answer "
+                                 "for 1s")
+
     def restart(self, back_end, pid):
         back_end.daemon.command("restart", back_end.instance)
         processes.wait_for(

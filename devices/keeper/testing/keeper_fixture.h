@@ -29,16 +29,15 @@ inline constexpr store::Slot SlotOf(store::BackendResource resource) {
 }
 inline constexpr store::Slot kBackendSlot = SlotOf(store::kBackendConnection);
 
-inline ProcessRig::Options RigOptions() {
+inline ProcessRig::Options RigOptions(const BackendTraits& traits) {
   ProcessRig::Options options;
   options.name = "keeper";
   for (size_t i = 0; i < store::kBackendResourceCount; ++i) {
     options.resources[store::kBackendResourceNames[i]] =
         SlotOf(store::BackendResource(i));
   }
-  options.host = []() -> absl::StatusOr<std::unique_ptr<DeviceHost>> {
-    return std::unique_ptr<DeviceHost>(
-        std::make_unique<KeeperHost>(BackendTraits()));
+  options.host = [traits]() -> absl::StatusOr<std::unique_ptr<DeviceHost>> {
+    return std::unique_ptr<DeviceHost>(std::make_unique<KeeperHost>(traits));
   };
   return options;
 }
@@ -52,7 +51,10 @@ inline std::pair<UniqueFd, UniqueFd> Pair(int type) {
 // A VMM, a keeper, and the lives of a back-end, one after the other.
 class KeeperTest : public ::testing::Test {
  protected:
-  KeeperTest() : rig_(RigOptions()) { NewLauncher(); }
+  explicit KeeperTest(const BackendTraits& traits = {})
+      : rig_(RigOptions(traits)) {
+    NewLauncher();
+  }
 
   void NewLauncher() {
     auto [ours, keepers] = Pair(SOCK_SEQPACKET);
