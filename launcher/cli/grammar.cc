@@ -188,7 +188,8 @@ constexpr CommandForm kCommands[] = {
      "of it, to a new FILE with --output: what was found out, and what is "
      "left\n"
      "to you. It runs as you, so use an image that may be opened. {fd} in an\n"
-     "ARGUMENT stands for the number of the socket's descriptor.\n",
+     "ARGUMENT stands for the number of the socket's descriptor, {path} for a\n"
+     "path at which the program is to listen.\n",
      "  holdfast profile new --output=mine.textproto -- \\\n"
      "      /opt/bin/my-back-end --image=/srv/test.img\n",
      0,

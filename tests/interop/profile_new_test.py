@@ -92,6 +92,15 @@ class NewProfiles(unittest.TestCase):
             self.assertIn("%d bytes of configuration space" % size, text)
             self.assertIn("not found out: standby", said)
 
+    def test_one_that_takes_a_path_alone(self):
+        status, text, said = find(
+            "--", parts.vsock_device(), "--guest-cid", "3", "--uds-path",
+            self.directory + "/vsock", "--socket", "{path}")
+        self.assertEqual(status, 0, said)
+        self.assertEqual(fields(text)[1:], [
+            "handover: LISTENING_PATH", "tracking: DECIDE", "standby: false"])
+        self.assertIn("not found out: tracking", said)
+
     def test_what_cannot_be_known_is_left_open_and_refused(self):
         # Debian's: libvhost-user, of a type that no profile helps after a
         # crash; without that text nothing is known.

@@ -44,6 +44,22 @@ void Comment(std::string& text, absl::string_view line) {
   absl::StrAppend(&text, "# ", Plain(line), "\n");
 }
 
+const char* MarkOf(Handover handover) {
+  return handover == Handover::kPath ? kPathMark : kDescriptorMark;
+}
+
+const char* FieldOf(Handover handover) {
+  switch (handover) {
+    case Handover::kConnected:
+      return "CONNECTED_FD";
+    case Handover::kListening:
+      return "LISTENING_FD";
+    case Handover::kPath:
+      break;
+  }
+  return "LISTENING_PATH";
+}
+
 absl::string_view BaseName(absl::string_view path) {
   return path.substr(path.rfind('/') + 1);
 }
@@ -85,17 +101,28 @@ void AddEnd(const Findings& findings, std::string& text) {
 }  // namespace
 
 std::string Candidate::Name() const {
-  const std::string what = text.empty() ? std::string("{fd} as given")
-                                        : absl::StrCat("'", text, "'");
-  return absl::StrCat(
-      what, handover == Handover::kConnected ? ", connected" : ", listening");
+  const std::string what = text.empty()
+                               ? absl::StrCat(MarkOf(handover), " as given")
+                               : absl::StrCat("'", text, "'");
+  switch (handover) {
+    case Handover::kConnected:
+      return absl::StrCat(what, ", connected");
+    case Handover::kListening:
+      return absl::StrCat(what, ", listening");
+    case Handover::kPath:
+      break;
+  }
+  return absl::StrCat(what, ", a path");
 }
 
-std::vector<std::string> Candidate::With(int number) const {
+std::vector<std::string> Candidate::With(int number,
+                                         absl::string_view path) const {
   std::vector<std::string> all = arguments;
   for (std::string& argument : all) {
-    argument = absl::StrReplaceAll(argument,
-                                   {{kDescriptorMark, absl::StrCat(number)}});
+    argument = handover == Handover::kPath
+                   ? absl::StrReplaceAll(argument, {{kPathMark, path}})
+                   : absl::StrReplaceAll(
+                         argument, {{kDescriptorMark, absl::StrCat(number)}});
   }
   return all;
 }
@@ -103,6 +130,9 @@ std::vector<std::string> Candidate::With(int number) const {
 std::vector<Candidate> CandidatesFor(absl::Span<const std::string> arguments) {
   const std::vector<std::string> all(arguments.begin(), arguments.end());
   for (const std::string& argument : all) {
+    if (absl::StrContains(argument, kPathMark)) {
+      return {{all, "", "", Handover::kPath}};
+    }
     if (!absl::StrContains(argument, kDescriptorMark)) continue;
     return {{all, "", "", Handover::kConnected},
             {all, "", "", Handover::kListening}};
@@ -120,7 +150,9 @@ std::vector<Candidate> CandidatesFor(absl::Span<const std::string> arguments) {
   usual.arguments.push_back(usual.text);
   Candidate listening = usual;
   listening.handover = Handover::kListening;
-  return {usual, listening};
+  Candidate path = {all, "--socket-path={path}", "", Handover::kPath};
+  path.arguments.push_back(path.text);
+  return {usual, listening, path};
 }
 
 std::string TypeIn(absl::string_view text) {
@@ -175,7 +207,9 @@ std::string ProfileText(const Findings& findings) {
                                 offer.features, offer.protocol_features));
   const Candidate& taken = findings.taken;
   if (taken.text.empty()) {
-    Comment(text, "{fd} in the arguments says where the socket's number goes.");
+    Comment(text,
+            absl::StrCat(MarkOf(taken.handover),
+                         " in the arguments says where its socket goes."));
   } else {
     absl::StrAppend(&text, "socket {\n  text: \"", Plain(taken.text), "\"\n");
     if (!taken.end_of.empty()) {
@@ -184,10 +218,7 @@ std::string ProfileText(const Findings& findings) {
     }
     absl::StrAppend(&text, "}\n");
   }
-  absl::StrAppend(
-      &text, "handover: ",
-      taken.handover == Handover::kConnected ? "CONNECTED_FD" : "LISTENING_FD",
-      "\n");
+  absl::StrAppend(&text, "handover: ", FieldOf(taken.handover), "\n");
   AddEnd(findings, text);
   text += "\n";
   AddTracking(findings, text);

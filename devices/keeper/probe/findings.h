@@ -14,15 +14,17 @@
 
 namespace holdfast::keeper {
 
-// What the descriptor is that a program gets.
-enum class Handover { kConnected, kListening };
+// What a program is given: a descriptor that is connected, or one that listens,
+// or the path at which it is to listen.
+enum class Handover { kConnected, kListening, kPath };
 
-// Stands for its number in an argument.
+// Stand in an argument for the descriptor's number, and for the path.
 inline constexpr char kDescriptorMark[] = "{fd}";
+inline constexpr char kPathMark[] = "{path}";
 
 // One way to give a program its socket.
 struct Candidate {
-  std::vector<std::string> arguments;  // One of them holds the mark.
+  std::vector<std::string> arguments;  // One of them holds a mark.
   // As in Profile.SocketArgument; empty: the user has put the mark himself.
   std::string text;
   std::string end_of;
@@ -30,8 +32,8 @@ struct Candidate {
 
   // For people: "'--fd={fd}', connected".
   std::string Name() const;
-  // The arguments with the number in the mark's place.
-  std::vector<std::string> With(int number) const;
+  // The arguments with the number, or the path, in its mark's place.
+  std::vector<std::string> With(int number, absl::string_view path) const;
 };
 
 // All that are worth a try, the likeliest first.

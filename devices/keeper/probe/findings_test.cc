@@ -30,28 +30,36 @@ Findings Found() {
 
 TEST(Candidates, TheConventionFirst) {
   const auto all = CandidatesFor({"--image=/x"});
-  ASSERT_THAT(all, SizeIs(2));
+  ASSERT_THAT(all, SizeIs(3));
   EXPECT_THAT(all[0].arguments, ElementsAre("--image=/x", "--fd={fd}"));
   EXPECT_EQ(all[0].handover, Handover::kConnected);
   EXPECT_EQ(all[1].arguments, all[0].arguments);
   EXPECT_EQ(all[1].handover, Handover::kListening);
   EXPECT_EQ(all[0].Name(), "'--fd={fd}', connected");
-  EXPECT_THAT(all[0].With(7), ElementsAre("--image=/x", "--fd=7"));
+  EXPECT_THAT(all[0].With(7, ""), ElementsAre("--image=/x", "--fd=7"));
+  EXPECT_EQ(all[2].handover, Handover::kPath);
+  EXPECT_EQ(all[2].Name(), "'--socket-path={path}', a path");
+  EXPECT_THAT(all[2].With(7, "/s"),
+              ElementsAre("--image=/x", "--socket-path=/s"));
 }
 
 TEST(Candidates, WhereTheUserSaysSo) {
   const auto all = CandidatesFor({"-s", "fd:{fd}"});
   ASSERT_THAT(all, SizeIs(2));
-  EXPECT_THAT(all[1].With(3), ElementsAre("-s", "fd:3"));
+  EXPECT_THAT(all[1].With(3, ""), ElementsAre("-s", "fd:3"));
   EXPECT_EQ(all[1].text, "");
   EXPECT_EQ(all[1].Name(), "{fd} as given, listening");
+  const auto by_path = CandidatesFor({"iface={path},{fd}"});
+  ASSERT_THAT(by_path, SizeIs(1));
+  EXPECT_THAT(by_path[0].With(3, "/s"), ElementsAre("iface=/s,{fd}"));
+  EXPECT_EQ(by_path[0].Name(), "{path} as given, a path");
 }
 
 TEST(Candidates, AnExportOfQemus) {
   const auto all = CandidatesFor(
       {"--blockdev", "x", "--export", "id=e,type=vhost-user-blk,node-name=x"});
   ASSERT_THAT(all, SizeIs(1));
-  EXPECT_THAT(all[0].With(3),
+  EXPECT_THAT(all[0].With(3, ""),
               ElementsAre("--blockdev", "x", "--export",
                           "id=e,type=vhost-user-blk,node-name=x,addr.type=fd,"
                           "addr.str=3"));
@@ -89,6 +97,17 @@ TEST(Profile, OfOneThatFollowsTheConventions) {
   EXPECT_THAT(text,
               HasSubstr("features 0x150000000, protocol features 0x1000"));
   EXPECT_THAT(Undecided(findings), ElementsAre(HasSubstr("standby")));
+}
+
+TEST(Profile, OfOneThatTakesAPath) {
+  Findings findings = Found();
+  findings.taken = CandidatesFor({})[2];
+  const std::string text = ProfileText(findings);
+  EXPECT_THAT(text, HasSubstr("socket {\n  text: \"--socket-path={path}\"\n}\n"
+                              "handover: LISTENING_PATH\n"));
+  findings.taken = CandidatesFor({"iface={path}"})[0];
+  EXPECT_THAT(ProfileText(findings),
+              HasSubstr("# {path} in the arguments says where"));
 }
 
 TEST(Profile, OfOneBuiltOnLibvhostUser) {
@@ -130,7 +149,7 @@ TEST(Profile, StaysOneWhateverAProgramIsCalled) {
 
 TEST(Profile, HasNoBlanksAtTheEndOfALine) {
   EXPECT_THAT(ProfileText(Found()), Not(HasSubstr(" \n")));
-  EXPECT_THAT(CandidatesFor({})[0].With(3), Not(IsEmpty()));
+  EXPECT_THAT(CandidatesFor({})[0].With(3, ""), Not(IsEmpty()));
 }
 
 }  // namespace
