@@ -31,6 +31,9 @@ struct BackendTraits {
   Tracking tracking = Tracking::kOffered;
   uint64_t masked_features = 0;
   uint64_t masked_protocol_features = 0;
+  // A ring by which the guest is told that its connections ended with a life,
+  // of virtio-vsock; 0: there is none. For back-ends in order.
+  uint16_t reset_queue = 0;
   // A ring that has requests and makes no progress for so long: the life hangs.
   // 0: nobody looks.
   std::chrono::milliseconds hang_limit{0};

@@ -19,6 +19,7 @@ namespace {
 constexpr char kTracking[] = "tracking";
 constexpr char kMaskFeatures[] = "mask-features";
 constexpr char kMaskProtocolFeatures[] = "mask-protocol-features";
+constexpr char kResetQueue[] = "transport-reset-queue";
 constexpr char kHangMs[] = "hang-ms";
 constexpr uint64_t kMaxHangMs = 24 * 3600 * 1000;
 
@@ -38,6 +39,14 @@ absl::StatusOr<BackendTraits> TraitsOf(const DeviceOptions& options) {
                    options.Number(kMaskFeatures, 0, 0, UINT64_MAX));
   ASSIGN_OR_RETURN(traits.masked_protocol_features,
                    options.Number(kMaskProtocolFeatures, 0, 0, UINT64_MAX));
+  ASSIGN_OR_RETURN(
+      const uint64_t queue,
+      options.Number(kResetQueue, 0, 0, vhost_user::kMaxQueues - 1));
+  traits.reset_queue = static_cast<uint16_t>(queue);
+  if (queue != 0 && traits.tracking != Tracking::kInOrder) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--", kResetQueue, " needs --", kTracking, "=in-order"));
+  }
   ASSIGN_OR_RETURN(const uint64_t hang_ms,
                    options.Number(kHangMs, 0, 0, kMaxHangMs));
   traits.hang_limit = std::chrono::milliseconds(hang_ms);
@@ -131,6 +140,8 @@ DeviceClass KeeperClass() {
        "requests in flight: offered (default), forced or in-order"},
       {kMaskFeatures, "BITS", "VIRTIO features that the VMM must not see"},
       {kMaskProtocolFeatures, "BITS", "the same of vhost-user itself"},
+      {kResetQueue, "QUEUE",
+       "virtio-vsock's event queue, to tell of connections that are over"},
       {kHangMs, "MS",
        "a back-end hangs when a ring has requests and no answer for so long; "
        "0 (default): never"}};

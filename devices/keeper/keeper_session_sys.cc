@@ -15,6 +15,7 @@
 #include "base/status_macros.h"
 #include "base/unix_socket_sys.h"
 #include "devices/keeper/backend_requests_sys.h"
+#include "devices/keeper/event_ring.h"
 #include "devices/runtime/event_sys.h"
 #include "devices/virtqueue/vring_layout.h"
 
@@ -277,13 +278,25 @@ absl::Status KeeperSession::TellAll(BackendLife& life,
     if (!RingStarts(session, i) || RingStarts(life.done(), i)) continue;
     ASSIGN_OR_RETURN(const Beginning beginning, BeginningOf(session, i));
     bases[i] = beginning.base;
-    if (beginning.again) again.push_back(&session.queues[i]);
+    if (!beginning.again) continue;
+    again.push_back(&session.queues[i]);
+    if (i != 0 && i == traits_.reset_queue) bases[i] += TellOfReset(session);
   }
   RETURN_IF_ERROR(life.Tell(session, agreement_, bases));
   // A predecessor may have taken a kick and not looked at the ring, and have
   // answered without saying so.
   for (const QueueState* queue : again) SignalBoth(*queue);
   return absl::OkStatus();
+}
+
+uint16_t KeeperSession::TellOfReset(const SessionState& session) {
+  const absl::StatusOr<bool> told =
+      PutTransportReset(memory_.memory(), session, traits_.reset_queue);
+  if (!told.ok()) {
+    log_.Warning("the guest is not told of its connections' end: ",
+                 told.status().message());
+  }
+  return told.ok() && *told ? 1 : 0;
 }
 
 absl::StatusOr<uint16_t> KeeperSession::UsedIndex(const SessionState& session,

@@ -138,6 +138,9 @@ class KeeperSession final : public SessionHost {
     uint16_t base = 0;
     bool again = false;  // It ran in a life before.
   };
+  // Tells the guest that its connections are over. How many requests of the
+  // ring for that are answered now.
+  uint16_t TellOfReset(const SessionState& session);
   // Where ring `queue` begins, after its in-flight record was made ready.
   absl::StatusOr<Beginning> BeginningOf(const SessionState& session,
                                         uint16_t queue);

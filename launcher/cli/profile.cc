@@ -197,6 +197,10 @@ absl::StatusOr<v1::LaunchSpec> WrappedSpec(const v1::Profile& profile,
   spec.add_args(absl::StrCat("--tracking=", TrackingWord(profile.tracking())));
   AddMask("--mask-features", profile.masked_features(), spec);
   AddMask("--mask-protocol-features", profile.masked_protocol_features(), spec);
+  if (profile.transport_reset_queue() != 0) {
+    spec.add_args(absl::StrCat("--transport-reset-queue=",
+                               profile.transport_reset_queue()));
+  }
   if (profile.hang_seconds() != 0) {
     spec.add_args(
         absl::StrCat("--hang-ms=", uint64_t{profile.hang_seconds()} * 1000));
