@@ -33,14 +33,33 @@ class Stepper {
   void On(const StartFailed& event) {
     if (!Knows(event.life)) return;
     Do(Report{"backend-start-failed", event.life, event.reason});
+    if (event.life == s_.candidate) return LoseCandidate(event.reason);
     Lose(event.life, s_.options.start_retry);
   }
 
   void On(const BecameUseless& event) {
-    if (Knows(event.life) && s_.state != State::kStopping) {
-      Do(Report{"backend-given-up", event.life, event.why});
-      Do(EndLife{event.life, /*kill=*/true});
+    if (!Knows(event.life) || event.life == s_.leaving ||
+        s_.state == State::kStopping) {
+      return;
     }
+    Do(Report{"backend-given-up", event.life, event.why});
+    if (event.life == s_.candidate) return Refuse(event.why);
+    Do(EndLife{event.life, /*kill=*/true});
+  }
+
+  void On(const ReplaceRequested&) {
+    if (!CanReplace(s_).ok()) return;
+    s_.replacing = true;
+    Do(ArmTimer{Timer::kCandidate, s_.options.candidate_deadline});
+    if (s_.spare == 0) return StartCandidate();
+    DropSpare();
+  }
+
+  void On(const BecameReady& event) {
+    if (event.life == 0 || event.life != s_.candidate) return;
+    if (s_.candidate_ready) return;
+    s_.candidate_ready = true;
+    Do(EndLife{s_.current, /*kill=*/true});
   }
 
   void On(const TimerFired& event) {
@@ -48,6 +67,10 @@ class Stepper {
       if (s_.state == State::kWaiting) BeginLife();
       // A spare that could not be kept is tried again.
       if (s_.state == State::kLiving) KeepSpare();
+    } else if (event.timer == Timer::kCandidate) {
+      if (s_.replacing && !s_.candidate_ready) {
+        Refuse("the keeper has not heard of it in time");
+      }
     } else if (s_.state == State::kStopping) {
       EndAll(/*kill=*/true);
     }
@@ -68,6 +91,7 @@ class Stepper {
 
   void On(const StopRequested&) {
     if (s_.state == State::kStopping) return;
+    if (s_.replacing) FinishReplacement("it is being stopped");
     s_.state = State::kStopping;
     EndAll(/*kill=*/false);
     Do(ArmTimer{Timer::kStop, s_.options.stop_deadline});
@@ -80,7 +104,8 @@ class Stepper {
     actions_.emplace_back(std::move(action));
   }
   bool Knows(LifeNumber life) const {
-    return life != 0 && (life == s_.current || life == s_.spare);
+    return life != 0 &&
+           (life == s_.current || life == s_.spare || life == s_.leaving);
   }
 
   void BeginLife() {
@@ -94,6 +119,7 @@ class Stepper {
 
   void KeepSpare() {
     if (!s_.options.want_spare || s_.spare != 0) return;
+    if (s_.leaving != 0 || s_.replacing) return;
     s_.spare = s_.next++;
     Do(SpawnLife{s_.spare});
   }
@@ -101,7 +127,16 @@ class Stepper {
   // The next one is started after `least_delay` at the earliest.
   void Lose(LifeNumber life, absl::Duration least_delay) {
     if (!Knows(life)) return;
+    if (life == s_.leaving) return LoseLeaving();
+    if (life == s_.candidate) {
+      return LoseCandidate("it has ended by itself: see holdfast events");
+    }
     if (life == s_.spare) return LoseSpare(least_delay);
+    // What the keeper has not looked at does not take over.
+    if (s_.replacing && !s_.candidate_ready) {
+      Refuse("the program that it was to replace has ended");
+    }
+    if (s_.replacing) return TakeOver();
     s_.current = 0;
     s_.policy.OnNotServing(now_);
     if (s_.state == State::kStopping) return FinishStop();
@@ -118,6 +153,53 @@ class Stepper {
       return Do(Report{"backend-degraded", 0, "no spare: its budget is empty"});
     }
     Do(ArmTimer{Timer::kBackOff, std::max(decision.delay, least_delay)});
+  }
+
+  // As planned: it is no loss.
+  void TakeOver() {
+    s_.current = s_.spare;
+    s_.spare = 0;
+    Do(HandOver{s_.current});
+    FinishReplacement("");
+    KeepSpare();
+  }
+
+  void LoseCandidate(std::string why) {
+    s_.spare = 0;
+    FinishReplacement(std::move(why));
+    LoseLeaving();
+  }
+
+  // There is room again.
+  void LoseLeaving() {
+    s_.leaving = 0;
+    if (s_.state == State::kStopping) return FinishStop();
+    if (s_.state != State::kLiving) return;
+    if (s_.replacing) return StartCandidate();
+    KeepSpare();
+  }
+
+  void StartCandidate() {
+    s_.candidate = s_.spare = s_.next++;
+    Do(SpawnLife{s_.candidate});
+  }
+
+  void DropSpare() {
+    if (s_.spare == 0) return;
+    s_.leaving = s_.spare;
+    s_.spare = 0;
+    Do(EndLife{s_.leaving, /*kill=*/true});
+  }
+
+  void FinishReplacement(std::string why_not) {
+    s_.replacing = s_.candidate_ready = false;
+    s_.candidate = 0;
+    Do(EndReplacement{std::move(why_not)});
+  }
+
+  void Refuse(std::string why) {
+    FinishReplacement(std::move(why));
+    DropSpare();
   }
 
   void Replace(absl::Duration least_delay) {
@@ -151,10 +233,13 @@ class Stepper {
     if (s_.current != 0) Do(EndLife{s_.current, kill});
     // Nobody has used it.
     if (s_.spare != 0) Do(EndLife{s_.spare, /*kill=*/true});
+    if (s_.leaving != 0) Do(EndLife{s_.leaving, /*kill=*/true});
   }
 
   void FinishStop() {
-    if (s_.current == 0 && s_.spare == 0) s_.state = State::kIdle;
+    if (s_.current == 0 && s_.spare == 0 && s_.leaving == 0) {
+      s_.state = State::kIdle;
+    }
   }
 
   Supervision s_;
@@ -166,6 +251,23 @@ class Stepper {
 
 Supervision::Supervision(Options options_in)
     : options(std::move(options_in)), policy(options.restart, options.seed) {}
+
+absl::Status CanReplace(const Supervision& state) {
+  if (state.state != State::kLiving) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "no back-end runs at the moment (", StateName(state.state), ")"));
+  }
+  if (!state.options.want_spare) {
+    return absl::FailedPreconditionError(
+        "it runs without a standby: both programs would have to have the image "
+        "open at the same time");
+  }
+  if (state.replacing || state.leaving != 0) {
+    return absl::FailedPreconditionError(
+        "it is being replaced already: say it again in a moment");
+  }
+  return absl::OkStatus();
+}
 
 StepResult Step(Supervision state, const Event& event, Uptime now) {
   Stepper stepper(std::move(state), now);

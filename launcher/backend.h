@@ -1,11 +1,13 @@
 #ifndef HOLDFAST_LAUNCHER_BACKEND_H_
 #define HOLDFAST_LAUNCHER_BACKEND_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "launcher/restart_policy.h"
@@ -22,16 +24,23 @@ namespace holdfast::launcher::backend {
 //                     |        budget empty: denied --Restart---+
 //   any --Stop--> stopping --last life ended--> idle
 //
+// By another program, while it lives and has a spare: the spare makes room for
+// the candidate; when the keeper says that this will do, the one before is
+// ended, and the candidate takes over. One that will not do ends, and nothing
+// else does.
+//
 // `current` is the life that the keeper works with; `spare` one that was
 // started ahead. The keeper has its connection too, and tells it all that can
-// be told before it is current.
+// be told before it is current. `leaving` is one that was killed to make
+// room: there are never three.
 
 using LifeNumber = uint32_t;  // 1, 2, ... within the instance.
 
 enum class State : uint8_t { kIdle, kLiving, kWaiting, kDenied, kStopping };
 inline constexpr int kStateCount = 5;
 
-enum class Timer : uint8_t { kBackOff, kStop };
+enum class Timer : uint8_t { kBackOff, kStop, kCandidate };
+inline constexpr size_t kTimerCount = 3;
 
 // ---- What happened ----
 
@@ -61,20 +70,30 @@ struct TimerFired {
   Timer timer{};
 };
 struct RestartRequested {};
+// By another program. See CanReplace.
+struct ReplaceRequested {};
+// The keeper has told it everything but the rings.
+struct BecameReady {
+  LifeNumber life = 0;
+};
 struct StopRequested {};
 
-using Event =
-    std::variant<Start, Adopted, LifeEnded, StartFailed, BecameUseless,
-                 TimerFired, RestartRequested, StopRequested>;
+using Event = std::variant<Start, Adopted, LifeEnded, StartFailed,
+                           BecameUseless, TimerFired, RestartRequested,
+                           ReplaceRequested, BecameReady, StopRequested>;
 
 // ---- What to do about it, in this order ----
 
 struct SpawnLife {
-  LifeNumber life = 0;
+  LifeNumber life = 0;  // The candidate: of the other program.
 };
 // The keeper is to go on with it.
 struct HandOver {
   LifeNumber life = 0;
+};
+// From now on the other program is the program; or, with a reason, it is not.
+struct EndReplacement {
+  std::string why_not;
 };
 // SIGTERM, or SIGKILL.
 struct EndLife {
@@ -91,7 +110,8 @@ struct Report {
   std::string detail;
 };
 
-using Action = std::variant<SpawnLife, HandOver, EndLife, ArmTimer, Report>;
+using Action = std::variant<SpawnLife, HandOver, EndReplacement, EndLife,
+                            ArmTimer, Report>;
 using Actions = std::vector<Action>;
 
 struct Options {
@@ -101,6 +121,8 @@ struct Options {
   absl::Duration start_retry = absl::Milliseconds(100);
   // A life that was asked to end and goes on so long is killed.
   absl::Duration stop_deadline = absl::Seconds(3);
+  // A candidate that has not come so far by then is none.
+  absl::Duration candidate_deadline = absl::Seconds(15);
   uint64_t seed = 0;  // Of the back-off's jitter.
 };
 
@@ -112,8 +134,15 @@ struct Supervision {
   State state = State::kIdle;
   LifeNumber current = 0;  // 0: none.
   LifeNumber spare = 0;    // 0: none.
+  LifeNumber leaving = 0;  // 0: none.
   LifeNumber next = 1;
+  bool replacing = false;
+  LifeNumber candidate = 0;      // While replacing: 0, or the spare.
+  bool candidate_ready = false;  // It takes over from one that is ending.
 };
+
+// kFailedPrecondition: why its program cannot be replaced now.
+absl::Status CanReplace(const Supervision& state);
 
 struct StepResult {
   Supervision next;

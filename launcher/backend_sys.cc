@@ -136,32 +136,34 @@ void BackendProcess::PutInSeat(const Life& life, BackendEnds& ends) {
 }
 
 absl::StatusOr<UniqueFd> BackendProcess::OpenProgram(
-    std::vector<std::string>& argv) const {
-  ASSIGN_OR_RETURN(UniqueFd program, host_.open(spec_.binary));
+    const std::string& path, std::vector<std::string>& argv) const {
+  ASSIGN_OR_RETURN(UniqueFd program, host_.open(path));
   char head[kScriptHead];
   const ssize_t size = pread(program.get(), head, sizeof(head), 0);
-  if (size < 0) return ErrnoStatus(absl::StrCat("read ", spec_.binary));
+  if (size < 0) return ErrnoStatus(absl::StrCat("read ", path));
   argv = InterpreterOf({head, static_cast<size_t>(size)});
-  argv.push_back(spec_.binary);
+  argv.push_back(path);
   if (argv.size() == 1) return program;
   UniqueFd interpreter(open(argv.front().c_str(), O_PATH | O_CLOEXEC));
   if (interpreter.valid()) return interpreter;
-  return ErrnoStatus(absl::StrCat("open ", argv.front(),
-                                  ", the interpreter of ", spec_.binary));
+  return ErrnoStatus(
+      absl::StrCat("open ", argv.front(), ", the interpreter of ", path));
 }
 
 absl::Status BackendProcess::Spawn(backend::LifeNumber number) {
-  ASSIGN_OR_RETURN(auto ends, spec_.handover == BackendHandover::kListeningFd
+  const BackendSpec& spec =
+      number == supervision_.candidate ? candidate_spec_ : spec_;
+  ASSIGN_OR_RETURN(auto ends, spec.handover == BackendHandover::kListeningFd
                                   ? ListenerPair()
                                   : StreamPair());
   sandbox::JailSpec jail;
-  ASSIGN_OR_RETURN(const UniqueFd program, OpenProgram(jail.argv));
+  ASSIGN_OR_RETURN(const UniqueFd program, OpenProgram(spec.binary, jail.argv));
   UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!null.valid()) return ErrnoStatus("open /dev/null");
   ASSIGN_OR_RETURN(const std::vector<UniqueFd> groups,
                    host_.group->OpenProcesses());
   jail.program = absl::StrCat("/proc/self/fd/", program.get());
-  for (const std::string& arg : spec_.args) {
+  for (const std::string& arg : spec.args) {
     jail.argv.push_back(
         absl::StrReplaceAll(arg, {{"{fd}", absl::StrCat(kSocketFd)}}));
   }
@@ -194,7 +196,9 @@ absl::Status BackendProcess::Spawn(backend::LifeNumber number) {
   const int pid = life.pid;
   lives_.push_back(std::move(life));
   host_.report("backend-started", pid, "",
-               number == supervision_.spare ? "spare" : "");
+               number == supervision_.candidate ? "candidate"
+               : number == supervision_.spare   ? "spare"
+                                                : "");
   return absl::OkStatus();
 }
 
@@ -206,6 +210,28 @@ void BackendProcess::Perform(const backend::HandOver& action) {
   BackendEnds ends = NoEnds();
   ends[store::kBackendCurrent] = BorrowedFd(life->connection);
   host_.hand_over(ends);
+}
+
+absl::Status BackendProcess::Replace(const BackendSpec& spec) {
+  RETURN_IF_ERROR(backend::CanReplace(supervision_));
+  candidate_spec_ = spec;
+  // As the standby is: it is one.
+  candidate_spec_.standby = spec_.standby;
+  replacement_.reset();
+  Handle(backend::ReplaceRequested{});
+  return absl::OkStatus();
+}
+
+void BackendProcess::Perform(const backend::EndReplacement& action) {
+  if (!action.why_not.empty()) {
+    host_.report("backend-kept", pid(), "", action.why_not);
+    replacement_ = absl::FailedPreconditionError(action.why_not);
+    return;
+  }
+  spec_ = candidate_spec_;
+  host_.replaced(spec_);
+  host_.report("backend-replaced", pid(), "", spec_.binary);
+  replacement_ = absl::OkStatus();
 }
 
 void BackendProcess::Perform(const backend::EndLife& action) {
@@ -271,12 +297,15 @@ void BackendProcess::TakeVerdicts() {
   store::BackendVerdict verdict;
   while (verdicts_.valid() && recv(verdicts_.get(), &verdict, sizeof(verdict),
                                    MSG_DONTWAIT) == sizeof(verdict)) {
-    for (Life& life : lives_) {
-      if (life.useless || SocketCookie(life.connection) != verdict.life) {
-        continue;
-      }
-      Condemn(life, "the keeper: " + WordsIn(verdict));
-      break;
+    const auto found =
+        std::find_if(lives_.begin(), lives_.end(), [&](const Life& life) {
+          return SocketCookie(life.connection) == verdict.life;
+        });
+    if (found == lives_.end() || found->useless) continue;
+    if (verdict.kind == store::BackendVerdict::kReady) {
+      Handle(backend::BecameReady{found->number});
+    } else {
+      Condemn(*found, "the keeper: " + WordsIn(verdict));
     }
   }
 }

@@ -35,6 +35,8 @@ class BackendProcess {
                        std::string detail)>
         report;
     std::function<absl::StatusOr<UniqueFd>(const std::string& path)> open;
+    // From now on this is what is wrapped.
+    std::function<void(const BackendSpec& spec)> replaced;
     // Of processes that somebody else has reaped; see InstanceHost.
     std::function<std::optional<int>(int pid)> exit_status;
     const Cgroup* group = nullptr;
@@ -44,6 +46,14 @@ class BackendProcess {
                  Host host);
 
   void Handle(const backend::Event& event);
+
+  // Begins to replace the program by another one, which has the same socket.
+  // kFailedPrecondition: not now. Its end is told by `replacement`.
+  absl::Status Replace(const BackendSpec& spec);
+  // Nothing: it is going on. Of the last one; of none: OK.
+  const std::optional<absl::Status>& replacement() const {
+    return replacement_;
+  }
 
   // Goes on with what an earlier launcher has started. `ends` is what the
   // keeper has, all of it; the lives at the other ends go on, every other one
@@ -97,6 +107,7 @@ class BackendProcess {
 
   void Perform(const backend::SpawnLife& action);
   void Perform(const backend::HandOver& action);
+  void Perform(const backend::EndReplacement& action);
   void Perform(const backend::EndLife& action);
   void Perform(const backend::ArmTimer& action);
   void Perform(const backend::Report& action);
@@ -106,7 +117,8 @@ class BackendProcess {
   static void PutInSeat(const Life& life, BackendEnds& ends);
   // What is to be executed, which is its interpreter if it is a script, and the
   // first words of its arguments.
-  absl::StatusOr<UniqueFd> OpenProgram(std::vector<std::string>& argv) const;
+  absl::StatusOr<UniqueFd> OpenProgram(const std::string& path,
+                                       std::vector<std::string>& argv) const;
   // Without one lives of no use are not heard of, which it logs.
   void MakeVerdictChannel();
   void TakeVerdicts();
@@ -115,7 +127,9 @@ class BackendProcess {
   const Life* Find(backend::LifeNumber number) const;
   int PidOf(backend::LifeNumber number) const;
 
-  const BackendSpec spec_;
+  BackendSpec spec_;
+  BackendSpec candidate_spec_;
+  std::optional<absl::Status> replacement_ = absl::OkStatus();
   const Host host_;
   backend::Supervision supervision_;
   std::vector<Life> lives_;
@@ -125,7 +139,7 @@ class BackendProcess {
   uint64_t lives_given_ = 0;
   UniqueFd verdicts_;       // Where the keeper's come ...
   UniqueFd verdicts_peer_;  // ... from.
-  std::array<std::optional<Uptime>, 2> timers_;
+  std::array<std::optional<Uptime>, backend::kTimerCount> timers_;
 };
 
 }  // namespace holdfast::launcher

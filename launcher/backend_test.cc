@@ -30,11 +30,15 @@ std::string TextOf(const Action& action) {
     std::string operator()(const HandOver& a) const {
       return absl::StrCat("HandOver(", a.life, ")");
     }
+    std::string operator()(const EndReplacement& a) const {
+      return a.why_not.empty() ? "Replaced" : "Kept: " + a.why_not;
+    }
     std::string operator()(const EndLife& a) const {
       return absl::StrCat(a.kill ? "Kill(" : "Ask(", a.life, ")");
     }
     std::string operator()(const ArmTimer& a) const {
       return a.timer == Timer::kStop           ? "Arm(stop)"
+             : a.timer == Timer::kCandidate    ? "Arm(candidate)"
              : a.delay == absl::ZeroDuration() ? "Arm(now)"
                                                : "Arm(back-off)";
     }
@@ -216,6 +220,101 @@ TEST(Backend, AnOperatorsRestartEndsTheLife) {
   EXPECT_THAT(backend.Feed(RestartRequested{}), ElementsAre("Kill(1)"));
 }
 
+// ---- Another program ----
+
+// Lives 1 and 2 run, and a candidate 3 takes the place of 2.
+Backend Replacing() {
+  Backend backend(WithSpare());
+  backend.Feed(Start{});
+  EXPECT_THAT(backend.Feed(ReplaceRequested{}),
+              ElementsAre("Arm(candidate)", "Kill(2)"));
+  EXPECT_THAT(backend.Feed(LifeEnded{2}), ElementsAre("Spawn(3)"));
+  return backend;
+}
+
+TEST(Replacement, TheOldOneEndsWhenTheCandidateIsReady) {
+  Backend backend = Replacing();
+  const uint32_t tokens = backend.state().policy.tokens();
+  EXPECT_THAT(backend.Feed(BecameReady{3}), ElementsAre("Kill(1)"));
+  EXPECT_THAT(backend.Feed(BecameReady{3}), IsEmpty());
+  EXPECT_THAT(backend.Feed(LifeEnded{1}),
+              ElementsAre("HandOver(3)", "Replaced", "Spawn(4)"));
+  // It was no loss.
+  EXPECT_EQ(backend.state().policy.tokens(), tokens);
+}
+
+TEST(Replacement, ACandidateThatWillNotDoIsAllThatEnds) {
+  Backend backend = Replacing();
+  EXPECT_THAT(backend.Feed(BecameUseless{3, "the keeper: fewer queues"}),
+              ElementsAre("backend-given-up", "Kept: the keeper: fewer queues",
+                          "Kill(3)"));
+  EXPECT_THAT(backend.Feed(LifeEnded{3}), ElementsAre("Spawn(4)"));
+  EXPECT_EQ(backend.state().current, 1u);
+}
+
+TEST(Replacement, ACandidateThatEndsOrDoesNotStartIsNone) {
+  Backend one = Replacing();
+  EXPECT_THAT(one.Feed(LifeEnded{3}),
+              ElementsAre(HasSubstr("Kept: it has ended"), "Spawn(4)"));
+  Backend other = Replacing();
+  EXPECT_THAT(
+      other.Feed(StartFailed{3, "no such file"}),
+      ElementsAre("backend-start-failed", "Kept: no such file", "Spawn(4)"));
+}
+
+TEST(Replacement, ACandidateThatSaysNothingIsNone) {
+  Backend backend = Replacing();
+  EXPECT_THAT(backend.Feed(TimerFired{Timer::kCandidate}),
+              ElementsAre(HasSubstr("Kept: "), "Kill(3)"));
+  // One that has come so far is waited for.
+  Backend other = Replacing();
+  other.Feed(BecameReady{3});
+  EXPECT_THAT(other.Feed(TimerFired{Timer::kCandidate}), IsEmpty());
+}
+
+// The one before ends all the same, and another one of its program follows.
+TEST(Replacement, ACandidateThatFailsLateDoesNotTakeOver) {
+  Backend backend = Replacing();
+  backend.Feed(BecameReady{3});
+  EXPECT_THAT(backend.Feed(LifeEnded{3}),
+              ElementsAre(HasSubstr("Kept: it has ended"), "Spawn(4)"));
+  EXPECT_THAT(backend.Feed(LifeEnded{1}),
+              ElementsAre("HandOver(4)", "Arm(now)"));
+}
+
+TEST(Replacement, AnUnknownCandidateDoesNotTakeOver) {
+  Backend backend = Replacing();
+  EXPECT_THAT(
+      backend.Feed(LifeEnded{1}),
+      ElementsAre(HasSubstr("Kept: "), "Kill(3)", "Spawn(4)", "HandOver(4)"));
+  EXPECT_THAT(backend.Feed(LifeEnded{3}), ElementsAre("Spawn(5)"));
+}
+
+TEST(Replacement, ItNeedsALifeAndRoomForAnotherOne) {
+  EXPECT_FALSE(CanReplace(Supervision(WithSpare())).ok());
+  Backend alone;
+  alone.Feed(Start{});
+  EXPECT_THAT(std::string(CanReplace(alone.state()).message()),
+              HasSubstr("without a standby"));
+  EXPECT_THAT(alone.Feed(ReplaceRequested{}), IsEmpty());
+  Backend backend = Replacing();
+  EXPECT_THAT(std::string(CanReplace(backend.state()).message()),
+              HasSubstr("already"));
+}
+
+TEST(Replacement, StopEndsTheOneThatMakesRoomToo) {
+  Backend backend(WithSpare());
+  backend.Feed(Start{});
+  backend.Feed(ReplaceRequested{});
+  EXPECT_THAT(backend.Feed(StopRequested{}),
+              ElementsAre("Kept: it is being stopped", "Ask(1)", "Kill(2)",
+                          "Arm(stop)"));
+  backend.Feed(LifeEnded{1});
+  EXPECT_EQ(backend.state().state, State::kStopping);
+  backend.Feed(LifeEnded{2});
+  EXPECT_EQ(backend.state().state, State::kIdle);
+}
+
 // ---- Every event in every state that can be reached ----
 
 std::vector<Event> EventsFor(const Supervision& s) {
@@ -229,16 +328,23 @@ std::vector<Event> EventsFor(const Supervision& s) {
           StartFailed{s.spare, "why"},
           BecameUseless{s.current, ""},
           BecameUseless{s.spare, ""},
+          LifeEnded{s.leaving},
+          BecameUseless{s.leaving, ""},
           TimerFired{Timer::kBackOff},
           TimerFired{Timer::kStop},
+          TimerFired{Timer::kCandidate},
           RestartRequested{},
+          ReplaceRequested{},
+          BecameReady{s.spare},
           StopRequested{}};
 }
 
 std::string KeyOf(const Supervision& s) {
-  return absl::StrCat(StateName(s.state), s.current != 0 ? "+current" : "",
-                      s.spare != 0 ? "+spare" : "", " tokens ",
-                      s.policy.tokens());
+  return absl::StrCat(
+      StateName(s.state), s.current != 0 ? "+current" : "",
+      s.spare != 0 ? "+spare" : "", s.leaving != 0 ? "+leaving" : "",
+      s.replacing ? "+replacing" : "", s.candidate != 0 ? "+candidate" : "",
+      s.candidate_ready ? "+ready" : "", " tokens ", s.policy.tokens());
 }
 
 void CheckAlways(const Supervision& s) {
@@ -253,8 +359,15 @@ void CheckAlways(const Supervision& s) {
       EXPECT_NE(s.current, 0u);
       break;
     case State::kStopping:
-      EXPECT_TRUE(s.current != 0 || s.spare != 0);
+      EXPECT_TRUE(s.current != 0 || s.spare != 0 || s.leaving != 0);
+      EXPECT_FALSE(s.replacing);
       break;
+  }
+  // The keeper has two seats.
+  EXPECT_LE((s.current != 0) + (s.spare != 0) + (s.leaving != 0), 2);
+  if (s.candidate != 0) {
+    EXPECT_TRUE(s.replacing);
+    EXPECT_EQ(s.candidate, s.spare);
   }
   if (s.spare != 0) {
     EXPECT_NE(s.current, s.spare);

@@ -103,6 +103,12 @@ absl::Status CoreClient::Resize(const std::string& instance) {
   return Call(Of(Op::kResize, instance)).status();
 }
 
+absl::Status CoreClient::Replace(const LaunchSpec& spec) {
+  Request request = Of(Op::kReplace, spec.name);
+  request.spec = EncodeSpec(spec);
+  return Call(request).status();
+}
+
 absl::Status CoreClient::Inject(const std::string& instance, Fault fault,
                                 FaultTarget target) {
   Request request = Of(Op::kInject, instance);

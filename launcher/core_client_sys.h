@@ -38,6 +38,10 @@ class CoreClient {
   // Returns when nothing of the instance is left.
   absl::Status Stop(const std::string& instance);
   absl::Status Restart(const std::string& instance);
+  // Puts the program that `spec` wraps in the place of what spec.name wraps.
+  // Returns when it works; kFailedPrecondition: it will not do, nothing
+  // changes.
+  absl::Status Replace(const LaunchSpec& spec);
   // Returns when its processes are told to look at their resources again.
   absl::Status Resize(const std::string& instance);
   // `instance` is ignored for store, api and core.

@@ -210,7 +210,7 @@ absl::StatusOr<Request> DecodeRequest(absl::Span<const uint8_t> bytes) {
   request.refusal = reader.String(kMaxRefusal);
   if (!reader.Finished()) return Malformed("request");
   if (op < static_cast<uint16_t>(Op::kRun) ||
-      op > static_cast<uint16_t>(Op::kSpecRead) ||
+      op > static_cast<uint16_t>(Op::kReplace) ||
       fault > static_cast<uint8_t>(Fault::kSegv) ||
       target > static_cast<uint8_t>(FaultTarget::kBackend)) {
     return Malformed("request");

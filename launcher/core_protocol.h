@@ -48,6 +48,7 @@ enum class Op : uint16_t {
   kBeat = 10,      // The api lives; never answered.
   kNextSpec = 11,  // -> file, the first that is not read; no name: none is left
   kSpecRead = 12,  // file; spec, or refusal -> nothing, when that is dealt with
+  kReplace = 13,   // instance, spec -> nothing, when its program is another one
 };
 
 enum class Fault : uint8_t { kKill = 0, kStop = 1, kSegv = 2 };

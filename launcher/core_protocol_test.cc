@@ -126,7 +126,7 @@ TEST(CoreProtocol, EveryTruncationIsRefused) {
 }
 
 TEST(CoreProtocol, OperationsOutsideTheListAreRefused) {
-  for (uint8_t op : {0, 13, 255}) {
+  for (uint8_t op : {0, 14, 255}) {
     std::vector<uint8_t> bytes = EncodeRequest(InjectRequest());
     bytes[2] = op;
     EXPECT_THAT(

@@ -65,6 +65,7 @@ void Core::Serve(ControlServer::ClientId client, const Request& request) {
     case Op::kStop:
     case Op::kRestart:
     case Op::kResize:
+    case Op::kReplace:
     case Op::kStateDump:
       if (instance == nullptr) {
         answer.status = NoInstance(request.instance);
@@ -80,6 +81,10 @@ void Core::Serve(ControlServer::ClientId client, const Request& request) {
         if (absl::IsUnavailable(answer.status)) {
           return LetWait(client, request, Now() + kResizePatience);
         }
+      } else if (request.op == Op::kReplace) {
+        absl::StatusOr<LaunchSpec> spec = DecodeSpec(request.spec);
+        answer.status = spec.ok() ? instance->Replace(*spec) : spec.status();
+        if (answer.status.ok()) return LetWait(client, request);
       } else {
         return DumpState(client, std::move(answer), *instance);
       }

@@ -279,6 +279,13 @@ bool Core::AnswerTo(Waiting& waiting, Answer& answer) {
   }
   Instance* const instance = FindInstance(request.instance);
   if (request.op == Op::kStop) return instance == nullptr;
+  if (request.op == Op::kReplace) {
+    const std::optional<absl::Status> end = instance != nullptr
+                                                ? instance->replacement()
+                                                : NoInstance(request.instance);
+    answer.status = end.value_or(absl::OkStatus());
+    return end.has_value();
+  }
   answer.status =
       instance != nullptr ? instance->Resize() : NoInstance(request.instance);
   if (!absl::IsUnavailable(answer.status)) return true;

@@ -173,7 +173,7 @@ class Core final : public InstanceHost {
   EventLog events_;
   PendingSpecs pending_specs_;
   std::optional<ControlServer> control_;
-  std::vector<Waiting> waiting_;  // kStop, kEvents, kResize not answered yet.
+  std::vector<Waiting> waiting_;  // kStop, kEvents, kResize, kReplace.
   int raise_ = 0;  // A signal to send to this process after the answer is out.
   bool stopping_ = false;
   std::optional<CoreEnd> end_;

@@ -5,9 +5,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "launcher/instance_sys.h"
+#include "launcher/status_field.h"
 
 namespace holdfast::launcher {
 
@@ -17,6 +19,38 @@ absl::Status Instance::InjectBackend(Fault fault) {
         absl::StrCat(spec_.name, " wraps no back-end"));
   }
   return backend_->Kill(SignalOf(fault));
+}
+
+// A launcher that dies over it leaves the old one or the new one.
+absl::Status Instance::KeepSpec() {
+  RETURN_IF_ERROR(MakeRecord());
+  // A store that is away gets it with everything else.
+  if (host_.store() == nullptr) return absl::OkStatus();
+  return host_.store()->PutBlob(id_, record_fd_);
+}
+
+absl::Status Instance::Replace(const LaunchSpec& spec) {
+  if (stopping() || !backend_.has_value()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(spec_.name, backend_.has_value() ? " is being stopped"
+                                                      : " wraps no back-end"));
+  }
+  if (spec.backend.binary.empty()) {
+    return absl::InvalidArgumentError("backend.binary: name a program");
+  }
+  if (spec.args != spec_.args) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("args: the keeper runs with ",
+                     absl::StrJoin(spec_.args, " "), ", which stays"));
+  }
+  const absl::Status allowed =
+      host_.binaries().Open(spec.backend.binary, O_PATH).status();
+  if (!allowed.ok()) return WithField("backend.binary", allowed);
+  return backend_->Replace(spec.backend);
+}
+
+std::optional<absl::Status> Instance::replacement() const {
+  return backend_.has_value() ? backend_->replacement() : absl::OkStatus();
 }
 
 void Instance::MakeBackend() {
@@ -31,6 +65,13 @@ void Instance::MakeBackend() {
     if (!given.ok()) {
       LogError("back-end of ", spec_.name, ": ", given.message());
     }
+  };
+  host.replaced = [this](const BackendSpec& spec) {
+    spec_.backend = spec;
+    const absl::Status kept = KeepSpec();
+    if (kept.ok()) return;
+    LogError("the next launcher wraps the old back-end of ", spec_.name, ": ",
+             kept.message());
   };
   host.report = [this](std::string type, int pid, std::string cause,
                        std::string detail) {

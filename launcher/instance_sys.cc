@@ -84,13 +84,18 @@ absl::Status Instance::MakeSegmentAndRecord() {
   ASSIGN_OR_RETURN(segment_,
                    CreateSealedMemfd(("holdfast-" + spec_.name).c_str(),
                                      spec_.segment_bytes));
-  ASSIGN_OR_RETURN(record_fd_,
-                   CreateSealedMemfd("holdfast-record", kRecordSize));
-  ASSIGN_OR_RETURN(
-      record_, MapShared(record_fd_, 0, kRecordSize, MapAccess::kReadWrite));
   counters_.accepted_ns =
       static_cast<uint64_t>(absl::ToInt64Nanoseconds(Now()));
   counters_.policy = supervision_.policy.Save();
+  return MakeRecord();
+}
+
+absl::Status Instance::MakeRecord() {
+  ASSIGN_OR_RETURN(UniqueFd fd,
+                   CreateSealedMemfd("holdfast-record", kRecordSize));
+  ASSIGN_OR_RETURN(record_,
+                   MapShared(fd, 0, kRecordSize, MapAccess::kReadWrite));
+  record_fd_ = std::move(fd);
   WriteRecord(record_.span(), spec_, counters_);
   return absl::OkStatus();
 }

@@ -115,6 +115,11 @@ class Instance {
   // kFailedPrecondition when none is active: the VMM would not be told.
   // kUnavailable when the next one is on its way: to be tried again.
   absl::Status Resize();
+  // Begins to replace what it wraps by what `spec` wraps. kFailedPrecondition:
+  // not now, or it wraps nothing. Other errors: the program cannot be used.
+  absl::Status Replace(const LaunchSpec& spec);
+  // What has become of that; nothing: it is going on.
+  std::optional<absl::Status> replacement() const;
   // kFailedPrecondition when there is no such child.
   absl::Status Inject(Fault fault, FaultTarget target);
 
@@ -138,6 +143,8 @@ class Instance {
   absl::Status NoProcess(absl::string_view role) const;
 
   absl::Status MakeSegmentAndRecord();
+  // Of spec_ as it is now, in the place of the one before.
+  absl::Status MakeRecord();
   // CreateInstance up to PutBlob.
   absl::Status Deposit(store::Client& store);
   absl::Status AddToStore(store::Client& store, Child& child,
@@ -174,6 +181,7 @@ class Instance {
   absl::Status GiveBackend(store::Client& store, const BackendEnds& ends);
   // By store::BackendResource.
   store::Slot BackendSlot(size_t resource) const;
+  absl::Status KeepSpec();
   absl::Status InjectBackend(Fault fault);
   void MakeGroup();
   // Reports what the group's limits have cost since it was asked last.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -133,13 +134,19 @@ vhost_user::BackendInfo InfoFor(const Offer& offer, const BackendTraits& traits,
   return info;
 }
 
-absl::Status CheckSuccessor(const Offer& first, const Offer& now) {
-  if (const uint64_t missing = first.features & ~now.features; missing != 0) {
+absl::Status CheckSuccessor(const Offer& first, const Offer& now,
+                            const BackendTraits& traits) {
+  // The VMM was told of those that are masked no more than of others that are
+  // not there.
+  if (const uint64_t missing =
+          first.features & ~now.features & ~traits.masked_features;
+      missing != 0) {
     return absl::FailedPreconditionError(
         absl::StrCat("it does not offer the features 0x", absl::Hex(missing)));
   }
-  if (const uint64_t missing =
-          first.protocol_features & ~now.protocol_features & kSpoken;
+  if (const uint64_t missing = first.protocol_features &
+                               ~now.protocol_features & kSpoken &
+                               ~traits.masked_protocol_features;
       missing != 0) {
     return absl::FailedPreconditionError(absl::StrCat(
         "it does not offer the protocol features 0x", absl::Hex(missing)));
@@ -160,7 +167,8 @@ absl::Status CheckSuccessor(const Offer& first, const Offer& now) {
   }
   for (uint32_t i = 0; i < first.config_size; ++i) {
     const bool written = (first.config_written[i / 8] >> (i % 8) & 1) != 0;
-    if (!written && first.config[i] != now.config[i]) {
+    const bool free = i < 64 && (traits.config_may_differ >> i & 1) != 0;
+    if (!written && !free && first.config[i] != now.config[i]) {
       return absl::FailedPreconditionError(
           absl::StrCat("byte ", i, " of its configuration space is ",
                        now.config[i], ", not ", first.config[i]));
@@ -192,6 +200,12 @@ absl::Status WriteConfigOf(BackendLink& link, uint32_t offset, uint32_t flags,
   std::memcpy(message + sizeof(header), bytes.data(), bytes.size());
   return link.Command(RequestType::kSetConfig,
                       {message, sizeof(header) + bytes.size()});
+}
+
+bool WasWritten(const Offer& offer) {
+  return std::any_of(std::begin(offer.config_written),
+                     std::end(offer.config_written),
+                     [](uint8_t bits) { return bits != 0; });
 }
 
 absl::Status WriteConfigAgain(BackendLink& link, const Offer& offer) {

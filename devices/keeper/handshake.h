@@ -37,6 +37,9 @@ struct BackendTraits {
   // A ring that has requests and makes no progress for so long: the life hangs.
   // 0: nobody looks.
   std::chrono::milliseconds hang_limit{0};
+  // One bit a byte of the configuration space, of the first 64: another life
+  // may say something else. The VMM keeps what it was told.
+  uint64_t config_may_differ = 0;
 };
 
 // The agreement with a back-end that offers this. Where its in-flight region is
@@ -49,7 +52,8 @@ vhost_user::BackendInfo InfoFor(const Offer& offer, const BackendTraits& traits,
 
 // Whether `now` can take the place of `first` behind a VMM that was told of
 // `first`. kFailedPrecondition: what is missing, in words.
-absl::Status CheckSuccessor(const Offer& first, const Offer& now);
+absl::Status CheckSuccessor(const Offer& first, const Offer& now,
+                            const BackendTraits& traits);
 
 // Whether it takes a channel for requests of its own.
 bool HasRequestChannel(const Offer& offer, const BackendTraits& traits);
@@ -60,7 +64,9 @@ absl::StatusOr<Offer> ReadConfigOf(BackendLink& link, const Offer& offer);
 // Writes into it. kAborted: the back-end does not take that.
 absl::Status WriteConfigOf(BackendLink& link, uint32_t offset, uint32_t flags,
                            absl::Span<const uint8_t> bytes);
-// What the VMM has written, of `offer`, again.
+// Whether the VMM has written any of it.
+bool WasWritten(const Offer& offer);
+// That, again.
 absl::Status WriteConfigAgain(BackendLink& link, const Offer& offer);
 
 // The beginning of every conversation: owner, features, protocol features,

@@ -138,18 +138,18 @@ Offer Example() {
 }
 
 void ExpectRefused(const Offer& now, const char* why) {
-  EXPECT_THAT(CheckSuccessor(Example(), now),
+  EXPECT_THAT(CheckSuccessor(Example(), now, {}),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(why)));
 }
 
 TEST(Successor, AsMuchOrMoreWillDo) {
-  EXPECT_OK(CheckSuccessor(Example(), Example()));
+  EXPECT_OK(CheckSuccessor(Example(), Example(), {}));
   Offer more = Example();
   more.features |= 0x8;
   more.protocol_features |= vhost_user::kProtocolStatus;
   more.queue_count = 8;
   more.max_mem_slots = 9;
-  EXPECT_OK(CheckSuccessor(Example(), more));
+  EXPECT_OK(CheckSuccessor(Example(), more, {}));
 }
 
 TEST(Successor, LessOfAnythingWillNot) {
@@ -178,7 +178,28 @@ TEST(Successor, ConfigurationSpaceIsTheSameWhereTheGuestHasNotWritten) {
   ExpectRefused(other, "byte 9");
   Offer first = Example();
   first.config_written[1] = 1 << 1;
-  EXPECT_OK(CheckSuccessor(first, other));
+  EXPECT_OK(CheckSuccessor(first, other, {}));
+}
+
+// Nobody was told of it.
+TEST(Successor, WhatIsMaskedMayBeMissing) {
+  BackendTraits traits;
+  traits.masked_features = uint64_t{1} << 5;
+  Offer first = Example();
+  first.features |= uint64_t{1} << 5;
+  EXPECT_FALSE(CheckSuccessor(first, Example(), {}).ok());
+  EXPECT_OK(CheckSuccessor(first, Example(), traits));
+}
+
+TEST(Successor, BytesThatMayDifferMay) {
+  BackendTraits traits;
+  traits.config_may_differ = uint64_t{1} << 3;
+  Offer first = Example();
+  ++first.config[3];
+  EXPECT_FALSE(CheckSuccessor(first, Example(), {}).ok());
+  EXPECT_OK(CheckSuccessor(first, Example(), traits));
+  ++first.config[4];
+  EXPECT_FALSE(CheckSuccessor(first, Example(), traits).ok());
 }
 
 TEST(Info, WhatCannotBeToldAgainIsNotOffered) {

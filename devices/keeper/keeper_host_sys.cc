@@ -22,6 +22,7 @@ constexpr char kMaskProtocolFeatures[] = "mask-protocol-features";
 constexpr char kResetQueue[] = "transport-reset-queue";
 constexpr char kHangMs[] = "hang-ms";
 constexpr uint64_t kMaxHangMs = 24 * 3600 * 1000;
+constexpr char kConfigMayDiffer[] = "config-may-differ";
 
 absl::StatusOr<Tracking> TrackingOf(const DeviceOptions& options) {
   const std::string text = options.Text(kTracking, "offered");
@@ -50,6 +51,8 @@ absl::StatusOr<BackendTraits> TraitsOf(const DeviceOptions& options) {
   ASSIGN_OR_RETURN(const uint64_t hang_ms,
                    options.Number(kHangMs, 0, 0, kMaxHangMs));
   traits.hang_limit = std::chrono::milliseconds(hang_ms);
+  ASSIGN_OR_RETURN(traits.config_may_differ,
+                   options.Number(kConfigMayDiffer, 0, 0, UINT64_MAX));
   return traits;
 }
 
@@ -93,7 +96,7 @@ absl::Status KeeperHost::Build(const HostServices& services) {
   }
   const Schema& schema = services_.segment->schema();
   ASSIGN_OR_RETURN(const KeeperState own, BindState<KeeperState>(schema));
-  // A segment of version 2 has none.
+  // An older segment has none.
   const SecondSeatState second =
       BindState<SecondSeatState>(schema).value_or(SecondSeatState());
   const KeeperCells cells{own, second};
@@ -144,7 +147,9 @@ DeviceClass KeeperClass() {
        "virtio-vsock's event queue, to tell of connections that are over"},
       {kHangMs, "MS",
        "a back-end hangs when a ring has requests and no answer for so long; "
-       "0 (default): never"}};
+       "0 (default): never"},
+      {kConfigMayDiffer, "BITS",
+       "bytes of the configuration space that another life may have others"}};
   result.protocol = "vhost-user";
   result.open = [](const DeviceOptions& options)
       -> absl::StatusOr<std::unique_ptr<DeviceHost>> {

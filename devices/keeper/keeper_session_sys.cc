@@ -33,12 +33,6 @@ BackendLife::Slots SlotsOf(const BackendSlots& slots, size_t seat,
           slots[InSeat(seat, store::kBackendConnection)], inflight};
 }
 
-bool WasWritten(const Offer& offer) {
-  return std::any_of(std::begin(offer.config_written),
-                     std::end(offer.config_written),
-                     [](uint8_t bits) { return bits != 0; });
-}
-
 }  // namespace
 
 KeeperSession::KeeperSession(const BackendTraits& traits,
@@ -182,9 +176,23 @@ void KeeperSession::GiveUp(BackendLife& life, const absl::Status& why) {
 }
 
 void KeeperSession::SendVerdict(const BackendLife& life) {
+  Send(life, store::BackendVerdict::kUseless, life.why());
+}
+
+void KeeperSession::SendReady(const BackendLife& life) {
+  const std::array<uint64_t, 2> said = {
+      life.number(), SocketCookie(Get(store::kBackendVerdicts))};
+  if (said == ready_said_) return;
+  ready_said_ = said;
+  Send(life, store::BackendVerdict::kReady, "");
+}
+
+void KeeperSession::Send(const BackendLife& life, uint32_t kind,
+                         absl::string_view why) {
   store::BackendVerdict verdict = {};
   verdict.life = life.number();
-  life.why().copy(verdict.why, sizeof(verdict.why) - 1);
+  verdict.kind = kind;
+  why.copy(verdict.why, sizeof(verdict.why) - 1);
   uint8_t bytes[sizeof(verdict)];
   std::memcpy(bytes, &verdict, sizeof(verdict));
   if (SendFds(Get(store::kBackendVerdicts), bytes, {}, MSG_DONTWAIT) < 0) {
@@ -197,7 +205,7 @@ void KeeperSession::SendVerdict(const BackendLife& life) {
 absl::Status KeeperSession::Greet(BackendLife& life) {
   ASSIGN_OR_RETURN(const Offer now, life.Meet(traits_, offer_.config_size));
   if (offer_.known != 0) {
-    RETURN_IF_ERROR(CheckSuccessor(offer_, now));
+    RETURN_IF_ERROR(CheckSuccessor(offer_, now, traits_));
     RETURN_IF_ERROR(life.WriteConfigAgain(offer_));
   } else {
     offer_ = now;
@@ -251,8 +259,8 @@ absl::Status KeeperSession::ReadConfigAgain() {
   SendConfigChange();
   if (!told) return absl::OkStatus();
   const absl::StatusOr<Offer> now = spare().AskConfig(offer_);
-  const absl::Status good =
-      now.ok() ? CheckSuccessor(offer_, *now) : absl::Status(now.status());
+  const absl::Status good = now.ok() ? CheckSuccessor(offer_, *now, traits_)
+                                     : absl::Status(now.status());
   if (good.ok()) {
     spare().SetTalking(false);
   } else {
@@ -266,7 +274,9 @@ absl::Status KeeperSession::ReadConfigAgain() {
 absl::Status KeeperSession::Tell(BackendLife& life,
                                  const SessionState& session) {
   if (IsCurrent(life)) return TellAll(life, session);
-  return life.Tell(WithoutRings(session), agreement_, RingBases{});
+  RETURN_IF_ERROR(life.Tell(WithoutRings(session), agreement_, RingBases{}));
+  SendReady(life);
+  return absl::OkStatus();
 }
 
 absl::Status KeeperSession::TellAll(BackendLife& life,

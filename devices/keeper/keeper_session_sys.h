@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/log_limiter.h"
 #include "base/unique_fd.h"
@@ -160,7 +161,10 @@ class KeeperSession final : public SessionHost {
 
   // This life of the back-end is of no use any more.
   void GiveUp(BackendLife& life, const absl::Status& why);
+  // What is to be known of one that is not spoken to.
   void SendVerdict(const BackendLife& life);
+  void SendReady(const BackendLife& life);
+  void Send(const BackendLife& life, uint32_t kind, absl::string_view why);
   template <typename T>
   void Save(const Cell<T>& cell, const T& value);
 
@@ -176,6 +180,8 @@ class KeeperSession final : public SessionHost {
   size_t current_ = 0;
   RingWatch watch_;
   uint64_t watched_ = 0;  // The life that it has looked at.
+  // The last one that was said to be ready, and on which channel.
+  std::array<uint64_t, 2> ready_said_ = {};
   // Since when the VMM waits for a ring to be stopped.
   std::optional<std::chrono::steady_clock::time_point> stop_asked_;
   MemoryMap memory_;

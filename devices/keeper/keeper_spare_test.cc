@@ -257,6 +257,15 @@ TEST_F(SpareTest, ASpareThatKnowsNothingYetIsForTheNextVmm) {
   EXPECT_TRUE(Whole(*spare_));
 }
 
+// The launcher is told, and another one as well.
+TEST_F(SpareTest, TheLauncherHearsThatItIsReady) {
+  StartBoth();
+  store::BackendVerdict verdict = {};
+  AwaitWord(life_, store::BackendVerdict::kReady, verdict);
+  NewLauncher();
+  AwaitWord(life_, store::BackendVerdict::kReady, verdict);
+}
+
 // What was said in a seat that is not remembered may have been anything.
 TEST_F(SpareTest, WhoSitsInASeatWithoutAMemoryIsGivenUp) {
   const auto old = DescribeState<KeeperState>();

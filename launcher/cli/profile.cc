@@ -48,6 +48,7 @@ absl::Status Check(const v1::Profile& profile) {
   RETURN_IF_ERROR(CheckBits("masked_features", profile.masked_features()));
   RETURN_IF_ERROR(CheckBits("masked_protocol_features",
                             profile.masked_protocol_features()));
+  RETURN_IF_ERROR(CheckBits("config_may_differ", profile.config_may_differ()));
   for (const v1::Profile::StandbyRule& rule : profile.standby_rules()) {
     if (rule.argument().empty() || rule.reason().empty()) {
       return absl::InvalidArgumentError(
@@ -205,6 +206,7 @@ absl::StatusOr<v1::LaunchSpec> WrappedSpec(const v1::Profile& profile,
     spec.add_args(
         absl::StrCat("--hang-ms=", uint64_t{profile.hang_seconds()} * 1000));
   }
+  AddMask("--config-may-differ", profile.config_may_differ(), spec);
   v1::Backend& backend = *spec.mutable_backend();
   backend.set_binary(wrapping.program);
   for (const std::string& arg : args) backend.add_args(arg);

@@ -220,13 +220,15 @@ TEST(Profile, AProgramMayHangForSoLong) {
 TEST(Profile, BitsThatAreMaskedBecomeTheKeepersMasks) {
   const auto spec = WrappedSpec(
       Parsed("masked_features: [0, 34] masked_protocol_features: 63 "
+             "config_may_differ: [1, 3] "
              "socket { text: '{fd}' } tracking: IN_ORDER "
              "handover: CONNECTED_FD keeper_policy: 'mine.policy'"),
       Of("/bin/b", {}));
   ASSERT_OK(spec);
   EXPECT_THAT(spec->args(),
               ElementsAre("--tracking=in-order", "--mask-features=17179869185",
-                          "--mask-protocol-features=9223372036854775808"));
+                          "--mask-protocol-features=9223372036854775808",
+                          "--config-may-differ=10"));
   EXPECT_EQ(spec->backend().handover(), v1::Backend::CONNECTED_FD);
   EXPECT_EQ(spec->policy(), "/usr/lib/holdfast/policies/mine.policy");
 }
@@ -254,6 +256,7 @@ TEST(Profile, MistakesNameFileAndField) {
       {"summary: 'a' socket { end_of: 'x' }", "mine: socket.text: has no"},
       {"summary: 'a' masked_features: 64", "masked_features: 64 is no number"},
       {"summary: 'a' masked_protocol_features: 99", "99 is no number"},
+      {"summary: 'a' config_may_differ: 64", "64 is no number"},
       {"summary: 'a' standby_rules { argument: 'x' }",
        "each needs an argument and a reason"},
       {"summary: 'a' standby_rules { reason: 'x' }",

@@ -43,12 +43,19 @@ inline constexpr BackendResource InSeat(size_t seat, BackendResource resource) {
 }
 static_assert(InSeat(1, kBackendConnection) + 1 == kBackendCurrent);
 
-// This life is of no use any more and is to be killed. Not by way of its
-// connection: a back-end whose front-end is gone forgets the in-flight region
-// first and completes later what it has in hand.
+// What the keeper says of a life. It may repeat itself.
 struct BackendVerdict {
+  enum Kind : uint32_t {
+    // Of no use any more and to be killed. Not by way of its connection: a
+    // back-end whose front-end is gone forgets the in-flight region first and
+    // completes later what it has in hand.
+    kUseless,
+    // It will do, and knows everything but the rings.
+    kReady,
+  };
   uint64_t life;  // SO_COOKIE of its connection.
-  char why[120];  // For people; the rest is zeros.
+  uint32_t kind;
+  char why[116];  // For people; the rest is zeros.
 };
 static_assert(sizeof(BackendVerdict) == 128);
 

@@ -6,7 +6,10 @@
 //                   after a "+" image2, image3; PRIORITY: of SCHED_FIFO, 0:
 //                   normal
 //   wrap NAME KEEPER SOCKET POLICY TRACKING STANDBY BINARY ARGUMENT...
-//                   STANDBY: 0 or 1
+//                   STANDBY: 0 or 1; TRACKING: the keeper's, or with other
+//                   options of it: forced,mask-features=2
+//   replace NAME KEEPER SOCKET POLICY TRACKING STANDBY BINARY ARGUMENT...
+//                   another program in the place of what it wraps
 //   status NAME
 //   events SINCE      waits until there is one after number SINCE
 //   stop NAME
@@ -136,17 +139,25 @@ absl::StatusOr<std::string> Run(CoreClient& client, const Words& words) {
 }
 
 absl::StatusOr<std::string> Wrap(CoreClient& client, const Words& words) {
-  if (words.size() < 8) return absl::InvalidArgumentError("wrap: too short");
+  if (words.size() < 8) {
+    return absl::InvalidArgumentError(absl::StrCat(words[0], ": too short"));
+  }
   LaunchSpec spec;
   spec.name = words[1];
   spec.binary = words[2];
   spec.socket_path = words[3];
   spec.policy = words[4];
-  spec.args = {absl::StrCat("--tracking=", words[5])};
+  const Words options = absl::StrSplit(words[5], ',');
+  spec.args = {absl::StrCat("--tracking=", options[0])};
+  for (size_t i = 1; i < options.size(); ++i) {
+    spec.args.push_back("--" + options[i]);
+  }
   spec.backend.standby = words[6] == "1";
   spec.backend.binary = words[7];
   spec.backend.args.assign(words.begin() + 8, words.end());
-  return RunSpec(client, spec);
+  if (words[0] == "wrap") return RunSpec(client, spec);
+  RETURN_IF_ERROR(client.Replace(spec));
+  return std::string("{}");
 }
 
 absl::StatusOr<std::string> Status(CoreClient& client, const Words& words) {
@@ -223,7 +234,9 @@ class Control {
  private:
   absl::StatusOr<std::string> Dispatch(const Words& words) {
     if (words[0] == "run") return Run(*client_, words);
-    if (words[0] == "wrap") return Wrap(*client_, words);
+    if (words[0] == "wrap" || words[0] == "replace") {
+      return Wrap(*client_, words);
+    }
     if (words[0] == "status") return Status(*client_, words);
     if (words[0] == "events") return Events(*client_, words);
     if (words[0] == "stop") return Stop(*client_, words);

@@ -154,6 +154,11 @@ class Holdfastd:
         return self.ask("wrap", name, _real(keeper), socket, _real(policy),
                         tracking, "1" if standby else "0", *command)
 
+    def replace(self, name, keeper, socket, policy, tracking, command):
+        """Puts `command` in the place of what an instance wraps."""
+        return self.ask("replace", name, _real(keeper), socket, _real(policy),
+                        tracking, "1", *command)
+
     def command(self, *words):
         """Runs the command line that people use; returns what it printed."""
         done = subprocess.run(

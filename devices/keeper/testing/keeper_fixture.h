@@ -97,14 +97,17 @@ class KeeperTest : public ::testing::Test {
   // As the launcher: waits until the keeper has given the last life up.
   void AwaitVerdict() {
     store::BackendVerdict verdict = {};
+    AwaitWord(life_, store::BackendVerdict::kUseless, verdict);
+    EXPECT_NE(verdict.why[0], '\0');
+    EXPECT_EQ(verdict.why[sizeof(verdict.why) - 1], '\0');
+  }
+  void AwaitWord(uint64_t life, uint32_t kind, store::BackendVerdict& verdict) {
     do {
       pollfd said = {verdicts_.get(), POLLIN, 0};
       ASSERT_EQ(poll(&said, 1, 20'000), 1);
       ASSERT_EQ(read(verdicts_.get(), &verdict, sizeof(verdict)),
                 static_cast<ssize_t>(sizeof(verdict)));
-    } while (verdict.life != life_);
-    EXPECT_NE(verdict.why[0], '\0');
-    EXPECT_EQ(verdict.why[sizeof(verdict.why) - 1], '\0');
+    } while (verdict.life != life || verdict.kind != kind);
   }
   // The same, and ends it; until then it notices nothing.
   void AwaitGivenUp() {
