@@ -338,13 +338,15 @@ absl::Status KeeperSession::FitRegion(BackendLife& life,
                                       const SessionState& session) {
   const uint16_t size = NeededQueueSize(session, agreement_);
   const uint16_t now = own_region_.layout().queue_size;
-  const bool runs = AnyRingStarts(life.done());
-  if (size > now || (size != 0 && size < now && !runs)) {
-    // A ring cannot get another table while it runs.
-    for (uint16_t i = 0; runs && i < vhost_user::kMaxQueues; ++i) {
-      if (RingStarts(life.done(), i))
-        RETURN_IF_ERROR(life.StopRing(i).status());
+  if (AnyRingStarts(life.done())) {
+    // Its rings cannot get other tables: a back-end that stops one may have
+    // requests in hand even when it has said so.
+    if (size > now) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "its tables are for rings of ", now, " entries, and one of ", size,
+          " begins: the next life gets larger ones"));
     }
+  } else if (size != 0 && size != now) {
     own_region_.Use(own_region_.Resized(size));
     Save(region_cell_, own_region_.layout());
   }
