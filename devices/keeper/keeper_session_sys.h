@@ -166,7 +166,12 @@ class KeeperSession final : public SessionHost {
   void SendReady(const BackendLife& life);
   void Send(const BackendLife& life, uint32_t kind, absl::string_view why);
   template <typename T>
-  void Save(const Cell<T>& cell, const T& value);
+  void Save(const Cell<T>& cell, const T& value) {
+    StateTxn txn = state_->Begin();
+    txn.Set(cell, value);
+    LogUnsaved(state_->Commit(txn));
+  }
+  void LogUnsaved(const absl::Status& committed);
 
   const BackendTraits traits_;
   const Cell<Offer> offer_cell_;
