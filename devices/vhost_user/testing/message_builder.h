@@ -1,7 +1,6 @@
 #ifndef HOLDFAST_DEVICES_VHOST_USER_TESTING_MESSAGE_BUILDER_H_
 #define HOLDFAST_DEVICES_VHOST_USER_TESTING_MESSAGE_BUILDER_H_
 
-#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
@@ -28,9 +27,8 @@ inline std::vector<uint8_t> RawMessage(uint32_t request, uint32_t flags,
                                        uint32_t size,
                                        const std::vector<uint8_t>& payload) {
   const MessageHeader header{request, flags, size};
-  std::vector<uint8_t> bytes(sizeof(header) + payload.size());
-  std::memcpy(bytes.data(), &header, sizeof(header));
-  std::copy(payload.begin(), payload.end(), bytes.begin() + sizeof(header));
+  std::vector<uint8_t> bytes = BytesOf(header);
+  bytes.insert(bytes.end(), payload.begin(), payload.end());
   return bytes;
 }
 
