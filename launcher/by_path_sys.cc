@@ -84,10 +84,6 @@ absl::StatusOr<std::string> PathIn(BorrowedFd directory, const char* name) {
                       "/fd/", directory.get(), "/", name);
 }
 
-void Block(BorrowedFd socket) {
-  fcntl(socket.get(), F_SETFL, fcntl(socket.get(), F_GETFL) & ~O_NONBLOCK);
-}
-
 class Life {
  public:
   absl::Status Start(absl::Span<char* const> words) {
@@ -128,7 +124,6 @@ class Life {
       absl::StatusOr<UniqueFd> connection = ConnectTo(path_);
       if (connection.ok()) {
         connection_ = *std::move(connection);
-        Block(connection_);
         return absl::OkStatus();
       }
       pollfd signal = {signals_.get(), POLLIN, 0};

@@ -23,9 +23,9 @@ using ::holdfast::testing::StatusIs;
 using ::testing::HasSubstr;
 
 std::pair<UniqueFd, UniqueFd> Pair() {
-  int pair[2];
-  EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-  return {UniqueFd(pair[0]), UniqueFd(pair[1])};
+  auto pair = StreamPair();
+  EXPECT_OK(pair);
+  return *std::move(pair);
 }
 
 // A message of that type with so many bytes after its header.

@@ -66,10 +66,7 @@ TEST_F(KeeperTest, TheNextLifeIsToldEverything) {
   FakeBackend& second = NewLife();
   EXPECT_TRUE(Whole(second));
   EXPECT_THAT(second.told(), Contains("SET_INFLIGHT_FD +1"));
-  // It looks at the ring, whatever the first had seen; and so does the driver.
-  pollfd kick = {second.fd_of(RequestType::kSetVringKick), POLLIN, 0};
-  EXPECT_EQ(poll(&kick, 1, 20'000), 1);
-  EXPECT_OK(vmm_->WaitForCall(0));
+  ExpectBothLook(second);
 }
 
 TEST_F(KeeperTest, TheVmmIsAnsweredWhileNoBackEndLives) {

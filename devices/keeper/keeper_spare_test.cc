@@ -1,7 +1,5 @@
 // The life that waits to be current: what it is told, and when.
 
-#include <poll.h>
-
 #include <algorithm>
 #include <atomic>
 #include <functional>
@@ -89,10 +87,7 @@ TEST_F(SpareTest, OnlyTheRingsAreLeftWhenItBecomesCurrent) {
                 request.find("SET_VRING_") == 0)
         << request;
   }
-  // It looks at the ring, whatever the first had seen; and so does the driver.
-  pollfd kick = {spare_->fd_of(RequestType::kSetVringKick), POLLIN, 0};
-  EXPECT_EQ(poll(&kick, 1, 20'000), 1);
-  EXPECT_OK(vmm_->WaitForCall(0));
+  ExpectBothLook(*spare_);
 }
 
 // The control: one that nobody has prepared is told everything then.

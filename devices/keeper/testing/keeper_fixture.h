@@ -121,6 +121,14 @@ class KeeperTest : public ::testing::Test {
     vmm_ = rig_.Connect();
     ASSERT_OK(vmm_->Start());
   }
+  // It looks at the ring, whatever the one before had seen; and so does the
+  // driver.
+  void ExpectBothLook(FakeBackend& life) {
+    pollfd kick = {life.fd_of(vhost_user::RequestType::kSetVringKick), POLLIN,
+                   0};
+    EXPECT_EQ(poll(&kick, 1, 20'000), 1);
+    EXPECT_OK(vmm_->WaitForCall(0));
+  }
   // Of all that it was told: where the ring was begun.
   static bool Whole(FakeBackend& life) {
     return life.WaitFor("SET_VRING_ENABLE 0 1");
