@@ -40,6 +40,8 @@ class BackendProcess {
     // Of processes that somebody else has reaped; see InstanceHost.
     std::function<std::optional<int>(int pid)> exit_status;
     const Cgroup* group = nullptr;
+    // SCHED_FIFO of lives that do not poll; 0: none.
+    uint32_t realtime_priority = 0;
   };
 
   BackendProcess(const BackendSpec& spec, const RestartLimits& restart,

@@ -83,6 +83,7 @@ void Instance::MakeBackend() {
   };
   host.exit_status = [this](int pid) { return host_.TakeExitStatus(pid); };
   host.group = &group_;
+  host.realtime_priority = spec_.realtime_priority;
   backend_.emplace(spec_.backend, spec_.restart, std::move(host));
 }
 

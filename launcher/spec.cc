@@ -20,6 +20,7 @@ constexpr uint64_t kPageSize = 4096;
 constexpr uint16_t kFirstVersion = 3;  // That is still read.
 constexpr uint16_t kFirstWithDirect = 4;
 constexpr uint16_t kFirstWithBackend = 5;
+constexpr uint16_t kFirstWithPolls = 6;
 
 absl::Status Bad(absl::string_view field, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat(field, ": ", problem));
@@ -338,6 +339,7 @@ std::vector<uint8_t> EncodeSpec(const LaunchSpec& spec) {
   WriteArguments(writer, spec.backend.args);
   writer.U8(static_cast<uint8_t>(spec.backend.handover));
   writer.Bool(spec.backend.standby);
+  writer.Bool(spec.backend.polls);
   return writer.Take();
 }
 
@@ -394,6 +396,7 @@ absl::StatusOr<LaunchSpec> DecodeSpec(absl::Span<const uint8_t> bytes) {
     }
     spec.backend.handover = static_cast<BackendHandover>(handover);
     spec.backend.standby = reader.Bool();
+    if (version >= kFirstWithPolls) spec.backend.polls = reader.Bool();
   }
   if (!reader.Finished()) return torn;
   RETURN_IF_ERROR(ValidateSpec(spec));

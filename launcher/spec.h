@@ -73,6 +73,9 @@ struct BackendSpec {
   std::vector<std::string> args;  // After argv[0].
   BackendHandover handover = BackendHandover::kListeningFd;
   bool standby = false;  // A second one is started ahead.
+  // It never waits for anything, so at a real-time priority it would take its
+  // processors from everybody: it gets none, whatever the instance has.
+  bool polls = false;
 };
 
 // What one instance is made of: checked by ValidateSpec before anybody acts on
@@ -102,8 +105,8 @@ struct LaunchSpec {
   // that cannot be confined; reported as degraded.
   bool confined = true;
   bool standby = true;
-  // SCHED_FIFO priority of the children, 1 to 49; the store then runs above
-  // them. 0: normal.
+  // SCHED_FIFO priority of the children, and of the processes of a backend that
+  // does not poll, 1 to 49; the store then runs above them. 0: normal.
   uint32_t realtime_priority = 0;
   RestartLimits restart;
   BackendSpec backend;
@@ -116,9 +119,10 @@ absl::Status ValidateSpec(const LaunchSpec& spec);
 // The bounded binary form between api or command line and the core, and of the
 // record that the store keeps. Little-endian, with a version; what a version
 // does not know is refused, never skipped. Version 3, in records of launchers
-// before, had no ResourceSpec::direct, version 4 no backend; both are read.
+// before, had no ResourceSpec::direct, version 4 no backend,
+// version 5 no BackendSpec::polls; all are read.
 inline constexpr uint32_t kSpecMagic = 0x50534648;  // "HFSP"
-inline constexpr uint16_t kSpecVersion = 5;
+inline constexpr uint16_t kSpecVersion = 6;
 
 // Precondition: ValidateSpec(spec) is OK.
 std::vector<uint8_t> EncodeSpec(const LaunchSpec& spec);

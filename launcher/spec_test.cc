@@ -49,6 +49,7 @@ LaunchSpec WrappedSpec() {
   spec.backend.args = {"--export", "addr.str={fd}"};
   spec.backend.handover = BackendHandover::kConnectedFd;
   spec.backend.standby = true;
+  spec.backend.polls = true;
   return spec;
 }
 
@@ -75,14 +76,14 @@ TEST(Spec, ReadsBackWhatWasEncoded) {
 }
 
 // The bytes of a version never change; a new field is a new version.
-TEST(Spec, EncodingOfVersion5IsPinned) {
+TEST(Spec, EncodingOfVersion6IsPinned) {
   LaunchSpec spec;
   spec.name = "a";
   spec.binary = "/b";
   const std::vector<uint8_t> bytes = EncodeSpec(spec);
-  ASSERT_EQ(bytes.size(), 137u);
+  ASSERT_EQ(bytes.size(), 138u);
   EXPECT_THAT(std::vector<uint8_t>(bytes.begin(), bytes.begin() + 13),
-              ElementsAre('H', 'F', 'S', 'P', 5, 0, 1, 0, 'a', 2, 0, '/', 'b'));
+              ElementsAre('H', 'F', 'S', 'P', 6, 0, 1, 0, 'a', 2, 0, '/', 'b'));
 }
 
 TEST(Spec, ReadsBackAWrappedProgram) {
@@ -93,11 +94,26 @@ TEST(Spec, ReadsBackAWrappedProgram) {
   EXPECT_THAT(spec->backend.args, ElementsAre("--export", "addr.str={fd}"));
   EXPECT_EQ(spec->backend.handover, BackendHandover::kConnectedFd);
   EXPECT_TRUE(spec->backend.standby);
+  EXPECT_TRUE(spec->backend.polls);
   EXPECT_EQ(EncodeSpec(*spec), bytes);
 }
 
-// Bytes of a spec that wraps nothing: binary, arguments, two choices.
-constexpr size_t kNoBackendBytes = 6;
+// As the record of a launcher before has it.
+TEST(Spec, Version5HasNothingThatPolls) {
+  LaunchSpec spec = WrappedSpec();
+  spec.backend.polls = false;
+  const std::vector<uint8_t> bytes = EncodeSpec(spec);
+  std::vector<uint8_t> old = bytes;
+  old[4] = 5;
+  EXPECT_FALSE(DecodeSpec(old).ok());
+  old.pop_back();
+  const absl::StatusOr<LaunchSpec> read = DecodeSpec(old);
+  ASSERT_OK(read);
+  EXPECT_EQ(EncodeSpec(*read), bytes);
+}
+
+// Bytes of a spec that wraps nothing: binary, arguments, three choices.
+constexpr size_t kNoBackendBytes = 7;
 
 // As the record of a launcher before has it.
 TEST(Spec, Version4WrapsNothing) {
@@ -158,7 +174,7 @@ TEST(Spec, Version3HasNoDirectResources) {
   const absl::StatusOr<LaunchSpec> read = DecodeSpec(old);
   ASSERT_OK(read);
   EXPECT_EQ(EncodeSpec(*read), bytes);
-  for (uint8_t version : {2, 4, 5}) {
+  for (uint8_t version : {2, 4, 5, 6}) {
     old[4] = version;
     EXPECT_FALSE(DecodeSpec(old).ok()) << int{version};
   }

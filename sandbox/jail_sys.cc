@@ -196,6 +196,9 @@ class Spawner {
                {RLIMIT_NOFILE, "open files", l.open_files},
                {RLIMIT_FSIZE, "file size", l.file_size},
                {RLIMIT_MEMLOCK, "locked memory", l.locked_memory}};
+    if (l.realtime_us != 0) {
+      limits_.push_back({RLIMIT_RTTIME, "real-time run", l.realtime_us});
+    }
     if (spec_.confinement == Confinement::kFull) {
       // Last, so that PlanConfinement can leave it out: it counts all of a
       // user's threads, so it is for users of their own.

@@ -54,6 +54,9 @@ struct ResourceLimits {
   uint64_t threads = 64;  // Only applied with a uid of the instance's own.
   uint64_t file_size = UINT64_MAX;
   uint64_t locked_memory = uint64_t{8} << 20;  // Bytes.
+  // SIGKILL for one with a thread that has run for so long at a real-time
+  // priority without ever waiting for anything; 0: never. Microseconds.
+  uint64_t realtime_us = 0;
 };
 
 enum class Root {

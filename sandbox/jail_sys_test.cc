@@ -147,6 +147,55 @@ TEST_F(Jail, LimitsAreSetAndCoreIsOff) {
   EXPECT_EQ(self["limit_memlock"], "65536/65536");
 }
 
+// Seconds of the processor that a process has had.
+double CpuSeconds(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string word;
+  double ticks = 0;
+  for (int field = 1; field <= 15 && file >> word; ++field) {
+    if (field >= 14) ticks += std::stod(word);
+  }
+  return ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+JailSpec Spinning() {
+  JailSpec spec;
+  spec.program = "/bin/sh";
+  spec.argv = {"sh", "-c", "while :; do :; done"};
+  spec.confinement = Confinement::kFenced;
+  spec.root = Root::kHost;
+  spec.realtime_priority = 1;
+  return spec;
+}
+
+TEST_F(Jail, ARealtimeThreadThatNeverWaitsIsKilledWhereThereIsALimit) {
+  constexpr uint64_t kLimitUs = 100'000;
+  const absl::StatusOr<JailedProcess> endless = Spawn(Spinning());
+  ASSERT_OK(endless);
+  if (sched_getscheduler(endless->pid) != SCHED_FIFO) {
+    kill(endless->pid, SIGKILL);
+    ASSERT_OK(testing::WaitFor(*endless));
+    GTEST_SKIP() << "the machine refuses real-time priorities";
+  }
+  while (CpuSeconds(endless->pid) < 4 * kLimitUs * 1e-6) usleep(1000);
+  EXPECT_EQ(kill(endless->pid, 0), 0);
+  siginfo_t info = {};
+  EXPECT_EQ(waitid(P_PID, static_cast<id_t>(endless->pid), &info,
+                   WEXITED | WNOHANG | WNOWAIT),
+            0);
+  EXPECT_EQ(info.si_pid, 0) << "it has ended without a limit";
+  kill(endless->pid, SIGKILL);
+  ASSERT_OK(testing::WaitFor(*endless));
+
+  JailSpec spec = Spinning();
+  spec.limits.realtime_us = kLimitUs;
+  const absl::StatusOr<JailedProcess> limited = Spawn(spec);
+  ASSERT_OK(limited);
+  const absl::StatusOr<Ending> ending = testing::WaitFor(*limited);
+  ASSERT_OK(ending);
+  EXPECT_TRUE(ending->KilledBy(SIGKILL)) << Describe(*ending);
+}
+
 TEST_F(Jail, ALimitBeyondTheLaunchersIsCutAndReported) {
   rlimit own;
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &own), 0);

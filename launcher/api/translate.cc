@@ -111,6 +111,7 @@ absl::StatusOr<LaunchSpec> FromProto(const v1::LaunchSpec& proto) {
   // By the same numbers.
   spec.backend.handover = static_cast<BackendHandover>(backend.handover());
   spec.backend.standby = backend.standby();
+  spec.backend.polls = backend.polls();
   return spec;
 }
 

@@ -61,6 +61,7 @@ TEST(Translate, EveryFieldArrives) {
   proto.mutable_backend()->add_args("--export");
   proto.mutable_backend()->set_handover(v1::Backend::CONNECTED_FD);
   proto.mutable_backend()->set_standby(true);
+  proto.mutable_backend()->set_polls(true);
 
   LaunchSpec wanted;
   wanted.name = "disk0";
@@ -89,7 +90,8 @@ TEST(Translate, EveryFieldArrives) {
   wanted.backend = {"/usr/bin/qemu-storage-daemon",
                     {"--export"},
                     BackendHandover::kConnectedFd,
-                    /*standby=*/true};
+                    /*standby=*/true,
+                    /*polls=*/true};
   const auto spec = FromProto(proto);
   ASSERT_OK(spec);
   EXPECT_EQ(EncodeSpec(*spec), EncodeSpec(wanted));

@@ -212,6 +212,7 @@ absl::StatusOr<v1::LaunchSpec> WrappedSpec(const v1::Profile& profile,
   for (const std::string& arg : args) backend.add_args(arg);
   backend.set_handover(profile.handover());
   backend.set_standby(standby);
+  backend.set_polls(profile.polls());
   return spec;
 }
 

@@ -217,6 +217,17 @@ TEST(Profile, AProgramMayHangForSoLong) {
               ElementsAre("--tracking=offered", "--hang-ms=60000"));
 }
 
+TEST(Profile, AProgramThatPollsIsSaidTo) {
+  const auto polling = WrappedSpec(
+      Parsed("socket { text: '{fd}' } polls: true"), Of("/bin/b", {}));
+  ASSERT_OK(polling);
+  EXPECT_TRUE(polling->backend().polls());
+  const auto waiting =
+      WrappedSpec(Parsed("socket { text: '{fd}' }"), Of("/bin/b", {}));
+  ASSERT_OK(waiting);
+  EXPECT_FALSE(waiting->backend().polls());
+}
+
 TEST(Profile, BitsThatAreMaskedBecomeTheKeepersMasks) {
   const auto spec = WrappedSpec(
       Parsed("masked_features: [0, 34] masked_protocol_features: 63 "

@@ -38,6 +38,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "launcher/core_client_sys.h"
@@ -138,6 +140,24 @@ absl::StatusOr<std::string> Run(CoreClient& client, const Words& words) {
   return RunSpec(client, spec);
 }
 
+// "-" is none.
+absl::Status TakeOptions(const Words& options, LaunchSpec& spec) {
+  for (absl::string_view option : options) {
+    if (option == "standby") {
+      spec.backend.standby = true;
+    } else if (option == "polls") {
+      spec.backend.polls = true;
+    } else if (absl::ConsumePrefix(&option, "realtime=")) {
+      if (absl::SimpleAtoi(option, &spec.realtime_priority)) continue;
+      return absl::InvalidArgumentError("wrap: the priority is no number");
+    } else if (option != "-") {
+      return absl::InvalidArgumentError(
+          absl::StrCat("wrap: no option ", option));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::string> Wrap(CoreClient& client, const Words& words) {
   if (words.size() < 8) {
     return absl::InvalidArgumentError(absl::StrCat(words[0], ": too short"));
@@ -152,7 +172,7 @@ absl::StatusOr<std::string> Wrap(CoreClient& client, const Words& words) {
   for (size_t i = 1; i < options.size(); ++i) {
     spec.args.push_back("--" + options[i]);
   }
-  spec.backend.standby = words[6] == "1";
+  RETURN_IF_ERROR(TakeOptions(absl::StrSplit(words[6], ','), spec));
   spec.backend.binary = words[7];
   spec.backend.args.assign(words.begin() + 8, words.end());
   if (words[0] == "wrap") return RunSpec(client, spec);

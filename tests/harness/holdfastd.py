@@ -149,15 +149,16 @@ class Holdfastd:
         return self.ask("run", name, _real(program), socket, image,
                         _real(policy), str(realtime_priority), *options)
 
-    def wrap(self, name, keeper, socket, policy, tracking, standby, command):
-        """Starts an instance around `command`, a foreign back-end."""
+    def wrap(self, name, keeper, socket, policy, tracking, options, command):
+        """Starts an instance around `command`, a foreign back-end; `options`
+        are "standby", "polls" and "realtime=PRIORITY"."""
         return self.ask("wrap", name, _real(keeper), socket, _real(policy),
-                        tracking, "1" if standby else "0", *command)
+                        tracking, ",".join(options) or "-", *command)
 
     def replace(self, name, keeper, socket, policy, tracking, command):
         """Puts `command` in the place of what an instance wraps."""
         return self.ask("replace", name, _real(keeper), socket, _real(policy),
-                        tracking, "1", *command)
+                        tracking, "standby", *command)
 
     def command(self, *words):
         """Runs the command line that people use; returns what it printed."""

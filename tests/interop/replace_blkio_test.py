@@ -34,7 +34,7 @@ class Replaceable(device.WrappedStorageDaemon):
                            self.other.backend])
         self.daemon.wrap(
             self.instance, self.program, self.socket, self.policy,
-            self._tracking, self._standby,
+            self._tracking, ["standby"],
             changed(self.command(), *self._change))
         self.wait_whole()
 

@@ -22,6 +22,15 @@ def fifo(priority):
     return {(os.SCHED_FIFO, priority)}
 
 
+def realtime_limit(pid):
+    """How long it may run without waiting, in microseconds."""
+    with open("/proc/%d/limits" % pid, encoding="ascii") as f:
+        for line in f:
+            if line.startswith("Max realtime timeout"):
+                return line.split()[4]
+    raise RuntimeError("no such limit")
+
+
 # Its thread that only closes must not be in anybody's way.
 OF_THE_STORE = fifo(PRIORITY + 1) | {(os.SCHED_OTHER, 0)}
 
@@ -104,6 +113,36 @@ class Realtime(unittest.TestCase):
                          {(os.SCHED_OTHER, 0)})
         holdfast.kill()
         holdfast.wait_whole()
+
+    def lives(self, **options):
+        """What runs of a wrapped program, and the next time, and its device."""
+        wrapped = device.WrappedStorageDaemon(self.image, **options)
+        wrapped.__enter__()
+        self.addCleanup(wrapped.__exit__)
+        yield [wrapped.living(), wrapped.status()["backend_spare_pid"]], wrapped
+        wrapped.kill()
+        yield [wrapped.living(), wrapped.status()["backend_spare_pid"]], wrapped
+
+    def test_every_thread_of_what_is_wrapped(self):
+        for pids, wrapped in self.lives(realtime_priority=PRIORITY):
+            for pid in pids:
+                self.assertEqual(scheduling(pid), fifo(PRIORITY))
+                self.assertEqual(realtime_limit(pid), "2000000")
+            self.assertEqual(scheduling(wrapped.status()["active_pid"]),
+                             fifo(PRIORITY))
+
+    def test_what_polls_has_none(self):
+        for pids, wrapped in self.lives(realtime_priority=PRIORITY, polls=True):
+            for pid in pids:
+                self.assertEqual(scheduling(pid), {(os.SCHED_OTHER, 0)})
+            self.assertEqual(scheduling(wrapped.status()["active_pid"]),
+                             fifo(PRIORITY))
+
+    def test_without_it_what_is_wrapped_has_none(self):
+        for pids, _ in self.lives():
+            for pid in pids:
+                self.assertEqual(scheduling(pid), {(os.SCHED_OTHER, 0)})
+                self.assertEqual(realtime_limit(pid), "unlimited")
 
 
 if __name__ == "__main__":
