@@ -114,7 +114,14 @@ absl::Status BackendLife::Tell(const SessionState& session,
                                const RingBases& bases) {
   const Steps steps = PlanSteps(done_, session, agreement, bases);
   if (!steps.empty()) SetTalking(true);
-  for (const Step& step : steps) RETURN_IF_ERROR(Say(step));
+  for (const Step& step : steps) {
+    // It may begin to work then: nothing that it was told before is in doubt.
+    if (step.type == RequestType::kSetVringKick) {
+      RETURN_IF_ERROR(link_->Collect());
+    }
+    RETURN_IF_ERROR(Say(step));
+  }
+  RETURN_IF_ERROR(link_->Collect());
   if (talking_) RETURN_IF_ERROR(link_->Sync());
   if (!talking_ && std::memcmp(&done_, &session, sizeof(session)) == 0) {
     return absl::OkStatus();
@@ -139,7 +146,7 @@ absl::Status BackendLife::Say(const Step& step) {
       return absl::DataLossError(absl::StrCat("no descriptor in slot ", slot));
     }
   }
-  return link_->Command(step.type, step.bytes(), fds);
+  return link_->CommandAhead(step.type, step.bytes(), fds);
 }
 
 absl::StatusOr<uint16_t> BackendLife::StopRing(uint16_t queue) {

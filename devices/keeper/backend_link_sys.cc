@@ -21,6 +21,11 @@ using vhost_user::Answer;
 using vhost_user::MessageHeader;
 using vhost_user::RequestType;
 
+// With LOG_SHMFD the request for a log is answered in any case.
+bool IsAlwaysAnswered(RequestType type) {
+  return type == RequestType::kSetLogBase;
+}
+
 }  // namespace
 
 bool BackendLink::Await(short events) const {
@@ -37,13 +42,31 @@ bool BackendLink::Await(short events) const {
 absl::Status BackendLink::Command(RequestType type,
                                   absl::Span<const uint8_t> payload,
                                   absl::Span<const int> fds) {
-  // With LOG_SHMFD the request for a log is answered in any case.
-  const bool always = type == RequestType::kSetLogBase;
+  RETURN_IF_ERROR(CommandAhead(type, payload, fds));
+  return Collect();
+}
+
+absl::Status BackendLink::CommandAhead(RequestType type,
+                                       absl::Span<const uint8_t> payload,
+                                       absl::Span<const int> fds) {
+  if (ahead_.size() >= kMostAhead) RETURN_IF_ERROR(CollectOne());
+  const bool always = IsAlwaysAnswered(type);
   RETURN_IF_ERROR(Send(type, acknowledges_ && !always, payload, fds));
-  if (!acknowledges_ && !always) return absl::OkStatus();
+  if (acknowledges_ || always) ahead_.push_back(type);
+  return absl::OkStatus();
+}
+
+absl::Status BackendLink::Collect() {
+  while (!ahead_.empty()) RETURN_IF_ERROR(CollectOne());
+  return absl::OkStatus();
+}
+
+absl::Status BackendLink::CollectOne() {
+  const RequestType type = ahead_.front();
+  ahead_.pop_front();
   ASSIGN_OR_RETURN(const Answer answer,
                    Receive(type, /*acknowledgement=*/true));
-  if (answer.value == 0 || always) return absl::OkStatus();
+  if (answer.value == 0 || IsAlwaysAnswered(type)) return absl::OkStatus();
   return absl::AbortedError(absl::StrCat("the back-end refuses ",
                                          vhost_user::RequestName(type),
                                          " with ", answer.value));
@@ -66,8 +89,7 @@ bool BackendLink::IsOver() const {
   return ppoll(&poll, 1, &now, nullptr) > 0;
 }
 
-// Whole, or not at all: a request is smaller than any socket's buffer, and
-// never more than one is in it.
+// Whole, or not at all: a request is smaller than any socket's buffer.
 absl::Status BackendLink::Send(RequestType type, bool need_reply,
                                absl::Span<const uint8_t> payload,
                                absl::Span<const int> fds) {
@@ -76,10 +98,13 @@ absl::Status BackendLink::Send(RequestType type, bool need_reply,
   ASSIGN_OR_RETURN(const size_t size,
                    vhost_user::EncodeRequest(type, need_reply, payload,
                                              absl::MakeSpan(bytes)));
-  if (!Await(POLLOUT)) {
-    return absl::DeadlineExceededError("the back-end reads nothing");
+  ssize_t sent = SendFds(socket_, {bytes, size}, fds, MSG_DONTWAIT);
+  while (sent < 0 && (errno == EAGAIN || errno == EINTR)) {
+    if (!Await(POLLOUT)) {
+      return absl::DeadlineExceededError("the back-end reads nothing");
+    }
+    sent = SendFds(socket_, {bytes, size}, fds, MSG_DONTWAIT);
   }
-  const ssize_t sent = SendFds(socket_, {bytes, size}, fds, MSG_DONTWAIT);
   if (sent < 0) return ErrnoStatus("send to the back-end");
   if (static_cast<size_t>(sent) != size) {
     return absl::DataLossError("the back-end took half a request");
@@ -100,17 +125,17 @@ absl::StatusOr<Answer> BackendLink::Receive(RequestType asked,
 
 absl::Status BackendLink::ReceiveExactly(absl::Span<uint8_t> bytes) {
   while (!bytes.empty()) {
-    if (!Await(POLLIN)) {
-      return absl::DeadlineExceededError(
-          absl::StrCat("the back-end has not answered for ",
-                       patience_ms_ / 1000, " seconds"));
-    }
     // No reply brings descriptors; what does is closed.
     const Received received = ReceiveFds(socket_, bytes, {}, MSG_DONTWAIT);
     if (received.size == 0) return absl::UnavailableError("it has ended");
-    if (received.size < 0) {
-      if (errno == EAGAIN || errno == EINTR) continue;
+    if (received.size < 0 && errno != EAGAIN && errno != EINTR) {
       return ErrnoStatus("receive from the back-end");
+    }
+    if (received.size < 0) {
+      if (Await(POLLIN)) continue;
+      return absl::DeadlineExceededError(
+          absl::StrCat("the back-end has not answered for ",
+                       patience_ms_ / 1000, " seconds"));
     }
     bytes.remove_prefix(static_cast<size_t>(received.size));
   }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,9 +14,9 @@
 
 namespace holdfast::keeper {
 
-// A conversation with one life of a back-end: one request at a time, each
-// answered before the next. The back-end is not trusted: what it says is
-// checked, and how long it may take is bounded.
+// A conversation with one life of a back-end: questions one at a time, commands
+// one behind the other. The back-end is not trusted: what it says is checked,
+// and how long it may take is bounded.
 //
 // Threads: one. Every error means that this life is of no use any more.
 class BackendLink {
@@ -37,11 +38,23 @@ class BackendLink {
   // Command returns when the request is sent; Sync then waits for all of them.
   void SetAcknowledges(bool acknowledges) { acknowledges_ = acknowledges; }
 
+  // How many commands may be said ahead. What lies in the two sockets is far
+  // below what any of them holds, so neither side waits for the other to read.
+  static constexpr size_t kMostAhead = 32;
+
   // A request that has no answer of its own. kAborted: the back-end says no.
   absl::Status Command(vhost_user::RequestType type,
                        absl::Span<const uint8_t> payload = {},
                        absl::Span<const int> fds = {});
-  // A request that has one.
+  // The same without waiting for its acknowledgement: errors may be of commands
+  // before it. Collect, before anything else is said that relies on it.
+  absl::Status CommandAhead(vhost_user::RequestType type,
+                            absl::Span<const uint8_t> payload = {},
+                            absl::Span<const int> fds = {});
+  // Takes the acknowledgements of all commands. kAborted names the first one
+  // that the back-end refuses.
+  absl::Status Collect();
+  // A request that has one. All commands were collected.
   absl::StatusOr<vhost_user::Answer> Ask(
       vhost_user::RequestType type, absl::Span<const uint8_t> payload = {});
   // The two halves of that: nothing else is said in between.
@@ -66,11 +79,15 @@ class BackendLink {
   absl::StatusOr<vhost_user::Answer> Receive(vhost_user::RequestType asked,
                                              bool acknowledgement);
   absl::Status ReceiveExactly(absl::Span<uint8_t> bytes);
+  // Takes the oldest acknowledgement.
+  absl::Status CollectOne();
   // False: nothing has happened for as long as a back-end may take.
   bool Await(short events) const;
 
   BorrowedFd socket_;
   bool acknowledges_ = false;
+  // Commands that will be acknowledged, in their order.
+  std::deque<vhost_user::RequestType> ahead_;
   int patience_ms_ = kPatienceMs;
 };
 

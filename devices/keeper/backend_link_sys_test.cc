@@ -48,11 +48,31 @@ class LinkTest : public ::testing::Test {
               static_cast<ssize_t>(bytes.size()));
   }
   absl::StatusOr<vhost_user::Request> Hear() {
-    std::vector<uint8_t> bytes(vhost_user::kMaxMessageSize);
-    const ssize_t size = read(theirs_.get(), bytes.data(), bytes.size());
-    bytes.resize(size < 0 ? 0 : static_cast<size_t>(size));
+    std::vector<uint8_t> bytes(sizeof(vhost_user::MessageHeader));
+    Take(bytes, 0);
+    const auto size = vhost_user::MessageSize(bytes);
+    if (!size.ok()) return size.status();
+    const size_t head = bytes.size();
+    bytes.resize(*size);
+    Take(bytes, head);
     return vhost_user::Parse(bytes);
   }
+  void Take(std::vector<uint8_t>& bytes, size_t from) {
+    if (from == bytes.size()) return;
+    EXPECT_EQ(recv(theirs_.get(), bytes.data() + from, bytes.size() - from,
+                   MSG_DONTWAIT),
+              static_cast<ssize_t>(bytes.size() - from));
+  }
+  // Three commands, none of which was acknowledged yet.
+  void SayThreeAhead() {
+    link_.SetAcknowledges(true);
+    for (const RequestType type : kThree) {
+      ASSERT_OK(link_.CommandAhead(type, BytesOf(uint64_t{0})));
+    }
+  }
+  static constexpr RequestType kThree[] = {RequestType::kSetFeatures,
+                                           RequestType::kSetStatus,
+                                           RequestType::kSetVringErr};
 
   UniqueFd ours_;
   UniqueFd theirs_;
@@ -126,6 +146,54 @@ TEST_F(LinkTest, DescriptorsGoWithTheRequest) {
   const Received got = ReceiveFds(theirs_, absl::MakeSpan(bytes), arrived, 0);
   EXPECT_GT(got.size, 0);
   EXPECT_EQ(got.fd_count, 1u);
+}
+
+TEST_F(LinkTest, CommandsGoAheadOfTheirAcknowledgements) {
+  SayThreeAhead();
+  for (const RequestType type : kThree) {
+    const auto heard = Hear();
+    ASSERT_OK(heard);
+    EXPECT_EQ(heard->type, type);
+    EXPECT_TRUE(heard->need_reply);
+    Say(Number(type, 0));
+  }
+  EXPECT_OK(link_.Collect());
+  EXPECT_FALSE(link_.IsOver());
+}
+
+TEST_F(LinkTest, ARefusalInTheMiddleIsNamed) {
+  SayThreeAhead();
+  Say(Number(kThree[0], 0));
+  Say(Number(kThree[1], 7));
+  Say(Number(kThree[2], 0));
+  EXPECT_THAT(link_.Collect(),
+              StatusIs(absl::StatusCode::kAborted,
+                       HasSubstr("refuses SET_STATUS with 7")));
+}
+
+TEST_F(LinkTest, AcknowledgementsComeInOrder) {
+  SayThreeAhead();
+  Say(Number(kThree[1], 0));
+  EXPECT_THAT(link_.Collect(), StatusIs(absl::StatusCode::kInvalidArgument, _));
+}
+
+TEST_F(LinkTest, OneAcknowledgementTooManyIsNotTaken) {
+  SayThreeAhead();
+  for (const RequestType type : kThree) Say(Number(type, 0));
+  Say(Number(kThree[2], 0));
+  EXPECT_OK(link_.Collect());
+  EXPECT_TRUE(link_.IsOver());
+}
+
+// What is not read must fit into the sockets, however much there is to say.
+TEST_F(LinkTest, OnlySoManyCommandsGoAhead) {
+  link_.SetAcknowledges(true);
+  link_.SetPatience(1);
+  for (size_t i = 0; i < BackendLink::kMostAhead; ++i) {
+    ASSERT_OK(link_.CommandAhead(RequestType::kSetOwner));
+  }
+  EXPECT_THAT(link_.CommandAhead(RequestType::kSetOwner),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, _));
 }
 
 TEST_F(LinkTest, NonsenseIsAnError) {

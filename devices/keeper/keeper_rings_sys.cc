@@ -122,8 +122,12 @@ bool KeeperSession::UsesTheirs(const SessionState& session,
          their_region_.inside != nullptr;
 }
 
-void KeeperSession::SignalBoth(const QueueState& queue) {
+void KeeperSession::RaiseKick(const QueueState& queue) {
   RaiseEvent(descriptors_.Get(queue.kick));
+}
+
+void KeeperSession::SignalBoth(const QueueState& queue) {
+  RaiseKick(queue);
   if (queue.call != 0 && queue.call != vhost_user::kSlotPolled) {
     RaiseEvent(descriptors_.Get(queue.call));
   }

@@ -251,9 +251,12 @@ absl::Status KeeperSession::TellAll(BackendLife& life,
     again.push_back(&session.queues[i]);
     if (i != 0 && i == traits_.reset_queue) bases[i] += TellOfReset(session);
   }
-  RETURN_IF_ERROR(life.Tell(session, agreement_, bases));
   // A predecessor may have taken a kick and not looked at the ring, and have
-  // answered without saying so.
+  // answered without saying so. A guest may kick at any time, so this one is
+  // kicked before it begins, and need not be woken for it; and once more, as it
+  // may look away until its ring is enabled.
+  for (const QueueState* queue : again) RaiseKick(*queue);
+  RETURN_IF_ERROR(life.Tell(session, agreement_, bases));
   for (const QueueState* queue : again) SignalBoth(*queue);
   return absl::OkStatus();
 }

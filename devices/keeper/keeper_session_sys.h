@@ -145,6 +145,7 @@ class KeeperSession final : public SessionHost {
   // Where ring `queue` begins, after its in-flight record was made ready.
   absl::StatusOr<Beginning> BeginningOf(const SessionState& session,
                                         uint16_t queue);
+  void RaiseKick(const vhost_user::QueueState& queue);
   void SignalBoth(const vhost_user::QueueState& queue);
   absl::Status ApplyInflight(const SessionState& session);
   bool UsesTheirs(const SessionState& session, uint16_t queue) const;
