@@ -1,7 +1,8 @@
 """What a keeper before qemu-storage-daemon costs, and how long a kill -9 of the
 daemon lasts.
 
-    bazel run -c opt //bench:wrapped [-- --blocks 20 --seconds 1 --kills 200]
+    bazel run -c opt //bench:wrapped [-- --blocks 20 --seconds 1 --kills 200
+                                         --tracking forced]
 
 I/O rate and CPU: the daemon behind a keeper, the same daemon at whose socket the
 client speaks itself, and another one of those: what differs between the two that
@@ -91,10 +92,10 @@ def rates(directory, options):
     for _ in range(options.blocks):
         for depth in DEPTHS:
             with contextlib.ExitStack() as stack:
-                wrapped, *direct = [
-                    stack.enter_context(kind(image)) for kind, image in zip(
-                        (device.WrappedStorageDaemon, device.QsdDevice,
-                         device.QsdDevice), images)]
+                wrapped = stack.enter_context(device.WrappedStorageDaemon(
+                    images[WRAPPED], tracking=options.tracking))
+                direct = [stack.enter_context(device.QsdDevice(image))
+                          for image in images[DIRECT:]]
                 turns = load(wrapped, direct, depth, options.seconds, keeper)
             blocks[depth].append(inflight_bench.Block(turns, len(SIDES)))
     for depth in DEPTHS:
@@ -160,7 +161,9 @@ def gaps(directory, options):
     for _ in range(GAP_ROUNDS):
         for _, standby, found, longest, kills in cases:
             disk.Disk(image, raw_mib=64, ext4_mib=0)
-            with device.WrappedStorageDaemon(image, standby=standby) as wrapped:
+            with device.WrappedStorageDaemon(
+                    image, standby=standby,
+                    tracking=options.tracking) as wrapped:
                 run = blkio.kill_run(
                     wrapped, options.kills // GAP_ROUNDS,
                     lambda: source.uniform(0.15, 0.25), **GAP_CLIENT)
@@ -197,6 +200,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=1,
                         help="of each block and depth")
     parser.add_argument("--kills", type=int, default=200, help="of each case")
+    parser.add_argument("--tracking", default="forced", help="of the keeper")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hfbench", dir="/dev/shm") \
             as directory:

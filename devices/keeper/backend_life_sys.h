@@ -14,6 +14,7 @@
 #include "devices/keeper/backend_plan.h"
 #include "devices/keeper/handshake.h"
 #include "devices/keeper/keeper_state.h"
+#include "devices/keeper/shadow_pump_sys.h"
 #include "devices/runtime/descriptors.h"
 #include "devices/vhost_user/session_state.h"
 #include "statestore/store/protocol.h"
@@ -40,10 +41,15 @@ class BackendLife {
     store::Slot inflight = 0;  // The region that lives are given.
   };
 
-  // `descriptors` outlives the seat. Cells that are not bound remember nothing.
+  // `descriptors` and `shadow`, which has those of shadow rings, if there are
+  // any, outlive the seat. Cells that are not bound remember nothing.
   BackendLife(const LifeCells& cells, const Slots& slots,
-              const DescriptorSlots& descriptors)
-      : cells_(cells), slots_(slots), descriptors_(descriptors) {}
+              const DescriptorSlots& descriptors,
+              const ShadowPump* shadow = nullptr)
+      : cells_(cells),
+        slots_(slots),
+        descriptors_(descriptors),
+        shadow_(shadow) {}
 
   // Takes over what another process of the keeper has said; `state` outlives
   // the last call. kAborted: it has died over it.
@@ -100,7 +106,10 @@ class BackendLife {
 
  private:
   uint64_t SocketNumber() const;
-  BorrowedFd Get(store::Slot slot) const { return descriptors_.Get(slot); }
+  BorrowedFd Get(store::Slot slot) const {
+    const bool own = shadow_ != nullptr && slot >= store::kSlotCount;
+    return own ? shadow_->Get(slot) : descriptors_.Get(slot);
+  }
   absl::Status Say(const Step& step);
   template <typename Change>
   void Commit(Change change);
@@ -108,6 +117,7 @@ class BackendLife {
   const LifeCells cells_;
   const Slots slots_;
   const DescriptorSlots& descriptors_;
+  const ShadowPump* const shadow_;
 
   StateBank* state_ = nullptr;  // Since Resume.
   std::optional<BackendLink> link_;

@@ -26,6 +26,19 @@ constexpr uint64_t kSpoken =
 constexpr uint64_t kNotReplayed =
     (1ull << 33) | (1ull << 34) | (1ull << 38) | vhost_user::kFeatureLogAll;
 
+// VIRTIO_F_IN_ORDER: a back-end may answer many requests by one element then.
+constexpr uint64_t kNotShadowed = 1ull << 35;
+
+uint64_t NeverOffered(const BackendTraits& traits) {
+  return kNotReplayed |
+         (traits.tracking == Tracking::kShadow ? kNotShadowed : 0);
+}
+
+// Regions of memory that the keeper has for itself.
+uint32_t OwnRegions(const BackendTraits& traits) {
+  return traits.tracking == Tracking::kShadow ? 1 : 0;
+}
+
 absl::StatusOr<uint64_t> AskNumber(BackendLink& link, RequestType type) {
   ASSIGN_OR_RETURN(const vhost_user::Answer answer, link.Ask(type));
   return answer.value;
@@ -104,6 +117,7 @@ Agreement AgreementWith(const Offer& offer, const BackendTraits& traits) {
       agreement.protocol_features |= vhost_user::kProtocolInflightShmfd;
       break;
     case Tracking::kInOrder:
+    case Tracking::kShadow:
       agreement.protocol_features &= ~vhost_user::kProtocolInflightShmfd;
       break;
   }
@@ -119,7 +133,8 @@ vhost_user::BackendInfo InfoFor(const Offer& offer, const BackendTraits& traits,
                                 store::Slot inflight_slot) {
   const Agreement agreement = AgreementWith(offer, traits);
   vhost_user::BackendInfo info;
-  info.features = offer.features & ~kNotReplayed & ~traits.masked_features &
+  info.features = offer.features & ~NeverOffered(traits) &
+                  ~traits.masked_features &
                   ~vhost_user::kFeatureProtocolFeatures;
   // The keeper itself acknowledges and keeps the in-flight region.
   info.protocol_features =
@@ -128,7 +143,13 @@ vhost_user::BackendInfo InfoFor(const Offer& offer, const BackendTraits& traits,
   info.queue_count = static_cast<uint16_t>(offer.queue_count);
   info.max_queue_size = InflightRegion::kMaxQueueSize;
   info.config_size = offer.config_size;
-  if (offer.max_mem_slots != 0) info.max_mem_slots = offer.max_mem_slots;
+  const uint32_t own = OwnRegions(traits);
+  if (offer.max_mem_slots != 0) {
+    info.max_mem_slots = offer.max_mem_slots - own;
+  } else if (own != 0) {
+    // All of them go with one message.
+    info.max_mem_slots = vhost_user::kMaxTableRegions - own;
+  }
   info.inflight_slot = inflight_slot;
   info.inflight_size = InflightRegion::kPartBytes;
   return info;
@@ -232,7 +253,7 @@ absl::StatusOr<Offer> ShakeHands(BackendLink& link, const BackendTraits& traits,
   }
   const bool by_slots = (AgreementWith(offer, traits).protocol_features &
                          vhost_user::kProtocolConfigureMemSlots) != 0;
-  if (by_slots && offer.max_mem_slots == 0) {
+  if (by_slots && offer.max_mem_slots <= OwnRegions(traits)) {
     return absl::InvalidArgumentError("it says that it takes no memory");
   }
   return offer;

@@ -24,6 +24,9 @@ enum class Tracking : uint8_t {
   // It is not tracked: it answers in order, so that everything after the used
   // index is to be done again.
   kInOrder,
+  // It is not tracked and answers in any order: the keeper passes requests and
+  // answers on by rings of its own.
+  kShadow,
 };
 
 // What a profile says of a kind of back-end.

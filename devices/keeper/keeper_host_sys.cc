@@ -7,6 +7,7 @@
 #include "base/shm_sys.h"
 #include "base/status_macros.h"
 #include "devices/keeper/inflight_region.h"
+#include "devices/keeper/shadow_session.h"
 #include "devices/vhost_user/session_state.h"
 #include "statestore/lane_peek.h"
 #include "statestore/segment.h"
@@ -29,8 +30,10 @@ absl::StatusOr<Tracking> TrackingOf(const DeviceOptions& options) {
   if (text == "offered") return Tracking::kOffered;
   if (text == "forced") return Tracking::kForced;
   if (text == "in-order") return Tracking::kInOrder;
-  return absl::InvalidArgumentError(absl::StrCat(
-      "--", kTracking, "=", text, ": give offered, forced or in-order"));
+  if (text == "shadow") return Tracking::kShadow;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", kTracking, "=", text,
+                   ": give offered, forced, in-order or shadow"));
 }
 
 absl::StatusOr<BackendTraits> TraitsOf(const DeviceOptions& options) {
@@ -74,14 +77,24 @@ absl::Status KeeperHost::AddTo(SegmentSpec& spec) const {
   return absl::OkStatus();
 }
 
+absl::Status KeeperHost::ProvideMemory(store::Slot slot, const char* name,
+                                       size_t bytes) {
+  if (services_.descriptors->Get(slot).valid()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(UniqueFd memory, CreateSealedMemfd(name, bytes));
+  RETURN_IF_ERROR(services_.keeper->Escrow(slot, memory));
+  services_.descriptors->Set(slot, std::move(memory));
+  return absl::OkStatus();
+}
+
 absl::Status KeeperHost::Build(const HostServices& services) {
   services_ = services;
-  if (!services_.descriptors->Get(kInflightSlot).valid()) {
-    ASSIGN_OR_RETURN(
-        UniqueFd region,
-        CreateSealedMemfd("holdfast-inflight", InflightRegion::kBytes));
-    RETURN_IF_ERROR(services_.keeper->Escrow(kInflightSlot, region));
-    services_.descriptors->Set(kInflightSlot, std::move(region));
+  RETURN_IF_ERROR(ProvideMemory(kInflightSlot, "holdfast-inflight",
+                                InflightRegion::kBytes));
+  ShadowParts shadow;
+  if (traits_.tracking == Tracking::kShadow) {
+    RETURN_IF_ERROR(
+        ProvideMemory(kShadowSlot, "holdfast-shadow", kShadowBytes));
+    shadow = {&pump_.emplace(), kShadowSlot};
   }
   BackendSlots slots;
   for (size_t i = 0; i < slots.size(); ++i) {
@@ -100,8 +113,8 @@ absl::Status KeeperHost::Build(const HostServices& services) {
   const SecondSeatState second =
       BindState<SecondSeatState>(schema).value_or(SecondSeatState());
   const KeeperCells cells{own, second};
-  session_.emplace(traits_, cells, slots, kInflightSlot, *services_.descriptors,
-                   *services_.keeper);
+  session_.emplace(traits_, cells, slots, kInflightSlot, shadow,
+                   *services_.descriptors, *services_.keeper);
   return absl::OkStatus();
 }
 
@@ -140,7 +153,7 @@ DeviceClass KeeperClass() {
   DeviceClass result;
   result.options = {
       {kTracking, "HOW",
-       "requests in flight: offered (default), forced or in-order"},
+       "requests in flight: offered (default), forced, in-order or shadow"},
       {kMaskFeatures, "BITS", "VIRTIO features that the VMM must not see"},
       {kMaskProtocolFeatures, "BITS", "the same of vhost-user itself"},
       {kResetQueue, "QUEUE",

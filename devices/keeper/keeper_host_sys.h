@@ -12,6 +12,7 @@
 #include "base/unique_fd.h"
 #include "devices/keeper/handshake.h"
 #include "devices/keeper/keeper_session_sys.h"
+#include "devices/keeper/shadow_pump_sys.h"
 #include "devices/runtime/device_host.h"
 
 namespace holdfast::keeper {
@@ -23,6 +24,8 @@ class KeeperHost final : public DeviceHost {
  public:
   // The in-flight region that back-ends are given.
   static constexpr store::Slot kInflightSlot = store::kSlotFirstDevice;
+  // The memory of shadow rings, if there are any.
+  static constexpr store::Slot kShadowSlot = kInflightSlot + 1;
 
   explicit KeeperHost(const BackendTraits& traits);
 
@@ -45,6 +48,7 @@ class KeeperHost final : public DeviceHost {
   BorrowedFd other_event() const override {
     return session_->backend_requests();
   }
+  BorrowedFd third_event() const override { return session_->shadow_news(); }
   void OnEvent() override;
   void ResourceChanged() override {}
   bool IsReplaceable(absl::string_view resource) const override;
@@ -53,11 +57,15 @@ class KeeperHost final : public DeviceHost {
   void Quiesce() override {}
 
  private:
+  // Deposits memory of its own that an instance has for life.
+  absl::Status ProvideMemory(store::Slot slot, const char* name, size_t bytes);
+
   const BackendTraits traits_;
   const std::vector<ResourceSpec> resources_;
   HostServices services_;
   std::optional<KeeperSession> session_;
-  Lane* lane_ = nullptr;  // Since Resume.
+  std::optional<ShadowPump> pump_;  // Ends before what the session maps.
+  Lane* lane_ = nullptr;            // Since Resume.
 };
 
 // The class of the program `holdfast-keeper`.

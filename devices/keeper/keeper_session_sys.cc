@@ -34,6 +34,7 @@ KeeperSession::KeeperSession(const BackendTraits& traits,
                              const KeeperCells& cells,
                              const BackendSlots& slots,
                              store::Slot inflight_slot,
+                             const ShadowParts& shadow,
                              DescriptorSlots& descriptors,
                              DescriptorKeeper& keeper)
     : SessionHost(InfoFor(Offer{}, traits, inflight_slot), descriptors, keeper),
@@ -42,10 +43,11 @@ KeeperSession::KeeperSession(const BackendTraits& traits,
       region_cell_(cells.own.region),
       slots_(slots),
       lives_{BackendLife(cells.own.life, SlotsOf(slots, 0, inflight_slot),
-                         descriptors),
+                         descriptors, shadow.pump),
              BackendLife(cells.second.life, SlotsOf(slots, 1, inflight_slot),
-                         descriptors)},
-      watch_(traits.hang_limit) {}
+                         descriptors, shadow.pump)},
+      watch_(traits.hang_limit),
+      shadow_(shadow) {}
 
 void KeeperSession::LogUnsaved(const absl::Status& committed) {
   if (committed.ok()) return;
@@ -68,6 +70,7 @@ absl::Status KeeperSession::Resume(Lane& lane, StateBank& state) {
     const absl::Status resumed = life.Resume(state, agreement_);
     if (!resumed.ok()) GiveUp(life, resumed);
   }
+  RETURN_IF_ERROR(ResumeShadow());
   RETURN_IF_ERROR(ResumeSession(lane));
   OnBackend();
   return absl::OkStatus();
@@ -91,6 +94,7 @@ size_t KeeperSession::CurrentSeat() const {
 void KeeperSession::OnBackend() {
   current_ = CurrentSeat();
   current().BecomeCurrent();
+  if (shadowed()) AttendShadow();
   Attend(current());
   Attend(spare());
 }
@@ -131,6 +135,7 @@ BorrowedFd KeeperSession::backend_requests() const {
 
 void KeeperSession::GiveUp(BackendLife& life, const absl::Status& why) {
   life.GiveUp(why);
+  if (shadowed() && IsCurrent(life)) DropShadow();
   SendVerdict(life);
 }
 
@@ -232,8 +237,11 @@ absl::Status KeeperSession::ReadConfigAgain() {
 
 absl::Status KeeperSession::Tell(BackendLife& life,
                                  const SessionState& session) {
-  if (IsCurrent(life)) return TellAll(life, session);
-  RETURN_IF_ERROR(life.Tell(WithoutRings(session), agreement_, RingBases{}));
+  if (IsCurrent(life)) {
+    return shadowed() ? TellShadowed(life, session) : TellAll(life, session);
+  }
+  ASSIGN_OR_RETURN(const SessionState told, ToldOf(session));
+  RETURN_IF_ERROR(life.Tell(WithoutRings(told), agreement_, RingBases{}));
   SendReady(life);
   return absl::OkStatus();
 }
@@ -264,14 +272,18 @@ absl::Status KeeperSession::TellAll(BackendLife& life,
 // ---- SessionHost ----
 
 absl::Status KeeperSession::Apply(const SessionState& session) {
-  RETURN_IF_ERROR(memory_.Update(session, descriptors_));
-  RETURN_IF_ERROR(ApplyInflight(session));
+  RETURN_IF_ERROR(shadowed() ? ApplyShadow(session) : ApplyMemory(session));
   for (BackendLife* life : {&current(), &spare()}) {
     if (!life->speaks() || life->is_starting()) continue;
     const absl::Status told = Tell(*life, session);
     if (!told.ok()) GiveUp(*life, told);
   }
   return absl::OkStatus();
+}
+
+absl::Status KeeperSession::ApplyMemory(const SessionState& session) {
+  RETURN_IF_ERROR(memory_.Update(session, descriptors_));
+  return ApplyInflight(session);
 }
 
 absl::Status KeeperSession::ApplyInflight(const SessionState& session) {
@@ -299,6 +311,8 @@ void KeeperSession::Forget() {
     GiveUp(spare(), why);
   }
   stop_asked_.reset();
+  shadow_stops_ = 0;
+  if (shadowed()) DropShadow();
   memory_.Clear();
   their_region_ = UnalignedMapping();
   std::fill(std::begin(offer_.config_written), std::end(offer_.config_written),
@@ -323,6 +337,7 @@ absl::Status KeeperSession::PrepareQueue(const SessionState& next,
 
 absl::StatusOr<uint32_t> KeeperSession::StopQueue(uint16_t queue) {
   if (!RingStarts(applied(), queue)) return applied().queues[queue].base;
+  if (shadowed()) return StopShadow(queue);
   if (current().speaks()) {
     const absl::StatusOr<uint16_t> base = current().StopRing(queue);
     if (base.ok()) {
@@ -331,15 +346,19 @@ absl::StatusOr<uint32_t> KeeperSession::StopQueue(uint16_t queue) {
     }
     GiveUp(current(), base.status());
   }
-  const auto now = std::chrono::steady_clock::now();
-  if (!stop_asked_.has_value()) stop_asked_ = now;
-  if (now - *stop_asked_ < kLifePatience) {
+  if (IsPatient()) {
     return absl::UnavailableError(
         "the next life of the back-end is to stop it");
   }
   log_.Error("the VMM stops ring ", queue,
              ", and no back-end lives that would finish its requests");
   return UsedIndex(applied(), queue).value_or(0);
+}
+
+bool KeeperSession::IsPatient() {
+  const auto now = std::chrono::steady_clock::now();
+  if (!stop_asked_.has_value()) stop_asked_ = now;
+  return now - *stop_asked_ < kLifePatience;
 }
 
 absl::Status KeeperSession::ReadConfig(uint32_t offset,

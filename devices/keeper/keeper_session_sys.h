@@ -19,6 +19,7 @@
 #include "devices/keeper/inflight_region.h"
 #include "devices/keeper/keeper_state.h"
 #include "devices/keeper/ring_watch.h"
+#include "devices/keeper/shadow_pump_sys.h"
 #include "devices/runtime/descriptors.h"
 #include "devices/runtime/file_range_sys.h"
 #include "devices/runtime/memory_map_sys.h"
@@ -37,6 +38,12 @@ using BackendSlots = std::array<store::Slot, store::kBackendResourceCount>;
 struct KeeperCells {
   KeeperState own;
   SecondSeatState second;  // Perhaps not bound.
+};
+
+// For back-ends that work behind shadow rings.
+struct ShadowParts {
+  ShadowPump* pump = nullptr;  // Null: they work on the guest's rings.
+  store::Slot memory = 0;      // Of kShadowBytes.
 };
 
 // The session of a VMM with a device that a foreign process emulates. The VMM
@@ -60,7 +67,8 @@ class KeeperSession final : public SessionHost {
 
   KeeperSession(const BackendTraits& traits, const KeeperCells& cells,
                 const BackendSlots& slots, store::Slot inflight_slot,
-                DescriptorSlots& descriptors, DescriptorKeeper& keeper);
+                const ShadowParts& shadow, DescriptorSlots& descriptors,
+                DescriptorKeeper& keeper);
 
   // Maps what the committed session of another process names.
   void MapAhead(const vhost_user::SessionState& session) {
@@ -80,6 +88,11 @@ class KeeperSession final : public SessionHost {
   void OnBackendRequest();
   // Readable when there is one.
   BorrowedFd backend_requests() const;
+
+  // Readable when OnBackend has something to do with shadow rings.
+  BorrowedFd shadow_news() const {
+    return shadowed() ? shadow_.pump->news() : BorrowedFd(-1);
+  }
 
   // Looks whether the current life hangs. Call it as often as PauseMs() says;
   // -1: there is nothing to look at.
@@ -135,6 +148,27 @@ class KeeperSession final : public SessionHost {
   absl::Status ProgressOf(uint16_t queue, RingWatch::Time now);
   // Makes the in-flight region one for the rings of `session`.
   absl::Status FitRegion(BackendLife& life, const SessionState& session);
+
+  // ---- Shadow rings: keeper_shadow_sys.cc ----
+  bool shadowed() const { return shadow_.pump != nullptr; }
+  // What a life is told of `session`.
+  absl::StatusOr<SessionState> ToldOf(const SessionState& session) const;
+  absl::Status TellShadowed(BackendLife& life, const SessionState& session);
+  // Forgets them, unless they are of the life that is current.
+  absl::Status ResumeShadow();
+  absl::Status ApplyShadow(const SessionState& session);
+  void AttendShadow();
+  void DropShadow();
+  // A ring for a life that knows of none yet. With the pump held.
+  absl::Status BeginShadow(const SessionState& session, uint16_t queue);
+  // After a change of memory or descriptors. False: a ring is gone whose
+  // requests a back-end has. With the pump held.
+  bool FollowShadow(const SessionState& session);
+  ShadowPump::Ends EndsOf(const SessionState& session, uint16_t queue) const;
+  absl::StatusOr<uint32_t> StopShadow(uint16_t queue);
+  // Since a ring is to be stopped: whether the VMM can wait on.
+  bool IsPatient();
+
   struct Beginning {
     uint16_t base = 0;
     bool again = false;  // It ran in a life before.
@@ -147,6 +181,7 @@ class KeeperSession final : public SessionHost {
                                         uint16_t queue);
   void RaiseKick(const vhost_user::QueueState& queue);
   void SignalBoth(const vhost_user::QueueState& queue);
+  absl::Status ApplyMemory(const SessionState& session);
   absl::Status ApplyInflight(const SessionState& session);
   bool UsesTheirs(const SessionState& session, uint16_t queue) const;
   absl::StatusOr<InflightTable> TableOf(const SessionState& session,
@@ -191,6 +226,10 @@ class KeeperSession final : public SessionHost {
   // Since when the VMM waits for a ring to be stopped.
   std::optional<std::chrono::steady_clock::time_point> stop_asked_;
   MemoryMap memory_;
+  const ShadowParts shadow_;
+  UnalignedMapping shadow_memory_;
+  uint64_t shadow_life_ = 0;   // The one that has the rings.
+  uint32_t shadow_stops_ = 0;  // Bits of rings that take nothing more.
   UnalignedMapping own_memory_;
   InflightRegion own_region_;
   UnalignedMapping their_region_;

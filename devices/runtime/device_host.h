@@ -100,6 +100,7 @@ class DeviceHost {
   virtual BorrowedFd event() const = 0;
   // Another one of the same meaning; invalid: none.
   virtual BorrowedFd other_event() const { return BorrowedFd(-1); }
+  virtual BorrowedFd third_event() const { return BorrowedFd(-1); }
   virtual void OnEvent() = 0;
 
   // Another stream of the VMM's, waited for by edge: what comes there is served

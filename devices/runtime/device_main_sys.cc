@@ -105,6 +105,7 @@ class Managed {
     RETURN_IF_ERROR(poller_.Watch(Source::kControl, keeper_.control()));
     RETURN_IF_ERROR(poller_.Watch(Source::kEvent, process_.event()));
     RETURN_IF_ERROR(poller_.Watch(Source::kOtherEvent, process_.other_event()));
+    RETURN_IF_ERROR(poller_.Watch(Source::kThirdEvent, process_.third_event()));
     const bool listen = active && !process_.stalled();
     RETURN_IF_ERROR(
         poller_.Watch(Source::kVmm, listen ? Connection() : BorrowedFd(-1)));
@@ -167,9 +168,7 @@ class Managed {
       case StoreKeeper::Control::kNone:
         break;
     }
-    const bool has_event =
-        poller_.ready(Source::kEvent) || poller_.ready(Source::kOtherEvent);
-    if (!look_ && has_event) process_.OnEvent();
+    if (!look_ && poller_.HasEvent()) process_.OnEvent();
     if (!process_.active()) return false;
     RETURN_IF_ERROR(process_.Serve(!look_ && silent_ ? Lane::Waiting::kAny
                                                      : poller_.waiting()));

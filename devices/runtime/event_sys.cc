@@ -1,5 +1,6 @@
 #include "devices/runtime/event_sys.h"
 
+#include <poll.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -18,6 +19,12 @@ bool DrainEvent(BorrowedFd event) {
   const iovec part = {&count, sizeof(count)};
   return event.valid() &&
          preadv2(event.get(), &part, 1, -1, RWF_NOWAIT) == sizeof(count);
+}
+
+bool IsEventFull(BorrowedFd event) {
+  const timespec no_wait = {0, 0};
+  pollfd poll = {event.get(), POLLOUT, 0};
+  return ppoll(&poll, 1, &no_wait, nullptr) == 0;
 }
 
 }  // namespace holdfast

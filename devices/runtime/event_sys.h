@@ -16,6 +16,9 @@ void RaiseEvent(BorrowedFd event);
 // no descriptor.
 bool DrainEvent(BorrowedFd event);
 
+// Whether RaiseEvent would wait, or do nothing: a signal is left in it.
+bool IsEventFull(BorrowedFd event);
+
 }  // namespace holdfast
 
 #endif  // HOLDFAST_DEVICES_RUNTIME_EVENT_SYS_H_

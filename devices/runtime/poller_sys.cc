@@ -101,7 +101,8 @@ bool Poller::Note(uint32_t which, uint32_t events) {
     hung_up_ = hung_up_ || over;
   } else if (over && (events & EPOLLIN) == 0) {
     // A pipe, say, that nobody will write to: it would be ready for ever.
-    if (source == Source::kEvent || source == Source::kOtherEvent) {
+    if (source == Source::kEvent || source == Source::kOtherEvent ||
+        source == Source::kThirdEvent) {
       Unwatch(BorrowedFd(watched.fd));
     }
   }

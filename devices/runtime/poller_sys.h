@@ -25,6 +25,7 @@ class Poller final : public ClosingObserver {
     kControl,
     kEvent,
     kOtherEvent,
+    kThirdEvent,
     kVmm,
     kOtherStream,  // Of the VMM; by edge, too.
   };
@@ -52,6 +53,11 @@ class Poller final : public ClosingObserver {
 
   // What the last Wait has found.
   bool ready(Source source) const { return at(source).ready; }
+  // Whether that is one of the host's events.
+  bool HasEvent() const {
+    return ready(Source::kEvent) || ready(Source::kOtherEvent) ||
+           ready(Source::kThirdEvent);
+  }
   // How the lane is to be served after what Wait has found.
   Lane::Waiting waiting() const {
     return hung_up_ ? Lane::Waiting::kAny : how_;
@@ -62,7 +68,7 @@ class Poller final : public ClosingObserver {
     int fd = -1;
     bool ready = false;
   };
-  static constexpr size_t kSources = 6;
+  static constexpr size_t kSources = 7;
 
   const Watched& at(Source source) const {
     return watched_[static_cast<size_t>(source)];

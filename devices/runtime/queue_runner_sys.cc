@@ -21,12 +21,6 @@ namespace {
 // about as much.
 constexpr uint64_t kWorthAFollower = 20'000;  // Nanoseconds.
 
-bool IsFull(BorrowedFd event) {
-  const timespec no_wait = {0, 0};
-  pollfd poll = {event.get(), POLLOUT, 0};
-  return ppoll(&poll, 1, &no_wait, nullptr) == 0;
-}
-
 }  // namespace
 
 // One thread. Blames its request when it crashes.
@@ -128,7 +122,7 @@ std::unique_lock<std::mutex> QueueRunner::LockAgainstFullCall() {
   constexpr timespec kPause = {0, 50'000};
   std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
   while (!lock.owns_lock()) {
-    if (call_.valid() && IsFull(call_)) {
+    if (call_.valid() && IsEventFull(call_)) {
       DrainEvent(call_);
       RaiseEvent(call_);
     }
@@ -142,7 +136,7 @@ void QueueRunner::SetCall(BorrowedFd call) {
   std::unique_lock<std::mutex> lock = LockAgainstFullCall();
   call_ = call;
   // What was signalled to the old one may not have been seen.
-  if (running_ && call_.valid() && !IsFull(call_)) SignalLocked();
+  if (running_ && call_.valid() && !IsEventFull(call_)) SignalLocked();
 }
 
 uint16_t QueueRunner::Stop() {
@@ -199,7 +193,7 @@ void QueueRunner::SignalLocked() {
   }
   if (!call_.valid()) return;
   // Somebody waits for a queue that does not run: the control thread.
-  if (!running_ && IsFull(call_)) return;
+  if (!running_ && IsEventFull(call_)) return;
   Count(stats_.interrupts);
   RaiseEvent(call_);
 }

@@ -90,11 +90,10 @@ absl::Status ServeConnections(UniqueFd socket, DeviceProcess& process) {
                                  connection.valid() ? BorrowedFd(-1) : socket));
     RETURN_IF_ERROR(poller.Watch(Source::kEvent, process.event()));
     RETURN_IF_ERROR(poller.Watch(Source::kOtherEvent, process.other_event()));
+    RETURN_IF_ERROR(poller.Watch(Source::kThirdEvent, process.third_event()));
     RETURN_IF_ERROR(poller.Watch(Source::kOtherStream, process.other_stream()));
     const bool woken = poller.WaitUnlessSilent(process.pause_ms());
-    if (poller.ready(Source::kEvent) || poller.ready(Source::kOtherEvent)) {
-      process.OnEvent();
-    }
+    if (poller.HasEvent()) process.OnEvent();
     if (poller.ready(Source::kControl)) {
       UniqueFd accepted(accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (accepted.valid()) {

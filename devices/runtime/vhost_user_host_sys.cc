@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "devices/bus/virtio_ids.h"
+#include "devices/vhost_user/ring_place.h"
 
 namespace holdfast {
 namespace {
@@ -192,7 +192,8 @@ absl::Status VhostUserHost::ApplyQueue(const SessionState& session,
 absl::StatusOr<QueueRunner::Config> VhostUserHost::ConfigOf(
     const SessionState& session, uint16_t queue) {
   const QueueState& state = session.queues[queue];
-  ASSIGN_OR_RETURN(const SplitRingConfig ring_config, RingOf(session, queue));
+  ASSIGN_OR_RETURN(const SplitRingConfig ring_config,
+                   vhost_user::PlaceOf(session, queue, memory_.memory()));
   ASSIGN_OR_RETURN(absl::optional<InflightTable> table,
                    TableOf(session, queue));
   uint16_t base = static_cast<uint16_t>(state.base);
@@ -210,36 +211,6 @@ absl::StatusOr<QueueRunner::Config> VhostUserHost::ConfigOf(
   config.base = base;
   if ((state.address_flags & vhost_user::kVringFlagLog) != 0) {
     config.used_log = GuestAddress{state.log_address};
-  }
-  return config;
-}
-
-absl::StatusOr<SplitRingConfig> VhostUserHost::RingOf(
-    const SessionState& session, uint16_t queue) {
-  const QueueState& state = session.queues[queue];
-  SplitRingConfig config;
-  config.size = static_cast<uint16_t>(state.num);
-  config.event_idx = (session.features & virtio::kFeatureRingEventIdx) != 0;
-  config.indirect = (session.features & virtio::kFeatureRingIndirectDesc) != 0;
-  const GuestMemory& memory = memory_.memory();
-  config.descriptors = memory
-                           .TranslateUser(UserAddress{state.descriptor},
-                                          vring::DescriptorBytes(config.size))
-                           .host;
-  config.available =
-      memory
-          .TranslateUser(UserAddress{state.available},
-                         vring::AvailableBytes(config.size, config.event_idx))
-          .host;
-  config.used =
-      memory
-          .TranslateUser(UserAddress{state.used},
-                         vring::UsedBytes(config.size, config.event_idx))
-          .host;
-  if (config.descriptors == nullptr || config.available == nullptr ||
-      config.used == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("ring ", queue, " lies outside the guest's memory"));
   }
   return config;
 }

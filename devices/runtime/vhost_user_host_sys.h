@@ -85,8 +85,6 @@ class VhostUserHost final : public SessionHost {
                                                uint16_t queue);
   absl::StatusOr<InflightTable> TableOf(const SessionState& session,
                                         uint16_t queue);
-  absl::StatusOr<SplitRingConfig> RingOf(const SessionState& session,
-                                         uint16_t queue);
 
   VirtioDevice& device_;
   const Segment& segment_;

@@ -154,6 +154,8 @@ const char* TrackingWord(v1::Profile::Tracking tracking) {
       return "forced";
     case v1::Profile::IN_ORDER:
       return "in-order";
+    case v1::Profile::SHADOW:
+      return "shadow";
     default:
       return "offered";
   }

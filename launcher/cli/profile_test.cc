@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -242,6 +243,21 @@ TEST(Profile, BitsThatAreMaskedBecomeTheKeepersMasks) {
                           "--config-may-differ=10"));
   EXPECT_EQ(spec->backend().handover(), v1::Backend::CONNECTED_FD);
   EXPECT_EQ(spec->policy(), "/usr/lib/holdfast/policies/mine.policy");
+}
+
+TEST(Profile, EveryTrackingHasItsWord) {
+  const std::pair<const char*, const char*> kWords[] = {
+      {"OFFERED", "offered"},
+      {"FORCED", "forced"},
+      {"IN_ORDER", "in-order"},
+      {"SHADOW", "shadow"}};
+  for (const auto& [tracking, word] : kWords) {
+    const auto spec = WrappedSpec(
+        Parsed(absl::StrCat("socket { text: '{fd}' } tracking: ", tracking)),
+        Of("/bin/b", {}));
+    ASSERT_OK(spec);
+    EXPECT_THAT(spec->args(), ElementsAre(absl::StrCat("--tracking=", word)));
+  }
 }
 
 TEST(Profile, ThereIsNoStandbyUnlessItSaysSo) {

@@ -78,8 +78,8 @@ void AddTracking(const Findings& findings, std::string& text) {
     return;
   }
   Comment(text, "Decide: it does not offer INFLIGHT_SHMFD. IN_ORDER if it");
-  Comment(text, "answers requests in the order in which they come; there is");
-  Comment(text, "nothing for one that does not: requests would be lost.");
+  Comment(text, "answers requests in the order in which they come; SHADOW for");
+  Comment(text, "one that does not, which costs a wake-up for each request.");
   if (IsUsuallyInOrder(findings.type)) {
     Comment(text, absl::StrCat("A back-end of type ", findings.type,
                                " usually does."));

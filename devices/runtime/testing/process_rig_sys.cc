@@ -186,6 +186,7 @@ void ProcessRig::Loop() {
     EXPECT_OK(poller_->Watch(Source::kControl, wake_));
     EXPECT_OK(poller_->Watch(Source::kEvent, process_->event()));
     EXPECT_OK(poller_->Watch(Source::kOtherEvent, process_->other_event()));
+    EXPECT_OK(poller_->Watch(Source::kThirdEvent, process_->third_event()));
     EXPECT_OK(poller_->Watch(Source::kVmm,
                              process_->stalled()
                                  ? BorrowedFd(-1)
@@ -208,9 +209,7 @@ void ProcessRig::Loop() {
     }
     // A process that dies here has not come to it.
     if (end_) return;
-    if (poller_->ready(Source::kEvent) || poller_->ready(Source::kOtherEvent)) {
-      process_->OnEvent();
-    }
+    if (poller_->HasEvent()) process_->OnEvent();
     EXPECT_OK(
         process_->Serve(woken ? poller_->waiting() : Lane::Waiting::kAny));
   }
