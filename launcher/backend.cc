@@ -23,10 +23,20 @@ class Stepper {
     s_.current = found.current;
     s_.spare = found.spare;
     s_.next = found.next;
+    if (s_.current == 0 && found.denied && s_.spare == 0) {
+      s_.state = State::kDenied;
+      return;
+    }
     if (s_.current == 0) return Replace(absl::ZeroDuration());
     s_.state = State::kLiving;
     s_.policy.OnServing(now_);
-    KeepSpare();
+    if (!found.outdated) return KeepSpare();
+    // The last launcher has died when it had committed to this.
+    if (s_.spare != 0) {
+      s_.replacing = s_.candidate_ready = true;
+      s_.candidate = s_.spare;
+    }
+    Do(EndLife{s_.current, /*kill=*/true});
   }
 
   void On(const LifeEnded& event) { Lose(event.life, absl::ZeroDuration()); }
@@ -48,17 +58,14 @@ class Stepper {
   }
 
   void On(const ReplaceRequested&) {
-    if (!CanReplace(s_).ok()) return;
-    s_.replacing = true;
-    Do(ArmTimer{Timer::kCandidate, s_.options.candidate_deadline});
-    if (s_.spare == 0) return StartCandidate();
-    DropSpare();
+    if (CanReplace(s_).ok()) BeginReplacement();
   }
 
   void On(const BecameReady& event) {
     if (event.life == 0 || event.life != s_.candidate) return;
     if (s_.candidate_ready) return;
     s_.candidate_ready = true;
+    Do(CommitReplacement{event.life});
     Do(EndLife{s_.current, /*kill=*/true});
   }
 
@@ -80,6 +87,7 @@ class Stepper {
     s_.policy.Reset();
     switch (s_.state) {
       case State::kLiving:
+        if (CanReplace(s_).ok()) return BeginReplacement();
         return Do(EndLife{s_.current, /*kill=*/true});
       case State::kWaiting:
       case State::kDenied:
@@ -179,6 +187,13 @@ class Stepper {
     KeepSpare();
   }
 
+  void BeginReplacement() {
+    s_.replacing = true;
+    Do(ArmTimer{Timer::kCandidate, s_.options.candidate_deadline});
+    if (s_.spare == 0) return StartCandidate();
+    DropSpare();
+  }
+
   void StartCandidate() {
     s_.candidate = s_.spare = s_.next++;
     Do(SpawnLife{s_.candidate});
@@ -263,7 +278,7 @@ absl::Status CanReplace(const Supervision& state) {
         "open at the same time");
   }
   if (state.replacing || state.leaving != 0) {
-    return absl::FailedPreconditionError(
+    return absl::UnavailableError(
         "it is being replaced already: say it again in a moment");
   }
   return absl::OkStatus();

@@ -27,7 +27,7 @@ namespace holdfast::launcher::backend {
 // By another program, while it lives and has a spare: the spare makes room for
 // the candidate; when the keeper says that this will do, the one before is
 // ended, and the candidate takes over. One that will not do ends, and nothing
-// else does.
+// else does. A restart is the same by its own program, where that can be.
 //
 // `current` is the life that the keeper works with; `spare` one that was
 // started ahead. The keeper has its connection too, and tells it all that can
@@ -50,6 +50,10 @@ struct Adopted {
   LifeNumber current = 0;
   LifeNumber spare = 0;
   LifeNumber next = 1;
+  // `current` is of a program that was to be replaced: see CommitReplacement.
+  bool outdated = false;
+  // The budget was empty.
+  bool denied = false;
 };
 // Nothing of it runs any more.
 struct LifeEnded {
@@ -91,7 +95,12 @@ struct SpawnLife {
 struct HandOver {
   LifeNumber life = 0;
 };
-// From now on the other program is the program; or, with a reason, it is not.
+// From now on the other program is the program: the candidate, and every later
+// life.
+struct CommitReplacement {
+  LifeNumber candidate = 0;
+};
+// The other program serves; or, with a reason, it is not the program after all.
 struct EndReplacement {
   std::string why_not;
 };
@@ -110,8 +119,8 @@ struct Report {
   std::string detail;
 };
 
-using Action = std::variant<SpawnLife, HandOver, EndReplacement, EndLife,
-                            ArmTimer, Report>;
+using Action = std::variant<SpawnLife, HandOver, CommitReplacement,
+                            EndReplacement, EndLife, ArmTimer, Report>;
 using Actions = std::vector<Action>;
 
 struct Options {
@@ -141,7 +150,7 @@ struct Supervision {
   bool candidate_ready = false;  // It takes over from one that is ending.
 };
 
-// kFailedPrecondition: why its program cannot be replaced now.
+// Why its program cannot be replaced now. kUnavailable: it is being replaced.
 absl::Status CanReplace(const Supervision& state);
 
 struct StepResult {

@@ -180,7 +180,7 @@ absl::Status BackendProcess::Spawn(backend::LifeNumber number) {
               {null, STDOUT_FILENO},
               {BorrowedFd(STDERR_FILENO), STDERR_FILENO},
               {ends.second, kSocketFd}};
-  if (spec_.handover == BackendHandover::kListeningPath) {
+  if (spec.handover == BackendHandover::kListeningPath) {
     jail.program = "/proc/self/exe";
     jail.argv.insert(jail.argv.begin(), kByPathName);
     jail.fds.push_back({program, kByPathProgramFd});
@@ -224,22 +224,42 @@ void BackendProcess::Perform(const backend::HandOver& action) {
 
 absl::Status BackendProcess::Replace(const BackendSpec& spec) {
   RETURN_IF_ERROR(backend::CanReplace(supervision_));
+  BeReplacedBy(spec, backend::ReplaceRequested{});
+  return absl::OkStatus();
+}
+
+void BackendProcess::Restart() {
+  if (!backend::CanReplace(supervision_).ok()) {
+    return Handle(backend::RestartRequested{});
+  }
+  BeReplacedBy(BackendSpec(spec_), backend::RestartRequested{});
+}
+
+void BackendProcess::BeReplacedBy(const BackendSpec& spec,
+                                  const backend::Event& event) {
   candidate_spec_ = spec;
   // As the standby is: it is one.
   candidate_spec_.standby = spec_.standby;
   replacement_.reset();
-  Handle(backend::ReplaceRequested{});
-  return absl::OkStatus();
+  Handle(event);
+}
+
+void BackendProcess::Perform(const backend::CommitReplacement& action) {
+  replaced_spec_ = std::exchange(spec_, candidate_spec_);
+  since_ = action.candidate;
+  host_.replaced(spec_);
 }
 
 void BackendProcess::Perform(const backend::EndReplacement& action) {
   if (!action.why_not.empty()) {
     host_.report("backend-kept", pid(), "", action.why_not);
     replacement_ = absl::FailedPreconditionError(action.why_not);
-    return;
+    if (since_ == 0) return;
+    since_ = 0;
+    spec_ = replaced_spec_;
+    return host_.replaced(spec_);
   }
-  spec_ = candidate_spec_;
-  host_.replaced(spec_);
+  since_ = 0;
   host_.report("backend-replaced", pid(), "", spec_.binary);
   replacement_ = absl::OkStatus();
 }
@@ -320,15 +340,18 @@ void BackendProcess::TakeVerdicts() {
   }
 }
 
-void BackendProcess::Adopt(const std::vector<RecordedLife>& recorded,
-                           backend::LifeNumber next,
+void BackendProcess::Adopt(const RecordedBackend& recorded,
                            std::vector<UniqueFd> ends) {
   const uint64_t current = SocketCookie(ends[store::kBackendCurrent].valid()
                                             ? ends[store::kBackendCurrent]
                                             : ends[store::kBackendConnection]);
   backend::Adopted adopted;
-  adopted.next = next;
-  for (const RecordedLife& found : recorded) {
+  adopted.next = recorded.next_life;
+  adopted.denied = recorded.denied;
+  since_ = recorded.since;
+  replaced_spec_ = spec_;  // What was before it is not known any more.
+  if (recorded.has_policy) supervision_.policy.Restore(recorded.policy);
+  for (const RecordedLife& found : recorded.lives) {
     absl::StatusOr<UniqueFd> pidfd = OpenPidfd(found.pid);
     // The number may be somebody else's by now; not after the pidfd is open.
     if (!pidfd.ok() || StartTimeOf(found.pid) != found.started) continue;
@@ -352,18 +375,25 @@ void BackendProcess::Adopt(const std::vector<RecordedLife>& recorded,
     lives_.push_back(std::move(life));
     (found.cookie == current ? adopted.current : adopted.spare) = found.number;
   }
+  adopted.outdated = adopted.current != 0 && adopted.current < since_;
   // The keeper says again what the last launcher may not have read.
   MakeVerdictChannel();
   Handle(adopted);
   Perform(backend::HandOver{adopted.current});
 }
 
-std::vector<RecordedLife> BackendProcess::recorded() const {
-  std::vector<RecordedLife> recorded;
+RecordedBackend BackendProcess::recorded() const {
+  RecordedBackend recorded;
   for (const Life& life : lives_) {
-    recorded.push_back(
-        {life.number, life.pid, life.started, SocketCookie(life.connection)});
+    const bool unknown =
+        life.number == supervision_.candidate && since_ != life.number;
+    recorded.lives.push_back({life.number, life.pid, life.started,
+                              unknown ? 0 : SocketCookie(life.connection)});
   }
+  recorded.next_life = supervision_.next;
+  recorded.since = since_;
+  recorded.policy = supervision_.policy.Save();
+  recorded.denied = supervision_.state == backend::State::kDenied;
   return recorded;
 }
 

@@ -35,7 +35,7 @@ class BackendProcess {
                        std::string detail)>
         report;
     std::function<absl::StatusOr<UniqueFd>(const std::string& path)> open;
-    // From now on this is what is wrapped.
+    // From now on this is what is wrapped: to be kept with `recorded`.
     std::function<void(const BackendSpec& spec)> replaced;
     // Of processes that somebody else has reaped; see InstanceHost.
     std::function<std::optional<int>(int pid)> exit_status;
@@ -52,6 +52,9 @@ class BackendProcess {
   // Begins to replace the program by another one, which has the same socket.
   // kFailedPrecondition: not now. Its end is told by `replacement`.
   absl::Status Replace(const BackendSpec& spec);
+  // Ends all losses, too. By the same program, from its file as it is by now;
+  // where that cannot be, the current life is ended.
+  void Restart();
   // Nothing: it is going on. Of the last one; of none: OK.
   const std::optional<absl::Status>& replacement() const {
     return replacement_;
@@ -60,8 +63,7 @@ class BackendProcess {
   // Goes on with what an earlier launcher has started. `ends` is what the
   // keeper has, all of it; the lives at the other ends go on, every other one
   // that was recorded is killed and waited for.
-  void Adopt(const std::vector<RecordedLife>& recorded,
-             backend::LifeNumber next, std::vector<UniqueFd> ends);
+  void Adopt(const RecordedBackend& recorded, std::vector<UniqueFd> ends);
 
   // Looks after lives that have ended, have hung up or were given up.
   void Check();
@@ -88,9 +90,9 @@ class BackendProcess {
   BackendEnds ends() const;
   // Whether anything has happened yet.
   bool begun() const { return begun_; }
-  // For the next launcher.
-  std::vector<RecordedLife> recorded() const;
-  backend::LifeNumber next_life() const { return supervision_.next; }
+  // For the next launcher. It does not go on with a candidate that the keeper
+  // has not looked at.
+  RecordedBackend recorded() const;
   // kFailedPrecondition: nothing runs.
   absl::Status Kill(int signal);
 
@@ -109,10 +111,12 @@ class BackendProcess {
 
   void Perform(const backend::SpawnLife& action);
   void Perform(const backend::HandOver& action);
+  void Perform(const backend::CommitReplacement& action);
   void Perform(const backend::EndReplacement& action);
   void Perform(const backend::EndLife& action);
   void Perform(const backend::ArmTimer& action);
   void Perform(const backend::Report& action);
+  void BeReplacedBy(const BackendSpec& spec, const backend::Event& event);
   absl::Status Spawn(backend::LifeNumber number);
   size_t FreeSeat() const;
   // Adds what the keeper has of this life.
@@ -131,6 +135,8 @@ class BackendProcess {
 
   BackendSpec spec_;
   BackendSpec candidate_spec_;
+  BackendSpec replaced_spec_;  // Of lives before `since_`.
+  backend::LifeNumber since_ = 0;
   std::optional<absl::Status> replacement_ = absl::OkStatus();
   const Host host_;
   backend::Supervision supervision_;

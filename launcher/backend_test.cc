@@ -30,6 +30,9 @@ std::string TextOf(const Action& action) {
     std::string operator()(const HandOver& a) const {
       return absl::StrCat("HandOver(", a.life, ")");
     }
+    std::string operator()(const CommitReplacement& a) const {
+      return absl::StrCat("Commit(", a.candidate, ")");
+    }
     std::string operator()(const EndReplacement& a) const {
       return a.why_not.empty() ? "Replaced" : "Kept: " + a.why_not;
     }
@@ -235,7 +238,9 @@ Backend Replacing() {
 TEST(Replacement, TheOldOneEndsWhenTheCandidateIsReady) {
   Backend backend = Replacing();
   const uint32_t tokens = backend.state().policy.tokens();
-  EXPECT_THAT(backend.Feed(BecameReady{3}), ElementsAre("Kill(1)"));
+  // Committed before anything ends: a launcher that dies over it goes on.
+  EXPECT_THAT(backend.Feed(BecameReady{3}),
+              ElementsAre("Commit(3)", "Kill(1)"));
   EXPECT_THAT(backend.Feed(BecameReady{3}), IsEmpty());
   EXPECT_THAT(backend.Feed(LifeEnded{1}),
               ElementsAre("HandOver(3)", "Replaced", "Spawn(4)"));
@@ -315,12 +320,57 @@ TEST(Replacement, StopEndsTheOneThatMakesRoomToo) {
   EXPECT_EQ(backend.state().state, State::kIdle);
 }
 
+// It is a replacement by the same program, and forgets losses.
+TEST(Replacement, ARestartIsOneWhereThereIsASpare) {
+  Options options = WithBudget(2);
+  options.want_spare = true;
+  Backend backend(options);
+  backend.Feed(Start{});
+  backend.Feed(LifeEnded{2});
+  backend.Feed(TimerFired{Timer::kBackOff});
+  const uint32_t tokens = backend.state().policy.tokens();
+  EXPECT_THAT(backend.Feed(RestartRequested{}),
+              ElementsAre("Arm(candidate)", "Kill(3)"));
+  EXPECT_GT(backend.state().policy.tokens(), tokens);
+  EXPECT_THAT(backend.Feed(LifeEnded{3}), ElementsAre("Spawn(4)"));
+  // While one is going on, it is what it was: an end of what hangs.
+  EXPECT_THAT(backend.Feed(RestartRequested{}), ElementsAre("Kill(1)"));
+}
+
+TEST(Replacement, ThatWasCommittedIsFinishedByTheNextLauncher) {
+  Adopted found{7, 8, 9};
+  found.outdated = true;
+  Backend backend(WithSpare());
+  EXPECT_THAT(backend.Feed(found), ElementsAre("Kill(7)"));
+  EXPECT_THAT(backend.Feed(LifeEnded{7}),
+              ElementsAre("HandOver(8)", "Replaced", "Spawn(9)"));
+  // Its candidate has not survived.
+  found.spare = 0;
+  Backend other(WithSpare());
+  EXPECT_THAT(other.Feed(found), ElementsAre("Kill(7)"));
+  EXPECT_THAT(other.Feed(LifeEnded{7}),
+              ElementsAre("Spawn(9)", "HandOver(9)", "Spawn(10)"));
+}
+
+TEST(Backend, OneThatWasDeniedWaitsForItsOperatorStill) {
+  Adopted found{0, 0, 5};
+  found.denied = true;
+  Backend backend;
+  EXPECT_THAT(backend.Feed(found), IsEmpty());
+  EXPECT_EQ(backend.state().state, State::kDenied);
+  EXPECT_THAT(backend.Feed(RestartRequested{}),
+              ElementsAre("Spawn(5)", "HandOver(5)"));
+}
+
 // ---- Every event in every state that can be reached ----
 
 std::vector<Event> EventsFor(const Supervision& s) {
   return {Start{},
           Adopted{0, 0, s.next},
           Adopted{s.next, s.next + 1, s.next + 2},
+          Adopted{s.next, s.next + 1, s.next + 2, true, false},
+          Adopted{s.next, 0, s.next + 1, true, false},
+          Adopted{0, 0, s.next, false, true},
           LifeEnded{s.current},
           LifeEnded{s.spare},
           LifeEnded{s.next + 100},

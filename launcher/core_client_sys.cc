@@ -2,7 +2,9 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
@@ -12,6 +14,9 @@
 
 namespace holdfast::launcher {
 namespace {
+
+// More than a candidate has to become ready, and to take over.
+constexpr absl::Duration kReplacePatience = absl::Seconds(30);
 
 Request Of(Op op, const std::string& instance = "") {
   Request request;
@@ -43,14 +48,16 @@ absl::Status CoreClient::AwaitReadable(absl::Duration timeout) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Answer> CoreClient::Call(Request request, UniqueFd* fd) {
+absl::StatusOr<Answer> CoreClient::Call(Request request, UniqueFd* fd,
+                                        absl::Duration least) {
+  const absl::Duration timeout = std::max(timeout_, least);
   const absl::Status gone = absl::AbortedError(
       "the core died before it answered: see holdfast "
       "events, or say it again");
   request.tag = ++last_tag_;
   if (!SendWithFds(fd_, EncodeRequest(request), {}).ok()) return gone;
   while (true) {
-    RETURN_IF_ERROR(AwaitReadable(timeout_));
+    RETURN_IF_ERROR(AwaitReadable(timeout));
     std::vector<uint8_t> buffer(kMaxCorePacket);
     ReceivedFds fds;
     ASSIGN_OR_RETURN(const ReceivedMessage got,
@@ -96,7 +103,7 @@ absl::Status CoreClient::Stop(const std::string& instance) {
 }
 
 absl::Status CoreClient::Restart(const std::string& instance) {
-  return Call(Of(Op::kRestart, instance)).status();
+  return Call(Of(Op::kRestart, instance), nullptr, kReplacePatience).status();
 }
 
 absl::Status CoreClient::Resize(const std::string& instance) {
@@ -104,9 +111,10 @@ absl::Status CoreClient::Resize(const std::string& instance) {
 }
 
 absl::Status CoreClient::Replace(const LaunchSpec& spec) {
+  RETURN_IF_ERROR(ValidateSpec(spec));
   Request request = Of(Op::kReplace, spec.name);
   request.spec = EncodeSpec(spec);
-  return Call(request).status();
+  return Call(std::move(request), nullptr, kReplacePatience).status();
 }
 
 absl::Status CoreClient::Inject(const std::string& instance, Fault fault,

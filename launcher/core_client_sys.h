@@ -37,10 +37,12 @@ class CoreClient {
   absl::StatusOr<InstanceStatus> Status(const std::string& instance);
   // Returns when nothing of the instance is left.
   absl::Status Stop(const std::string& instance);
+  // What is wrapped is replaced by the same program: see Replace.
   absl::Status Restart(const std::string& instance);
   // Puts the program that `spec` wraps in the place of what spec.name wraps.
-  // Returns when it works; kFailedPrecondition: it will not do, nothing
-  // changes.
+  // Returns when it works, which may take longer than the timeout, as long as
+  // such programs are waited for. kFailedPrecondition: it will not do, and
+  // nothing changes. kUnavailable: another replacement is going on.
   absl::Status Replace(const LaunchSpec& spec);
   // Returns when its processes are told to look at their resources again.
   absl::Status Resize(const std::string& instance);
@@ -68,7 +70,9 @@ class CoreClient {
   void set_timeout(absl::Duration timeout) { timeout_ = timeout; }
 
  private:
-  absl::StatusOr<Answer> Call(Request request, UniqueFd* fd = nullptr);
+  // Within timeout_, or `least` if that is longer.
+  absl::StatusOr<Answer> Call(Request request, UniqueFd* fd = nullptr,
+                              absl::Duration least = absl::ZeroDuration());
   absl::Status AwaitReadable(absl::Duration timeout);
 
   UniqueFd fd_;

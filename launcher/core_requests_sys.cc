@@ -76,6 +76,9 @@ void Core::Serve(ControlServer::ClientId client, const Request& request) {
         return LetWait(client, request);
       } else if (request.op == Op::kRestart) {
         answer.status = instance->Restart();
+        if (answer.status.ok() && !instance->replacement().has_value()) {
+          return LetWait(client, request);
+        }
       } else if (request.op == Op::kResize) {
         answer.status = instance->Resize();
         if (absl::IsUnavailable(answer.status)) {

@@ -68,6 +68,7 @@ void Instance::MakeBackend() {
   };
   host.replaced = [this](const BackendSpec& spec) {
     spec_.backend = spec;
+    CollectCounters();
     const absl::Status kept = KeepSpec();
     if (kept.ok()) return;
     LogError("the next launcher wraps the old back-end of ", spec_.name, ": ",
@@ -103,8 +104,8 @@ store::Slot Instance::BackendSlot(size_t resource) const {
 
 void Instance::AdoptBackend(std::vector<UniqueFd> ends) {
   if (!backend_.has_value()) return;
-  const std::vector<RecordedLife> recorded = counters_.lives;
-  backend_->Adopt(recorded, counters_.next_life, std::move(ends));
+  const RecordedBackend recorded = counters_.backend;
+  backend_->Adopt(recorded, std::move(ends));
 }
 
 }  // namespace holdfast::launcher

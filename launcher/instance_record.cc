@@ -10,13 +10,21 @@ namespace holdfast::launcher {
 namespace {
 
 constexpr uint32_t kMagic = 0x43524648;  // "HFRC"
-constexpr uint32_t kVersion = 5;
+constexpr uint32_t kVersion = 6;
 
 struct RawCause {
   char name[kMaxCauseName + 1];
   uint64_t count;
 };
 static_assert(sizeof(RawCause) == 56);
+
+struct RawPolicy {
+  double tokens;
+  uint64_t last_loss_ns;  // 0: none.
+  uint64_t credited_until_ns;
+  uint32_t in_a_row;
+  uint32_t serving;
+};
 
 struct RawRecord {
   uint32_t magic;
@@ -30,11 +38,7 @@ struct RawRecord {
   uint64_t oom_kills;
   uint64_t forks_refused;
   uint64_t epoch;
-  double tokens;
-  uint64_t last_loss_ns;  // 0: none.
-  uint64_t credited_until_ns;
-  uint32_t in_a_row;
-  uint32_t serving;
+  RawPolicy policy;
   uint32_t denied;
   uint32_t stopping;
   RecordedChild children[kMaxRecordedChildren];  // Unused: number 0.
@@ -47,8 +51,11 @@ struct RawRecord {
   uint32_t next_life;  // From here on since version 5.
   uint32_t reserved;
   RecordedLife lives[kMaxRecordedLives];  // Unused: number 0.
+  uint32_t backend_since;                 // From here on since version 6.
+  uint32_t backend_denied;
+  RawPolicy backend_policy;
 };
-static_assert(sizeof(RawRecord) == 968, "bump kVersion");
+static_assert(sizeof(RawRecord) == 1008, "bump kVersion");
 static_assert(sizeof(RawRecord) + kMaxSpecBytes <= kRecordSize);
 
 uint64_t NsOf(Uptime time) {
@@ -70,8 +77,41 @@ std::string NameIn(const char (&field)[kMaxCauseName + 1]) {
   return std::string(field, strnlen(field, kMaxCauseName));
 }
 
+RawPolicy ToRaw(const RestartPolicy::Saved& policy) {
+  return {policy.tokens, NsOf(policy.last_loss), NsOf(policy.credited_until),
+          policy.in_a_row, policy.serving ? 1u : 0u};
+}
+
+RestartPolicy::Saved FromRaw(const RawPolicy& raw) {
+  RestartPolicy::Saved policy;
+  policy.tokens = raw.tokens;
+  if (raw.last_loss_ns != 0) policy.last_loss = TimeOf(raw.last_loss_ns);
+  policy.credited_until = TimeOf(raw.credited_until_ns);
+  policy.in_a_row = raw.in_a_row;
+  policy.serving = raw.serving != 0;
+  return policy;
+}
+
+RecordedBackend BackendIn(const RawRecord& raw) {
+  RecordedBackend backend;
+  backend.next_life = std::max(raw.next_life, uint32_t{1});
+  for (const RecordedLife& life : raw.lives) {
+    if (life.number == 0 || life.number == UINT32_MAX || life.pid <= 0) {
+      continue;
+    }
+    backend.lives.push_back(life);
+    backend.next_life = std::max(backend.next_life, life.number + 1);
+  }
+  backend.since = raw.backend_since;
+  backend.denied = raw.backend_denied != 0;
+  backend.policy = FromRaw(raw.backend_policy);
+  backend.has_policy = raw.version == kVersion;
+  return backend;
+}
+
 // Bytes before the spec; 0: no such version. Version 3 knew neither recoveries
-// nor the last exit, version 4 no life of a back-end. A record keeps the
+// nor the last exit, version 4 no life of a back-end, version 5 nothing of its
+// budget, nor which lives are of its program. A record keeps the
 // version that it was made with, and a field that it has no place for is
 // forgotten with the launcher.
 size_t HeadSize(uint32_t version) {
@@ -80,6 +120,8 @@ size_t HeadSize(uint32_t version) {
       return offsetof(RawRecord, recovery_us);
     case 4:
       return offsetof(RawRecord, next_life);
+    case 5:
+      return offsetof(RawRecord, backend_since);
     case kVersion:
       return sizeof(RawRecord);
     default:
@@ -121,11 +163,7 @@ void UpdateRecord(absl::Span<uint8_t> memory, const RecordCounters& counters) {
   raw.oom_kills = counters.oom_kills;
   raw.forks_refused = counters.forks_refused;
   raw.epoch = counters.epoch;
-  raw.tokens = counters.policy.tokens;
-  raw.last_loss_ns = NsOf(counters.policy.last_loss);
-  raw.credited_until_ns = NsOf(counters.policy.credited_until);
-  raw.in_a_row = counters.policy.in_a_row;
-  raw.serving = counters.policy.serving ? 1 : 0;
+  raw.policy = ToRaw(counters.policy);
   raw.denied = counters.denied ? 1 : 0;
   raw.stopping = counters.stopping ? 1 : 0;
   for (size_t i = 0; i < kMaxRecordedChildren; ++i) {
@@ -145,11 +183,14 @@ void UpdateRecord(absl::Span<uint8_t> memory, const RecordCounters& counters) {
   raw.last_exit_pid = counters.last_exit.pid;
   raw.last_exit_ns = counters.last_exit.unix_ns;
   PutName(counters.last_exit.cause, raw.last_exit);
+  const RecordedBackend& backend = counters.backend;
   for (size_t i = 0; i < kMaxRecordedLives; ++i) {
-    raw.lives[i] =
-        i < counters.lives.size() ? counters.lives[i] : RecordedLife{};
+    raw.lives[i] = i < backend.lives.size() ? backend.lives[i] : RecordedLife{};
   }
-  raw.next_life = counters.next_life;
+  raw.next_life = backend.next_life;
+  raw.backend_since = backend.since;
+  raw.backend_denied = backend.denied ? 1 : 0;
+  raw.backend_policy = ToRaw(backend.policy);
   std::memcpy(memory.data(), &raw, HeadSize(raw.version));
 }
 
@@ -174,13 +215,7 @@ absl::StatusOr<ParsedRecord> ReadRecord(absl::Span<const uint8_t> memory) {
   counters.oom_kills = raw.oom_kills;
   counters.forks_refused = raw.forks_refused;
   counters.epoch = raw.epoch;
-  counters.policy.tokens = raw.tokens;
-  if (raw.last_loss_ns != 0) {
-    counters.policy.last_loss = TimeOf(raw.last_loss_ns);
-  }
-  counters.policy.credited_until = TimeOf(raw.credited_until_ns);
-  counters.policy.in_a_row = raw.in_a_row;
-  counters.policy.serving = raw.serving != 0;
+  counters.policy = FromRaw(raw.policy);
   counters.denied = raw.denied != 0;
   counters.stopping = raw.stopping != 0;
   for (const RecordedChild& child : raw.children) {
@@ -195,14 +230,7 @@ absl::StatusOr<ParsedRecord> ReadRecord(absl::Span<const uint8_t> memory) {
   counters.recovery_us.assign(raw.recovery_us, raw.recovery_us + recoveries);
   counters.last_exit = {NameIn(raw.last_exit), raw.last_exit_pid,
                         raw.last_exit_ns};
-  counters.next_life = std::max(raw.next_life, uint32_t{1});
-  for (const RecordedLife& life : raw.lives) {
-    if (life.number == 0 || life.number == UINT32_MAX || life.pid <= 0) {
-      continue;
-    }
-    counters.lives.push_back(life);
-    counters.next_life = std::max(counters.next_life, life.number + 1);
-  }
+  counters.backend = BackendIn(raw);
   return record;
 }
 

@@ -35,7 +35,21 @@ struct RecordedLife {
   uint32_t number = 0;
   int32_t pid = 0;
   uint64_t started = 0;  // StartTimeOf(pid).
-  uint64_t cookie = 0;   // Of its connection, see SocketCookie.
+  // Of its connection, see SocketCookie. 0: it is not to be gone on with.
+  uint64_t cookie = 0;
+};
+
+// Of a wrapped back-end.
+struct RecordedBackend {
+  std::vector<RecordedLife> lives;  // At most kMaxRecordedLives.
+  uint32_t next_life = 1;
+  // The first life of the program that the spec names; those before are of
+  // another one, which it is to replace.
+  uint32_t since = 0;
+  RestartPolicy::Saved policy;
+  bool denied = false;  // The restart budget was empty.
+  // Whether the record says anything of the last two.
+  bool has_policy = false;
 };
 
 // The last end of a child that nobody had asked for.
@@ -61,8 +75,7 @@ struct RecordCounters {
   std::vector<RecordedChild> children;  // At most kMaxRecordedChildren.
   bool stopping = false;                // An operator has asked for the end.
   std::vector<CauseCount> restarts;     // At most kMaxCauses; then "other".
-  std::vector<RecordedLife> lives;      // At most kMaxRecordedLives.
-  uint32_t next_life = 1;
+  RecordedBackend backend;
 };
 
 inline constexpr size_t kMaxCauses = 8;
@@ -87,7 +100,7 @@ struct ParsedRecord {
   LaunchSpec spec;
   RecordCounters counters;
 };
-// Of this version or one of the two before. kInvalidArgument or kDataLoss for
+// Of this version or one of the three before. kInvalidArgument or kDataLoss for
 // bytes that are no record.
 absl::StatusOr<ParsedRecord> ReadRecord(absl::Span<const uint8_t> memory);
 

@@ -43,8 +43,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!record.ok()) return 0;
   Require(launcher::ValidateSpec(record->spec).ok());
   Require(record->counters.next_child >= 1);
-  for (const auto& life : record->counters.lives) {
-    Require(record->counters.next_life > life.number);
+  for (const auto& life : record->counters.backend.lives) {
+    Require(record->counters.backend.next_life > life.number);
   }
   launcher::RestartPolicy policy(record->spec.restart, 1);
   policy.Restore(record->counters.policy);

@@ -111,10 +111,12 @@ TEST(InstanceRecord, EveryFlippedByteIsRefusedOrHarmless) {
 // spec.
 std::vector<uint8_t> OfVersion(uint8_t version,
                                const std::vector<uint8_t>& memory) {
-  constexpr size_t kHead3 = 592, kHead4 = 912, kHead5 = 968;
+  constexpr size_t kHead3 = 592, kHead4 = 912, kHead5 = 968, kHead6 = 1008;
   std::vector<uint8_t> old = memory;
-  old.erase(old.begin() + (version == 3 ? kHead3 : kHead4),
-            old.begin() + kHead5);
+  old.erase(old.begin() + (version == 3   ? kHead3
+                           : version == 4 ? kHead4
+                                          : kHead5),
+            old.begin() + kHead6);
   old.resize(kRecordSize);
   old[4] = version;
   return old;
@@ -127,26 +129,55 @@ TEST(InstanceRecord, Version4IsRead) {
   ASSERT_OK(record);
   EXPECT_EQ(EncodeSpec(record->spec), EncodeSpec(Spec()));
   EXPECT_EQ(record->counters.last_exit.cause, Counters().last_exit.cause);
-  EXPECT_TRUE(record->counters.lives.empty());
-  EXPECT_EQ(record->counters.next_life, 1u);
+  EXPECT_TRUE(record->counters.backend.lives.empty());
+  EXPECT_EQ(record->counters.backend.next_life, 1u);
 }
 
-TEST(InstanceRecord, LivesOfABackEndAreKept) {
-  std::vector<uint8_t> memory(kRecordSize);
+RecordCounters WithBackend() {
   RecordCounters counters = Counters();
-  counters.lives = {{7, 4321, 99, 1000}, {8, 4322, 100, 1001}};
-  counters.next_life = 9;
-  WriteRecord(absl::MakeSpan(memory), Spec(), counters);
+  counters.backend.lives = {{7, 4321, 99, 1000}, {8, 4322, 100, 1001}};
+  counters.backend.next_life = 9;
+  counters.backend.since = 8;
+  counters.backend.policy = {0.5, 3, absl::Seconds(7), false, absl::Seconds(9)};
+  counters.backend.denied = true;
+  return counters;
+}
+
+TEST(InstanceRecord, WhatIsKnownOfABackEndIsKept) {
+  std::vector<uint8_t> memory(kRecordSize);
+  WriteRecord(absl::MakeSpan(memory), Spec(), WithBackend());
   const auto record = ReadRecord(memory);
   ASSERT_OK(record);
-  ASSERT_EQ(record->counters.lives.size(), 2u);
-  const RecordedLife& life = record->counters.lives[0];
-  EXPECT_EQ(life.number, 7u);
-  EXPECT_EQ(life.pid, 4321);
-  EXPECT_EQ(life.started, 99u);
-  EXPECT_EQ(life.cookie, 1000u);
-  EXPECT_EQ(record->counters.lives[1].number, 8u);
-  EXPECT_EQ(record->counters.next_life, 9u);
+  const RecordedBackend& backend = record->counters.backend;
+  ASSERT_EQ(backend.lives.size(), 2u);
+  EXPECT_EQ(backend.lives[0].number, 7u);
+  EXPECT_EQ(backend.lives[0].pid, 4321);
+  EXPECT_EQ(backend.lives[0].started, 99u);
+  EXPECT_EQ(backend.lives[0].cookie, 1000u);
+  EXPECT_EQ(backend.lives[1].number, 8u);
+  EXPECT_EQ(backend.next_life, 9u);
+  EXPECT_EQ(backend.since, 8u);
+  EXPECT_TRUE(backend.denied);
+  EXPECT_TRUE(backend.has_policy);
+  EXPECT_EQ(backend.policy.tokens, 0.5);
+  EXPECT_EQ(backend.policy.in_a_row, 3u);
+  EXPECT_EQ(backend.policy.last_loss, absl::Seconds(7));
+  EXPECT_EQ(backend.policy.credited_until, absl::Seconds(9));
+}
+
+// A full budget, not an empty one, is what is not known.
+TEST(InstanceRecord, Version5HasNoBudgetOfABackEnd) {
+  std::vector<uint8_t> memory(kRecordSize);
+  WriteRecord(absl::MakeSpan(memory), Spec(), WithBackend());
+  const auto record = ReadRecord(OfVersion(5, memory));
+  ASSERT_OK(record);
+  EXPECT_EQ(EncodeSpec(record->spec), EncodeSpec(Spec()));
+  const RecordedBackend& backend = record->counters.backend;
+  EXPECT_EQ(backend.lives.size(), 2u);
+  EXPECT_EQ(backend.next_life, 9u);
+  EXPECT_FALSE(backend.has_policy);
+  EXPECT_FALSE(backend.denied);
+  EXPECT_EQ(backend.since, 0u);
 }
 
 TEST(InstanceRecord, Version3IsRead) {
@@ -168,25 +199,25 @@ TEST(InstanceRecord, Version3IsRead) {
 TEST(InstanceRecord, TheVersionsBeforeAreUpdatedAsTheyAre) {
   std::vector<uint8_t> memory(kRecordSize);
   WriteRecord(absl::MakeSpan(memory), Spec(), Counters());
-  for (const uint8_t version : {3, 4}) {
+  for (const uint8_t version : {3, 4, 5}) {
     std::vector<uint8_t> old = OfVersion(version, memory);
     RecordCounters counters = Counters();
     counters.next_child = 99;
-    counters.lives = {{7, 4321, 99, 1000}};
+    counters.backend.lives = {{7, 4321, 99, 1000}};
     UpdateRecord(absl::MakeSpan(old), counters);
     const auto record = ReadRecord(old);
     ASSERT_OK(record);
     EXPECT_EQ(old[4], version);
     EXPECT_EQ(EncodeSpec(record->spec), EncodeSpec(Spec()));
     EXPECT_EQ(record->counters.next_child, 99u);
-    EXPECT_TRUE(record->counters.lives.empty());
+    EXPECT_EQ(record->counters.backend.lives.empty(), version < 5);
   }
 }
 
 TEST(InstanceRecord, OtherVersionsAreRefusedAndLeftAlone) {
   std::vector<uint8_t> memory(kRecordSize);
   WriteRecord(absl::MakeSpan(memory), Spec(), Counters());
-  for (int version : {0, 1, 2, 6, 255}) {
+  for (int version : {0, 1, 2, 7, 255}) {
     std::vector<uint8_t> other = memory;
     other[4] = static_cast<uint8_t>(version);
     EXPECT_THAT(ReadRecord(other),

@@ -373,7 +373,7 @@ absl::Status Instance::Restart() {
         spec_.name, " is being stopped: run it again when it is gone"));
   }
   Handle(RestartRequested{});
-  if (backend_.has_value()) backend_->Handle(backend::RestartRequested{});
+  if (backend_.has_value()) backend_->Restart();
   return absl::OkStatus();
 }
 
@@ -428,6 +428,11 @@ int Instance::PidOf(ChildNumber number) const {
 }
 
 void Instance::SaveCounters() {
+  CollectCounters();
+  if (record_.valid()) UpdateRecord(record_.span(), counters_);
+}
+
+void Instance::CollectCounters() {
   counters_.epoch = epoch_;
   counters_.policy = supervision_.policy.Save();
   counters_.denied = supervision_.replacement == Replacement::kDenied;
@@ -437,10 +442,8 @@ void Instance::SaveCounters() {
   }
   // Until then, what an earlier launcher has recorded stays.
   if (backend_.has_value() && backend_->begun()) {
-    counters_.lives = backend_->recorded();
-    counters_.next_life = backend_->next_life();
+    counters_.backend = backend_->recorded();
   }
-  if (record_.valid()) UpdateRecord(record_.span(), counters_);
 }
 
 void Instance::Report(std::string type, int pid, std::string cause, uint64_t us,

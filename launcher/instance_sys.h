@@ -187,6 +187,7 @@ class Instance {
   // Reports what the group's limits have cost since it was asked last.
   void CheckLimits();
   void RemoveGroup();
+  void CollectCounters();
   void SaveCounters();
   void Report(std::string type, int pid, std::string cause, uint64_t us,
               std::string detail);
