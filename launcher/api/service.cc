@@ -79,6 +79,15 @@ grpc::Status ManagementService::Restart(grpc::ServerContext*,
       [&](CoreClient& core) { return core.Restart(request->instance()); }));
 }
 
+grpc::Status ManagementService::Replace(grpc::ServerContext*,
+                                        const v1::ReplaceRequest* request,
+                                        v1::ReplaceResponse*) {
+  const absl::StatusOr<LaunchSpec> spec = FromProto(request->spec());
+  if (!spec.ok()) return ToGrpc(spec.status());
+  return ToGrpc(
+      links_.Call([&](CoreClient& core) { return core.Replace(*spec); }));
+}
+
 grpc::Status ManagementService::Resize(grpc::ServerContext*,
                                        const v1::ResizeRequest* request,
                                        v1::ResizeResponse*) {

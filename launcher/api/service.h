@@ -22,6 +22,8 @@ class ManagementService final : public v1::Management::Service {
                     v1::StopResponse*) override;
   grpc::Status Restart(grpc::ServerContext*, const v1::RestartRequest* request,
                        v1::RestartResponse*) override;
+  grpc::Status Replace(grpc::ServerContext*, const v1::ReplaceRequest* request,
+                       v1::ReplaceResponse*) override;
   grpc::Status Resize(grpc::ServerContext*, const v1::ResizeRequest* request,
                       v1::ResizeResponse*) override;
   grpc::Status Inject(grpc::ServerContext*, const v1::InjectRequest* request,

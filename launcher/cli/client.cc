@@ -16,20 +16,14 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/types/span.h"
 #include "base/status_macros.h"
-#include "launcher/api/figures.h"
 #include "launcher/api/spec_text.h"
 #include "launcher/cli/files.h"
 #include "launcher/cli/library.h"
 #include "launcher/cli/render.h"
+#include "launcher/cli/segment_source.h"
 #include "launcher/spec.h"
 #include "protos/management.grpc.pb.h"
-#include "statestore/dump.h"
-#include "statestore/figures.h"
-#include "statestore/format.h"
-#include "statestore/recover.h"
 
 namespace holdfast::cli {
 namespace {
@@ -45,6 +39,12 @@ constexpr int kMostTries = 10;
 absl::Status FromGrpc(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
                       status.error_message());
+}
+
+// The core's word, and gRPC's where the api died in the middle of an answer:
+// nothing here is ever cancelled.
+bool IsLoss(const absl::Status& status) {
+  return absl::IsAborted(status) || absl::IsCancelled(status);
 }
 
 void Limit(grpc::ClientContext& context) {
@@ -79,63 +79,6 @@ v1::Event LostEvent(const v1::EventsResponse& events) {
   event.set_unix_ns(events.events(0).unix_ns());
   event.set_detail(LostText(events));
   return event;
-}
-
-absl::Span<const uint8_t> BytesOf(const std::string& segment) {
-  return absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(segment.data()),
-                             segment.size());
-}
-
-// Their times are of this machine's clock since its start.
-v1::SegmentFigures FiguresIn(const std::string& segment) {
-  const absl::StatusOr<SegmentFigures> figures = ReadFigures(BytesOf(segment));
-  return launcher::ToProto(
-      figures, std::chrono::nanoseconds(
-                   std::chrono::steady_clock::now().time_since_epoch())
-                   .count());
-}
-
-// A segment, and what is to be said where it is none.
-struct Source {
-  std::string name;  // Of an instance, or a file.
-  std::string bytes;
-  const char* remedy;
-};
-
-constexpr char kRemedyOfAFile[] =
-    "to save one, holdfast state dump INSTANCE --output=FILE";
-constexpr char kRemedyOfAnInstance[] =
-    "nothing can be recovered from it: stop the instance and run it again, "
-    "which gives it a new one";
-
-absl::StatusOr<Source> ReadSource(const std::string& path) {
-  ASSIGN_OR_RETURN(std::string bytes,
-                   ReadFile(path, launcher::kMaxSegmentBytes));
-  if (bytes.size() < kPageSize) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        path, ": is no segment: has ", bytes.size(), " bytes, and one has ",
-        kPageSize, " or more: ", kRemedyOfAFile));
-  }
-  return Source{path, std::move(bytes), kRemedyOfAFile};
-}
-
-// What is wrong with the segment that `report` is of.
-absl::Status CheckWhole(const Source& source, const RecoveryReport& report) {
-  if (report.verdict != RecoveryReport::Verdict::kDamaged) {
-    return absl::OkStatus();
-  }
-  return absl::DataLossError(absl::StrCat(
-      source.name, report.has_layout ? ": is damaged: " : ": is no segment: ",
-      absl::StrJoin(report.problems, "; "), ": ", source.remedy));
-}
-
-// That it has something to compare.
-absl::Status CheckState(const Source& source, const RecoveryReport& report) {
-  if (report.has_state) return absl::OkStatus();
-  RETURN_IF_ERROR(CheckWhole(source, report));
-  return absl::InvalidArgumentError(absl::StrCat(
-      source.name, ": holds no state: its device has not written any yet: ",
-      kRemedyOfAFile));
 }
 
 // A socket cannot be opened, but whether it might be comes first.
@@ -247,6 +190,23 @@ class Client {
     return absl::OkStatus();
   }
 
+  absl::Status Replace() {
+    std::string ignored;
+    v1::ReplaceRequest request;
+    ASSIGN_OR_RETURN(*request.mutable_spec(), SpecToRun(command_, ignored));
+    if (command_.print) {
+      Print(request.spec(), RenderText(request.spec()));
+      return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(Connect());
+    v1::ReplaceResponse response;
+    // Once more by the same program does no harm.
+    RETURN_IF_ERROR(CallAgain(&Stub::Replace, request, response));
+    Print(response, absl::StrCat(command_.instance, " is served by ",
+                                 request.spec().backend().binary(), "\n"));
+    return absl::OkStatus();
+  }
+
   absl::Status Resize() {
     v1::ResizeRequest request;
     request.set_instance(command_.instance);
@@ -277,7 +237,7 @@ class Client {
     for (int tries = 1;; ++tries) {
       const absl::Status status = ReadEvents(since);
       const bool again = command_.follow || tries < kMostTries;
-      const bool lost = absl::IsUnavailable(status) || absl::IsAborted(status);
+      const bool lost = absl::IsUnavailable(status) || IsLoss(status);
       if (!lost || !again) return status;
       // The api was killed: the next one knows the same events.
       RETURN_IF_ERROR(AwaitConnection());
@@ -287,33 +247,23 @@ class Client {
 
   absl::Status StateDump() {
     if (!command_.input.empty()) {
-      ASSIGN_OR_RETURN(const Source file, ReadSource(command_.input));
-      return PrintState(file);
+      ASSIGN_OR_RETURN(const SegmentSource file,
+                       ReadSegmentFile(command_.input));
+      return PrintState(file, command_.json, out_);
     }
     RETURN_IF_ERROR(Connect());
-    ASSIGN_OR_RETURN(const Source segment, ReadSegment());
-    if (command_.file.empty()) return PrintState(segment);
+    ASSIGN_OR_RETURN(const SegmentSource segment, ReadSegment());
+    if (command_.file.empty()) return PrintState(segment, command_.json, out_);
     return WriteFile(command_.file, segment.bytes);
   }
 
   absl::Status StateDiff() {
-    ASSIGN_OR_RETURN(const Source before, ReadSource(command_.file));
-    const RecoveryReport from = Recover(BytesOf(before.bytes));
-    RETURN_IF_ERROR(CheckState(before, from));
+    ASSIGN_OR_RETURN(const SegmentSource before,
+                     ReadSegmentFile(command_.file));
+    RETURN_IF_ERROR(CheckState(before));
     RETURN_IF_ERROR(Connect());
-    ASSIGN_OR_RETURN(const Source now, ReadSegment());
-    const RecoveryReport to = Recover(BytesOf(now.bytes));
-    RETURN_IF_ERROR(CheckState(now, to));
-    if (command_.json) {
-      out_ << DiffJson(from, to) << "\n";
-    } else {
-      const std::string text =
-          Diff(from, to) +
-          RenderFiguresDiff(FiguresIn(before.bytes), FiguresIn(now.bytes));
-      out_ << (text.empty() ? "nothing differs\n" : text);
-    }
-    RETURN_IF_ERROR(CheckWhole(before, from));
-    return CheckWhole(now, to);
+    ASSIGN_OR_RETURN(const SegmentSource now, ReadSegment());
+    return PrintStateDiff(before, now, command_.json, out_);
   }
 
  private:
@@ -344,7 +294,7 @@ class Client {
   // Whether the api, or the core behind it, died under the last call. An api
   // that has lost its core ends, too.
   bool Died(const absl::Status& status) const {
-    return channel_lost_ || absl::IsAborted(status);
+    return channel_lost_ || IsLoss(status);
   }
 
   // For calls that may be made twice: those that the api or the core died under
@@ -399,25 +349,15 @@ class Client {
     return FromGrpc(reader->Finish());
   }
 
-  // As far as it can be read, and what is wrong with it.
-  absl::Status PrintState(const Source& source) {
-    const RecoveryReport report = Recover(BytesOf(source.bytes));
-    out_ << (command_.json
-                 ? DumpJson(report) + "\n"
-                 : Dump(report) + RenderFigures(FiguresIn(source.bytes)));
-    return CheckWhole(source, report);
-  }
-
-  absl::StatusOr<Source> ReadSegment() {
+  absl::StatusOr<SegmentSource> ReadSegment() {
     for (int tries = 1;; ++tries) {
       absl::StatusOr<std::string> segment = ReadSegmentOnce();
-      const bool lost = absl::IsAborted(segment.status()) ||
+      const bool lost = IsLoss(segment.status()) ||
                         (absl::IsUnavailable(segment.status()) &&
                          channel_->GetState(false) != GRPC_CHANNEL_READY);
       if (!lost || tries == kMostTries) {
         RETURN_IF_ERROR(segment.status());
-        return Source{"the segment of " + command_.instance,
-                      *std::move(segment), kRemedyOfAnInstance};
+        return SegmentOf(command_.instance, *std::move(segment));
       }
       std::this_thread::sleep_for(kPause);
       RETURN_IF_ERROR(AwaitConnection());
@@ -464,6 +404,8 @@ absl::Status Execute(const Command& command, std::ostream& out) {
     // What is wrong with a file is said even when nobody runs.
     case Verb::kRun:
       return client.Run();
+    case Verb::kReplace:
+      return client.Replace();
     case Verb::kProfileList:
     case Verb::kProfileShow:
       return PrintProfiles(command, out);

@@ -175,6 +175,15 @@ absl::Status TakeRun(const Words& words, Command& command) {
   return absl::OkStatus();
 }
 
+absl::Status TakeReplace(const Words& words, Command& command) {
+  command.instance = words[0];
+  if (!command.profile.empty() && !command.wrapped.empty()) {
+    return absl::OkStatus();
+  }
+  return Bad("replace: needs --profile=PROFILE -- PROGRAM ARGUMENT...",
+             "replace");
+}
+
 absl::Status TakeShell(const std::string& shell, Command& command) {
   const Words shells = absl::StrSplit(kShells, ' ');
   if (std::find(shells.begin(), shells.end(), shell) == shells.end()) {
@@ -227,6 +236,8 @@ absl::Status TakeWords(const Words& words, Command& command) {
     case Verb::kResize:
       command.instance = words[0];
       break;
+    case Verb::kReplace:
+      return TakeReplace(words, command);
     case Verb::kStateDump:
       return TakeStateDump(words, command);
     case Verb::kStateDiff:

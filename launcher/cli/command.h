@@ -22,6 +22,7 @@ struct Command {
     kEvents,
     kStop,
     kRestart,
+    kReplace,
     kResize,
     kStateDump,
     kStateDiff,
@@ -47,7 +48,8 @@ struct Command {
   v1::FaultTarget target{};
   std::string shell;  // kCompletion
   // kProfileShow; kRun: not empty, then `wrapped` is a program and its
-  // arguments, and there is no `file`. kProfileNew has these, too.
+  // arguments, and there is no `file`. kReplace and kProfileNew have these,
+  // too.
   std::string profile;
   std::vector<std::string> wrapped;
   std::string socket_path;  // Empty: in the run directory.

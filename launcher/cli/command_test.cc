@@ -41,6 +41,13 @@ TEST(Command, EachCommandIsUnderstood) {
   EXPECT_EQ(Parse({"status", "d"})->instance, "d");
   EXPECT_EQ(Parse({"stop", "d"})->verb, Verb::kStop);
   EXPECT_EQ(Parse({"restart", "d"})->verb, Verb::kRestart);
+  const auto replace =
+      Parse({"replace", "d", "--profile=p", "--", "prog", "--arg"});
+  ASSERT_OK(replace);
+  EXPECT_EQ(replace->verb, Verb::kReplace);
+  EXPECT_EQ(replace->instance, "d");
+  EXPECT_EQ(replace->profile, "p");
+  EXPECT_THAT(replace->wrapped, ElementsAre("prog", "--arg"));
   EXPECT_EQ(Parse({"resize", "d"})->verb, Verb::kResize);
   EXPECT_EQ(Parse({"state", "dump", "d"})->verb, Verb::kStateDump);
   EXPECT_EQ(Parse({"state", "dump", "d", "--output=f"})->file, "f");
@@ -125,6 +132,18 @@ TEST(Command, ProfileAndProgramGoTogether) {
   }
   EXPECT_THAT(Parse({"list", "--", "prog"}),
               Refused("list: takes no program behind --"));
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"replace", "d"},
+        {"replace", "d", "--profile=p"},
+        {"replace", "d", "--", "prog"},
+        {"replace", "d", "--profile=p", "--"}}) {
+    EXPECT_THAT(Parse(words),
+                Refused("replace: needs --profile=PROFILE -- PROGRAM"));
+  }
+  EXPECT_THAT(Parse({"replace", "--profile=p", "--", "prog"}),
+              Refused("replace: too few"));
+  EXPECT_THAT(Parse({"replace", "d", "--profile=p", "--no-standby", "--", "p"}),
+              Refused("replace: unknown option --no-standby"));
   EXPECT_THAT(Parse({"profile"}), Refused("profile: list, show or new?"));
   EXPECT_THAT(Parse({"profile", "new"}), Refused("needs -- PROGRAM"));
   EXPECT_THAT(Parse({"profile", "new", "prog"}), Refused("too many"));
@@ -176,9 +195,10 @@ TEST(Command, HelpIsThereForAllAndEach) {
   EXPECT_EQ(Parse({"state", "diff", "-h"})->topic, "state diff");
   EXPECT_EQ(Parse({"help", "state", "dump"})->topic, "state dump");
   const std::string all = HelpText("");
-  for (const char* name : {"run", "list", "status", "events", "stop", "restart",
-                           "resize", "state dump", "state diff", "inject",
-                           "profile list", "profile show", "completion"}) {
+  for (const char* name :
+       {"run", "list", "status", "events", "stop", "restart", "replace",
+        "resize", "state dump", "state diff", "inject", "profile list",
+        "profile show", "completion"}) {
     EXPECT_THAT(all, HasSubstr(std::string("\n  ") + name));
     const std::string one = HelpText(name);
     EXPECT_THAT(one, AllOf(HasSubstr(std::string("usage: holdfast ") + name),

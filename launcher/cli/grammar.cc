@@ -94,11 +94,37 @@ constexpr CommandForm kCommands[] = {
      "restart INSTANCE",
      "replace its processes, forget its losses",
      "Replaces the instance's processes and forgets its losses: also the\n"
-     "way out of quarantine.\n",
+     "way out of quarantine. What it wraps is replaced by what its file is by "
+     "now,\n"
+     "as by holdfast replace.\n",
      "  holdfast restart disk0\n",
      1,
      {Word::kInstance},
      {}},
+    {Verb::kReplace,
+     "replace",
+     "replace INSTANCE --profile=PROFILE [--print] [--lib-dir=DIR]\n"
+     "                    -- PROGRAM ARGUMENT...",
+     "another program in the place of what it wraps",
+     "Puts PROGRAM, another version of it or other arguments in the place of "
+     "what\n"
+     "the instance wraps, while the guest goes on. The new one is started "
+     "beside\n"
+     "the old one and compared with what the VMM was told: queues, features,\n"
+     "memory slots, configuration bytes. One that will not do is refused "
+     "with the\n"
+     "reason before anything stops. Returns when the guest is served by it. "
+     "The\n"
+     "rest of the instance stays as it is; it must run with a standby.\n"
+     "--print prints the spec that is asked for.\n",
+     "  holdfast replace disk0 --profile=qemu-storage-daemon -- \\\n"
+     "      /opt/qemu-11.1/bin/qemu-storage-daemon --blockdev \\\n"
+     "      driver=file,node-name=d,locking=off,filename=/srv/disk0.img \\\n"
+     "      --export type=vhost-user-blk,id=e,node-name=d,writable=on\n",
+     1,
+     {Word::kInstance},
+     {{"--profile", "PROFILE"}, {"--print", ""}, {"--lib-dir", "DIR"}},
+     /*wraps=*/true},
     {Verb::kResize,
      "resize",
      "resize INSTANCE",

@@ -23,6 +23,7 @@
 namespace holdfast::cli {
 namespace {
 
+using Verb = Command::Verb;
 namespace fs = std::filesystem;
 
 constexpr char kInstalled[] = "/usr/lib/holdfast";
@@ -189,7 +190,9 @@ absl::StatusOr<v1::LaunchSpec> SpecToRun(const Command& command,
   const bool of_name = absl::StartsWith(status.message(), "name: ");
   return absl::Status(
       status.code(),
-      absl::StrCat(status.message(), of_name ? ": say --name=NAME" : ""));
+      absl::StrCat(status.message(), of_name && command.verb == Verb::kRun
+                                         ? ": say --name=NAME"
+                                         : ""));
 }
 
 absl::Status PrintProfiles(const Command& command, std::ostream& out) {

@@ -410,8 +410,8 @@ TEST_F(Completion, OffersCommandsInstancesOptionsAndValues) {
             launcher_.File("disk0.textproto"));
   EXPECT_EQ(For("stop disk0 \"\""), "");
   EXPECT_EQ(For("\"\""),
-            "run list status events stop restart resize state inject "
-            "profile completion help");
+            "run list status events stop restart replace resize state "
+            "inject profile completion help");
   EXPECT_EQ(For("profile \"\""), "list show new");
   for (const char* words : {"profile show \"\"", "run --profile = \"\""}) {
     EXPECT_EQ(For(words),
@@ -431,7 +431,7 @@ TEST_F(Completion, OffersCommandsInstancesOptionsAndValues) {
   }
   EXPECT_EQ(For("events --since \"\""), "");
   EXPECT_EQ(For("completion \"\""), "bash zsh");
-  EXPECT_EQ(For("help re"), "restart resize");
+  EXPECT_EQ(For("help re"), "restart replace resize");
 }
 
 // The same of `completion zsh`: what it gives to zsh's own functions, which
@@ -467,8 +467,8 @@ TEST_F(ZshCompletion, OffersCommandsInstancesOptionsAndValues) {
     ASSERT_EQ(Holdfast("run " + SpecFile(name)).status, 0);
   }
   EXPECT_EQ(For("\"\""),
-            "run list status events stop restart resize state inject "
-            "profile completion help");
+            "run list status events stop restart replace resize state "
+            "inject profile completion help");
   EXPECT_EQ(For("profile show v"),
             "vhost-device-vsock vhost-user vhost-user-gpu vhost-user-path "
             "virtiofsd");

@@ -8,8 +8,6 @@
 //   wrap NAME KEEPER SOCKET POLICY TRACKING STANDBY BINARY ARGUMENT...
 //                   STANDBY: 0 or 1; TRACKING: the keeper's, or with other
 //                   options of it: forced,mask-features=2
-//   replace NAME KEEPER SOCKET POLICY TRACKING STANDBY BINARY ARGUMENT...
-//                   another program in the place of what it wraps
 //   status NAME
 //   events SINCE      waits until there is one after number SINCE
 //   stop NAME
@@ -160,7 +158,7 @@ absl::Status TakeOptions(const Words& options, LaunchSpec& spec) {
 
 absl::StatusOr<std::string> Wrap(CoreClient& client, const Words& words) {
   if (words.size() < 8) {
-    return absl::InvalidArgumentError(absl::StrCat(words[0], ": too short"));
+    return absl::InvalidArgumentError("wrap: too short");
   }
   LaunchSpec spec;
   spec.name = words[1];
@@ -175,9 +173,7 @@ absl::StatusOr<std::string> Wrap(CoreClient& client, const Words& words) {
   RETURN_IF_ERROR(TakeOptions(absl::StrSplit(words[6], ','), spec));
   spec.backend.binary = words[7];
   spec.backend.args.assign(words.begin() + 8, words.end());
-  if (words[0] == "wrap") return RunSpec(client, spec);
-  RETURN_IF_ERROR(client.Replace(spec));
-  return std::string("{}");
+  return RunSpec(client, spec);
 }
 
 absl::StatusOr<std::string> Status(CoreClient& client, const Words& words) {
@@ -254,9 +250,7 @@ class Control {
  private:
   absl::StatusOr<std::string> Dispatch(const Words& words) {
     if (words[0] == "run") return Run(*client_, words);
-    if (words[0] == "wrap" || words[0] == "replace") {
-      return Wrap(*client_, words);
-    }
+    if (words[0] == "wrap") return Wrap(*client_, words);
     if (words[0] == "status") return Status(*client_, words);
     if (words[0] == "events") return Events(*client_, words);
     if (words[0] == "stop") return Stop(*client_, words);

@@ -343,8 +343,12 @@ class ProfiledStorageDaemon(WrappedStorageDaemon):
     # Whether lives may be lost as often as a test wants.
     unlimited = False
 
+    def files(self):
+        """What the launcher is to be allowed."""
+        return [self.program, self.policy, self.backend]
+
     def start(self):
-        self.daemon.start([self.program, self.policy, self.backend])
+        self.daemon.start(self.files())
         self.daemon.wait_api()
         words = ["--profile=" + self.profile, "--name=" + self.instance,
                  "--socket-path=" + self.socket]

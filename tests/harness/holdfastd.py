@@ -155,11 +155,6 @@ class Holdfastd:
         return self.ask("wrap", name, _real(keeper), socket, _real(policy),
                         tracking, ",".join(options) or "-", *command)
 
-    def replace(self, name, keeper, socket, policy, tracking, command):
-        """Puts `command` in the place of what an instance wraps."""
-        return self.ask("replace", name, _real(keeper), socket, _real(policy),
-                        tracking, "standby", *command)
-
     def command(self, *words):
         """Runs the command line that people use; returns what it printed."""
         done = subprocess.run(
