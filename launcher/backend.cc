@@ -27,7 +27,9 @@ class Stepper {
       s_.state = State::kDenied;
       return;
     }
-    if (s_.current == 0) return Replace(absl::ZeroDuration());
+    if (s_.current == 0) {
+      return Replace(s_.policy.OnLoss(now_), absl::ZeroDuration());
+    }
     s_.state = State::kLiving;
     s_.policy.OnServing(now_);
     if (!found.outdated) return KeepSpare();
@@ -54,6 +56,19 @@ class Stepper {
     }
     Do(Report{"backend-given-up", event.life, event.why});
     if (event.life == s_.candidate) return Refuse(event.why);
+    Do(EndLife{event.life, /*kill=*/true});
+  }
+
+  void On(const Finished& event) {
+    if (!Knows(event.life) || event.life == s_.leaving ||
+        s_.state == State::kStopping || HasFinished(event.life)) {
+      return;
+    }
+    if (event.life == s_.candidate) {
+      return Refuse("the VMM has gone meanwhile: say it again");
+    }
+    Do(Report{"backend-finished", event.life, ""});
+    s_.finished.push_back(event.life);
     Do(EndLife{event.life, /*kill=*/true});
   }
 
@@ -116,6 +131,18 @@ class Stepper {
            (life == s_.current || life == s_.spare || life == s_.leaving);
   }
 
+  bool HasFinished(LifeNumber life) const {
+    return std::find(s_.finished.begin(), s_.finished.end(), life) !=
+           s_.finished.end();
+  }
+
+  // What the loss of this life costs.
+  RestartPolicy::Decision Cost(LifeNumber life) {
+    if (!HasFinished(life)) return s_.policy.OnLoss(now_);
+    s_.finished.erase(std::find(s_.finished.begin(), s_.finished.end(), life));
+    return s_.turnover.OnLoss(now_);
+  }
+
   void BeginLife() {
     s_.state = State::kLiving;
     s_.current = s_.next++;
@@ -139,7 +166,7 @@ class Stepper {
     if (life == s_.candidate) {
       return LoseCandidate("it has ended by itself: see holdfast events");
     }
-    if (life == s_.spare) return LoseSpare(least_delay);
+    if (life == s_.spare) return LoseSpare(Cost(life), least_delay);
     // What the keeper has not looked at does not take over.
     if (s_.replacing && !s_.candidate_ready) {
       Refuse("the program that it was to replace has ended");
@@ -148,15 +175,15 @@ class Stepper {
     s_.current = 0;
     s_.policy.OnNotServing(now_);
     if (s_.state == State::kStopping) return FinishStop();
-    Replace(least_delay);
+    Replace(Cost(life), least_delay);
   }
 
   // It has cost nobody anything; but one that cannot live is not to be started
   // in a loop.
-  void LoseSpare(absl::Duration least_delay) {
+  void LoseSpare(const RestartPolicy::Decision& decision,
+                 absl::Duration least_delay) {
     s_.spare = 0;
     if (s_.state == State::kStopping) return FinishStop();
-    const RestartPolicy::Decision decision = s_.policy.OnLoss(now_);
     if (!decision.allowed) {
       return Do(Report{"backend-degraded", 0, "no spare: its budget is empty"});
     }
@@ -217,8 +244,7 @@ class Stepper {
     DropSpare();
   }
 
-  void Replace(absl::Duration least_delay) {
-    RestartPolicy::Decision decision = s_.policy.OnLoss(now_);
+  void Replace(RestartPolicy::Decision decision, absl::Duration least_delay) {
     decision.delay = std::max(decision.delay, least_delay);
     if (s_.spare != 0) {
       s_.current = s_.spare;
@@ -264,8 +290,19 @@ class Stepper {
 
 }  // namespace
 
+namespace {
+
+RestartLimits WithoutBudget(RestartLimits limits) {
+  limits.budget = 0;
+  return limits;
+}
+
+}  // namespace
+
 Supervision::Supervision(Options options_in)
-    : options(std::move(options_in)), policy(options.restart, options.seed) {}
+    : options(std::move(options_in)),
+      policy(options.restart, options.seed),
+      turnover(WithoutBudget(options.restart), options.seed) {}
 
 absl::Status CanReplace(const Supervision& state) {
   if (state.state != State::kLiving) {

@@ -70,6 +70,11 @@ struct BecameUseless {
   LifeNumber life = 0;
   std::string why;
 };
+// It is not needed any more, through no fault of its own: the VMM that it knows
+// has gone. That is no loss, but it is not done at any rate either.
+struct Finished {
+  LifeNumber life = 0;
+};
 struct TimerFired {
   Timer timer{};
 };
@@ -82,9 +87,10 @@ struct BecameReady {
 };
 struct StopRequested {};
 
-using Event = std::variant<Start, Adopted, LifeEnded, StartFailed,
-                           BecameUseless, TimerFired, RestartRequested,
-                           ReplaceRequested, BecameReady, StopRequested>;
+using Event =
+    std::variant<Start, Adopted, LifeEnded, StartFailed, BecameUseless,
+                 Finished, TimerFired, RestartRequested, ReplaceRequested,
+                 BecameReady, StopRequested>;
 
 // ---- What to do about it, in this order ----
 
@@ -140,11 +146,13 @@ struct Supervision {
 
   Options options;
   RestartPolicy policy;
+  RestartPolicy turnover;  // Of those that have finished: no budget.
   State state = State::kIdle;
   LifeNumber current = 0;  // 0: none.
   LifeNumber spare = 0;    // 0: none.
   LifeNumber leaving = 0;  // 0: none.
   LifeNumber next = 1;
+  std::vector<LifeNumber> finished;  // Of those that still run.
   bool replacing = false;
   LifeNumber candidate = 0;      // While replacing: 0, or the spare.
   bool candidate_ready = false;  // It takes over from one that is ending.

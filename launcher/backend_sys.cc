@@ -334,6 +334,9 @@ void BackendProcess::TakeVerdicts() {
     if (found == lives_.end() || found->useless) continue;
     if (verdict.kind == store::BackendVerdict::kReady) {
       Handle(backend::BecameReady{found->number});
+    } else if (verdict.kind == store::BackendVerdict::kFinished) {
+      found->useless = true;
+      Handle(backend::Finished{found->number});
     } else {
       Condemn(*found, "the keeper: " + WordsIn(verdict));
     }

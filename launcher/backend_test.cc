@@ -1,5 +1,6 @@
 #include "launcher/backend.h"
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <set>
@@ -169,6 +170,53 @@ TEST(Backend, ALifeWithoutItsConnectionIsKilled) {
               ElementsAre("backend-given-up", "Kill(2)"));
   // It lives until its end is seen: only then is the next one told to write.
   EXPECT_EQ(backend.state().current, 1u);
+}
+
+// VMMs come and go as often as they like.
+TEST(Backend, OneThatHasFinishedCostsNothing) {
+  Options options = WithBudget(2);
+  options.want_spare = true;
+  Backend backend(options);
+  backend.Feed(Start{});
+  for (int i = 0; i < 10; ++i) {
+    const LifeNumber one = backend.state().current;
+    const LifeNumber other = backend.state().spare;
+    EXPECT_THAT(
+        backend.Feed(Finished{one}),
+        ElementsAre("backend-finished", absl::StrCat("Kill(", one, ")")));
+    EXPECT_THAT(backend.Feed(Finished{one}), IsEmpty());
+    backend.Feed(Finished{other});
+    backend.Feed(LifeEnded{other});
+    backend.Feed(LifeEnded{one});
+    EXPECT_EQ(backend.state().state, State::kLiving);
+    EXPECT_TRUE(backend.state().finished.empty());
+    backend.Feed(TimerFired{Timer::kBackOff});
+  }
+  EXPECT_EQ(backend.state().policy.tokens(), 2u);
+  // The control: what ends otherwise does.
+  backend.Feed(LifeEnded{backend.state().current});
+  EXPECT_EQ(backend.state().policy.tokens(), 1u);
+}
+
+// One that closes as soon as it has connected does not have programs started
+// in a loop.
+TEST(Backend, ThoseThatFinishOneAfterTheOtherAreDelayed) {
+  Backend backend;
+  backend.Feed(Start{});
+  backend.Feed(Finished{1});
+  EXPECT_THAT(backend.Feed(LifeEnded{1}),
+              ElementsAre("Spawn(2)", "HandOver(2)"));
+  backend.Feed(Finished{2});
+  EXPECT_THAT(backend.Feed(LifeEnded{2}), ElementsAre("Arm(back-off)"));
+}
+
+TEST(Backend, ACandidateOfAVmmThatHasGoneIsNone) {
+  Backend backend(WithSpare());
+  backend.Feed(Start{});
+  backend.Feed(ReplaceRequested{});
+  backend.Feed(LifeEnded{2});
+  EXPECT_THAT(backend.Feed(Finished{3}),
+              ElementsAre(HasSubstr("Kept: the VMM has gone"), "Kill(3)"));
 }
 
 TEST(Backend, StopAsksAndThenKills) {
@@ -380,6 +428,9 @@ std::vector<Event> EventsFor(const Supervision& s) {
           BecameUseless{s.spare, ""},
           LifeEnded{s.leaving},
           BecameUseless{s.leaving, ""},
+          Finished{s.current},
+          Finished{s.spare},
+          Finished{s.leaving},
           TimerFired{Timer::kBackOff},
           TimerFired{Timer::kStop},
           TimerFired{Timer::kCandidate},
@@ -389,12 +440,20 @@ std::vector<Event> EventsFor(const Supervision& s) {
           StopRequested{}};
 }
 
+bool HasFinished(const Supervision& s, LifeNumber life) {
+  return std::count(s.finished.begin(), s.finished.end(), life) != 0;
+}
+
 std::string KeyOf(const Supervision& s) {
   return absl::StrCat(
       StateName(s.state), s.current != 0 ? "+current" : "",
       s.spare != 0 ? "+spare" : "", s.leaving != 0 ? "+leaving" : "",
       s.replacing ? "+replacing" : "", s.candidate != 0 ? "+candidate" : "",
-      s.candidate_ready ? "+ready" : "", " tokens ", s.policy.tokens());
+      s.candidate_ready ? "+ready" : "",
+      HasFinished(s, s.current) ? "+done" : "",
+      HasFinished(s, s.spare) ? "+spare done" : "",
+      HasFinished(s, s.leaving) ? "+leaving done" : "", " tokens ",
+      s.policy.tokens());
 }
 
 void CheckAlways(const Supervision& s) {

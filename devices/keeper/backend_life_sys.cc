@@ -187,6 +187,7 @@ void BackendLife::GiveUp(const absl::Status& why) {
   link_.reset();
   starting_ = false;
   why_ = std::string(why.message());
+  finished_ = absl::IsCancelled(why);
   SetTalking(true);
 }
 

@@ -100,9 +100,11 @@ class BackendLife {
   // Around a conversation that the keeper may die over.
   void SetTalking(bool talking);
 
-  // It is not to be spoken to any more, by a successor either.
+  // It is not to be spoken to any more, by a successor either. kCancelled: it
+  // has finished, and done nothing wrong.
   void GiveUp(const absl::Status& why);
   const std::string& why() const { return why_; }
+  bool finished() const { return finished_; }
 
  private:
   uint64_t SocketNumber() const;
@@ -125,7 +127,8 @@ class BackendLife {
   bool starting_ = false;
   bool talking_ = false;
   vhost_user::SessionState done_ = {};
-  std::string why_;  // It was given up, if it was.
+  std::string why_;        // It was given up, if it was.
+  bool finished_ = false;  // Likewise.
   LogLimiter log_;
 };
 

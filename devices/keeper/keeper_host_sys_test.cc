@@ -306,7 +306,7 @@ TEST_F(KeeperTest, TheNextVmmGetsAnotherLife) {
   Start();
   ASSERT_TRUE(Whole(first));
   vmm_.reset();
-  AwaitGivenUp();
+  AwaitGivenUp(store::BackendVerdict::kFinished);
   FakeBackend& second = NewLife();
   vmm_ = rig_.Connect();
   ASSERT_OK(vmm_->Start());

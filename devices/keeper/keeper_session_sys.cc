@@ -140,7 +140,10 @@ void KeeperSession::GiveUp(BackendLife& life, const absl::Status& why) {
 }
 
 void KeeperSession::SendVerdict(const BackendLife& life) {
-  Send(life, store::BackendVerdict::kUseless, life.why());
+  Send(life,
+       life.finished() ? store::BackendVerdict::kFinished
+                       : store::BackendVerdict::kUseless,
+       life.why());
 }
 
 void KeeperSession::SendReady(const BackendLife& life) {

@@ -281,7 +281,7 @@ TEST_F(KeeperShadowTest, TheNextVmmGetsAnotherLife) {
   Post();
   Work(life).Take(1);
   vmm_.reset();
-  AwaitGivenUp();
+  AwaitGivenUp(store::BackendVerdict::kFinished);
   FakeBackend& second = NewLife();
   vmm_ = rig_.Connect();
   ASSERT_OK(vmm_->Start());

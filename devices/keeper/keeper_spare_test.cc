@@ -231,7 +231,7 @@ TEST_F(SpareTest, ASpareThatWasSpokenToInTheEndIsGivenUp) {
 TEST_F(SpareTest, TheNextVmmGetsAnotherSpare) {
   StartBoth();
   vmm_.reset();
-  AwaitGivenUp();
+  AwaitGivenUp(store::BackendVerdict::kFinished);
 }
 
 TEST_F(SpareTest, ASpareThatKnowsNothingYetIsForTheNextVmm) {
@@ -244,7 +244,7 @@ TEST_F(SpareTest, ASpareThatKnowsNothingYetIsForTheNextVmm) {
   ASSERT_TRUE(spare_->WaitFor("GET_CONFIG"));
   vmm_.reset();
   life_ = first;
-  AwaitVerdict();
+  AwaitVerdict(store::BackendVerdict::kFinished);
   first_->End();
   TakeOver();
   vmm_ = rig_.Connect();

@@ -52,6 +52,9 @@ struct BackendVerdict {
     kUseless,
     // It will do, and knows everything but the rings.
     kReady,
+    // As kUseless, but it has done nothing wrong: the VMM that it knows of has
+    // closed, and it serves no other one.
+    kFinished,
   };
   uint64_t life;  // SO_COOKIE of its connection.
   uint32_t kind;

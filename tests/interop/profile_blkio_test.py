@@ -10,6 +10,7 @@ import unittest
 from tests.harness import blkio, device, disk, parts, processes
 
 KILLS = 10
+FRONT_ENDS = 12
 LONG_SECONDS = 60
 
 
@@ -58,6 +59,25 @@ class WrappedByAProfile(unittest.TestCase):
                     result = client.finish()
                     self.assertTrue(result and result["load"]["clean"],
                                     client.output[-2000:])
+
+    # Each gets another life, and more of them than the budget has tokens.
+    def test_front_ends_come_and_go(self):
+        with tempfile.TemporaryDirectory(prefix="hfprof") as directory:
+            image = directory + "/disk.img"
+            disk.Disk(image, raw_mib=64, ext4_mib=0)
+            with device.ProfiledStorageDaemon(image) as back_end:
+                for _ in range(FRONT_ENDS):
+                    with blkio.Client(back_end.socket, seconds=1) as client:
+                        client.wait_started()
+                        result = client.finish(now=False)
+                        self.assertTrue(result and result["load"]["clean"],
+                                        client.output[-2000:])
+                status = back_end.status()
+                events = back_end.daemon.command("events")
+        self.assertGreaterEqual(status["backend_lives"], FRONT_ENDS)
+        self.assertIn("backend-finished", events)
+        for trouble in ("backend-degraded", "backend-quarantined"):
+            self.assertNotIn(trouble, events)
 
     def test_one_that_hangs_is_replaced(self):
         class Watched(device.ProfiledStorageDaemon):

@@ -95,9 +95,9 @@ class KeeperTest : public ::testing::Test {
                           store::InSeat(seat_, store::kBackendConnection))));
   }
   // As the launcher: waits until the keeper has given the last life up.
-  void AwaitVerdict() {
+  void AwaitVerdict(uint32_t kind = store::BackendVerdict::kUseless) {
     store::BackendVerdict verdict = {};
-    AwaitWord(life_, store::BackendVerdict::kUseless, verdict);
+    AwaitWord(life_, kind, verdict);
     EXPECT_NE(verdict.why[0], '\0');
     EXPECT_EQ(verdict.why[sizeof(verdict.why) - 1], '\0');
   }
@@ -110,8 +110,8 @@ class KeeperTest : public ::testing::Test {
     } while (verdict.life != life || verdict.kind != kind);
   }
   // The same, and ends it; until then it notices nothing.
-  void AwaitGivenUp() {
-    AwaitVerdict();
+  void AwaitGivenUp(uint32_t kind = store::BackendVerdict::kUseless) {
+    AwaitVerdict(kind);
     EXPECT_FALSE(lives_.back()->ended());
     lives_.back()->End();
     lives_.back()->WaitForEnd();
