@@ -53,7 +53,8 @@ struct BackendVerdict {
     // It will do, and knows everything but the rings.
     kReady,
     // As kUseless, but it has done nothing wrong: the VMM that it knows of has
-    // closed, and it serves no other one.
+    // closed, and it serves no other one, or has taken a ring away that it works
+    // on.
     kFinished,
   };
   uint64_t life;  // SO_COOKIE of its connection.
