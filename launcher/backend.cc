@@ -144,7 +144,9 @@ class Stepper {
   }
 
   void BeginLife() {
-    s_.state = State::kLiving;
+    s_.due = s_.leaving != 0 && s_.leaving_follows;
+    s_.state = s_.due ? State::kWaiting : State::kLiving;
+    if (s_.due) return;
     s_.current = s_.next++;
     s_.policy.OnServing(now_);
     Do(SpawnLife{s_.current});
@@ -209,6 +211,7 @@ class Stepper {
   void LoseLeaving() {
     s_.leaving = 0;
     if (s_.state == State::kStopping) return FinishStop();
+    if (s_.state == State::kWaiting && s_.due) return BeginLife();
     if (s_.state != State::kLiving) return;
     if (s_.replacing) return StartCandidate();
     KeepSpare();
@@ -218,6 +221,7 @@ class Stepper {
     s_.replacing = true;
     Do(ArmTimer{Timer::kCandidate, s_.options.candidate_deadline});
     if (s_.spare == 0) return StartCandidate();
+    s_.leaving_follows = true;
     DropSpare();
   }
 
@@ -241,6 +245,8 @@ class Stepper {
 
   void Refuse(std::string why) {
     FinishReplacement(std::move(why));
+    // Of a spare that leaves already it says nothing.
+    if (s_.spare != 0) s_.leaving_follows = false;
     DropSpare();
   }
 

@@ -32,7 +32,9 @@ namespace holdfast::launcher::backend {
 // `current` is the life that the keeper works with; `spare` one that was
 // started ahead. The keeper has its connection too, and tells it all that can
 // be told before it is current. `leaving` is one that was killed to make
-// room: there are never three.
+// room: there are never three. Was it a spare, no other one becomes current
+// while it lives, for the keeper goes on with a spare as soon as the current
+// one can do no more (store::kBackendNext), perhaps before it hears of this.
 
 using LifeNumber = uint32_t;  // 1, 2, ... within the instance.
 
@@ -148,11 +150,13 @@ struct Supervision {
   RestartPolicy policy;
   RestartPolicy turnover;  // Of those that have finished: no budget.
   State state = State::kIdle;
-  LifeNumber current = 0;  // 0: none.
-  LifeNumber spare = 0;    // 0: none.
-  LifeNumber leaving = 0;  // 0: none.
+  LifeNumber current = 0;        // 0: none.
+  LifeNumber spare = 0;          // 0: none.
+  LifeNumber leaving = 0;        // 0: none.
+  bool leaving_follows = false;  // It was no candidate.
   LifeNumber next = 1;
   std::vector<LifeNumber> finished;  // Of those that still run.
+  bool due = false;  // The next one begins when the leaving one has ended.
   bool replacing = false;
   LifeNumber candidate = 0;      // While replacing: 0, or the spare.
   bool candidate_ready = false;  // It takes over from one that is ending.

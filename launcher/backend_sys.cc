@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@
 #include "launcher/exit_cause.h"
 #include "launcher/process_sys.h"
 #include "launcher/script.h"
+#include "sandbox/async_io_filter.h"
 #include "sandbox/jail_sys.h"
 
 namespace holdfast::launcher {
@@ -119,6 +121,9 @@ void BackendProcess::Perform(const backend::SpawnLife& action) {
   MakeVerdictChannel();
   BackendEnds ends = NoEnds();
   PutInSeat(lives_.back(), ends);
+  if (lives_.back().follows) {
+    ends[store::kBackendNext] = BorrowedFd(lives_.back().connection);
+  }
   host_.hand_over(ends);
 }
 
@@ -138,6 +143,7 @@ void BackendProcess::PutInSeat(const Life& life, BackendEnds& ends) {
   put(store::kBackendRequests, life.requests);
   put(store::kBackendRequestsPeer, life.requests_peer);
   put(store::kBackendConnection, life.connection);
+  ends[store::FenceOf(life.seat)] = BorrowedFd(life.fence);
 }
 
 absl::StatusOr<UniqueFd> BackendProcess::OpenProgram(
@@ -175,7 +181,8 @@ absl::Status BackendProcess::Spawn(backend::LifeNumber number) {
   jail.env = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
   jail.confinement = sandbox::Confinement::kFenced;
   jail.root = sandbox::Root::kHost;
-  jail.want_listener = false;
+  jail.want_listener = spec.synchronous;
+  if (spec.synchronous) jail.startup_filter = sandbox::RefuseAsyncIo();
   jail.fds = {{null, STDIN_FILENO},
               {null, STDOUT_FILENO},
               {BorrowedFd(STDERR_FILENO), STDERR_FILENO},
@@ -202,6 +209,12 @@ absl::Status BackendProcess::Spawn(backend::LifeNumber number) {
   life.pid = process.pid;
   life.pidfd = std::move(process.pidfd);
   life.connection = std::move(ends.first);
+  // In the place of that of the last one in this seat, which has fallen.
+  life.fence = process.listener.valid() ? std::move(process.listener)
+                                        : UniqueFd(eventfd(0, EFD_CLOEXEC));
+  // The keeper itself says of a candidate whether it will do.
+  life.follows =
+      number == supervision_.spare && number != supervision_.candidate;
   host_.exit_status(life.pid);  // Of an earlier process of this number.
   const int pid = life.pid;
   lives_.push_back(std::move(life));
@@ -348,6 +361,7 @@ void BackendProcess::Adopt(const RecordedBackend& recorded,
   const uint64_t current = SocketCookie(ends[store::kBackendCurrent].valid()
                                             ? ends[store::kBackendCurrent]
                                             : ends[store::kBackendConnection]);
+  const uint64_t next_life = SocketCookie(ends[store::kBackendNext]);
   backend::Adopted adopted;
   adopted.next = recorded.next_life;
   adopted.denied = recorded.denied;
@@ -374,6 +388,8 @@ void BackendProcess::Adopt(const RecordedBackend& recorded,
     life.connection = take(store::kBackendConnection);
     life.requests = take(store::kBackendRequests);
     life.requests_peer = take(store::kBackendRequestsPeer);
+    life.fence = std::move(ends[store::FenceOf(*seat)]);
+    life.follows = next_life == found.cookie;
     life.started = found.started;
     lives_.push_back(std::move(life));
     (found.cookie == current ? adopted.current : adopted.spare) = found.number;
@@ -451,6 +467,10 @@ BackendEnds BackendProcess::ends() const {
   for (const Life& life : lives_) PutInSeat(life, ends);
   if (const Life* life = Find(supervision_.current); life != nullptr) {
     ends[store::kBackendCurrent] = BorrowedFd(life->connection);
+  }
+  const Life* const spare = Find(supervision_.spare);
+  if (spare != nullptr && spare->follows) {
+    ends[store::kBackendNext] = BorrowedFd(spare->connection);
   }
   return ends;
 }

@@ -105,8 +105,10 @@ class BackendProcess {
     UniqueFd connection;
     UniqueFd requests;
     UniqueFd requests_peer;
+    UniqueFd fence;  // See store::kBackendFence.
     uint64_t started = 0;
     bool useless = false;  // The supervision knows.
+    bool follows = false;  // The keeper may go on with it by itself.
   };
 
   void Perform(const backend::SpawnLife& action);

@@ -343,6 +343,18 @@ TEST(Replacement, AnUnknownCandidateDoesNotTakeOver) {
   EXPECT_THAT(backend.Feed(LifeEnded{3}), ElementsAre("Spawn(5)"));
 }
 
+// The keeper may have gone on with it.
+TEST(Replacement, NobodyBeginsBesideASpareThatLeaves) {
+  Backend backend(WithSpare());
+  backend.Feed(Start{});
+  backend.Feed(ReplaceRequested{});
+  EXPECT_THAT(backend.Feed(LifeEnded{1}), ElementsAre(HasSubstr("Kept: ")));
+  EXPECT_EQ(backend.state().state, State::kWaiting);
+  EXPECT_THAT(backend.Feed(RestartRequested{}), IsEmpty());
+  EXPECT_THAT(backend.Feed(LifeEnded{2}),
+              ElementsAre("Spawn(3)", "HandOver(3)", "Spawn(4)"));
+}
+
 TEST(Replacement, ItNeedsALifeAndRoomForAnotherOne) {
   EXPECT_FALSE(CanReplace(Supervision(WithSpare())).ok());
   Backend alone;
@@ -449,7 +461,8 @@ std::string KeyOf(const Supervision& s) {
       StateName(s.state), s.current != 0 ? "+current" : "",
       s.spare != 0 ? "+spare" : "", s.leaving != 0 ? "+leaving" : "",
       s.replacing ? "+replacing" : "", s.candidate != 0 ? "+candidate" : "",
-      s.candidate_ready ? "+ready" : "",
+      s.candidate_ready ? "+ready" : "", s.due ? "+due" : "",
+      s.leaving_follows ? "+follows" : "",
       HasFinished(s, s.current) ? "+done" : "",
       HasFinished(s, s.spare) ? "+spare done" : "",
       HasFinished(s, s.leaving) ? "+leaving done" : "", " tokens ",
@@ -500,6 +513,8 @@ void CheckActions(const Supervision& before, const StepResult& result,
       EXPECT_EQ(over->life, result.next.current);
       EXPECT_TRUE(spawned.count(over->life) == 1 || over->life == before.spare);
       EXPECT_TRUE(before.current == 0 || ended);
+      // The keeper may have gone on with that one.
+      EXPECT_FALSE(result.next.leaving != 0 && result.next.leaving_follows);
     }
   }
 }

@@ -21,6 +21,7 @@ constexpr uint16_t kFirstVersion = 3;  // That is still read.
 constexpr uint16_t kFirstWithDirect = 4;
 constexpr uint16_t kFirstWithBackend = 5;
 constexpr uint16_t kFirstWithPolls = 6;
+constexpr uint16_t kFirstWithSynchronous = 7;
 
 absl::Status Bad(absl::string_view field, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat(field, ": ", problem));
@@ -340,6 +341,7 @@ std::vector<uint8_t> EncodeSpec(const LaunchSpec& spec) {
   writer.U8(static_cast<uint8_t>(spec.backend.handover));
   writer.Bool(spec.backend.standby);
   writer.Bool(spec.backend.polls);
+  writer.Bool(spec.backend.synchronous);
   return writer.Take();
 }
 
@@ -397,6 +399,9 @@ absl::StatusOr<LaunchSpec> DecodeSpec(absl::Span<const uint8_t> bytes) {
     spec.backend.handover = static_cast<BackendHandover>(handover);
     spec.backend.standby = reader.Bool();
     if (version >= kFirstWithPolls) spec.backend.polls = reader.Bool();
+    if (version >= kFirstWithSynchronous) {
+      spec.backend.synchronous = reader.Bool();
+    }
   }
   if (!reader.Finished()) return torn;
   RETURN_IF_ERROR(ValidateSpec(spec));

@@ -76,6 +76,10 @@ struct BackendSpec {
   // It never waits for anything, so at a real-time priority it would take its
   // processors from everybody: it gets none, whatever the instance has.
   bool polls = false;
+  // What it reads and writes is read and written by calls of its own threads,
+  // and by nothing that works beside them. It is refused io_uring and the
+  // kernel's AIO, and the next one takes over as soon as it has no thread.
+  bool synchronous = false;
 };
 
 // What one instance is made of: checked by ValidateSpec before anybody acts on
@@ -120,9 +124,10 @@ absl::Status ValidateSpec(const LaunchSpec& spec);
 // record that the store keeps. Little-endian, with a version; what a version
 // does not know is refused, never skipped. Version 3, in records of launchers
 // before, had no ResourceSpec::direct, version 4 no backend,
-// version 5 no BackendSpec::polls; all are read.
+// version 5 no BackendSpec::polls, version 6 no BackendSpec::synchronous; all
+// are read.
 inline constexpr uint32_t kSpecMagic = 0x50534648;  // "HFSP"
-inline constexpr uint16_t kSpecVersion = 6;
+inline constexpr uint16_t kSpecVersion = 7;
 
 // Precondition: ValidateSpec(spec) is OK.
 std::vector<uint8_t> EncodeSpec(const LaunchSpec& spec);

@@ -50,6 +50,7 @@ LaunchSpec WrappedSpec() {
   spec.backend.handover = BackendHandover::kConnectedFd;
   spec.backend.standby = true;
   spec.backend.polls = true;
+  spec.backend.synchronous = true;
   return spec;
 }
 
@@ -76,14 +77,14 @@ TEST(Spec, ReadsBackWhatWasEncoded) {
 }
 
 // The bytes of a version never change; a new field is a new version.
-TEST(Spec, EncodingOfVersion6IsPinned) {
+TEST(Spec, EncodingOfVersion7IsPinned) {
   LaunchSpec spec;
   spec.name = "a";
   spec.binary = "/b";
   const std::vector<uint8_t> bytes = EncodeSpec(spec);
-  ASSERT_EQ(bytes.size(), 138u);
+  ASSERT_EQ(bytes.size(), 139u);
   EXPECT_THAT(std::vector<uint8_t>(bytes.begin(), bytes.begin() + 13),
-              ElementsAre('H', 'F', 'S', 'P', 6, 0, 1, 0, 'a', 2, 0, '/', 'b'));
+              ElementsAre('H', 'F', 'S', 'P', 7, 0, 1, 0, 'a', 2, 0, '/', 'b'));
 }
 
 TEST(Spec, ReadsBackAWrappedProgram) {
@@ -95,25 +96,28 @@ TEST(Spec, ReadsBackAWrappedProgram) {
   EXPECT_EQ(spec->backend.handover, BackendHandover::kConnectedFd);
   EXPECT_TRUE(spec->backend.standby);
   EXPECT_TRUE(spec->backend.polls);
+  EXPECT_TRUE(spec->backend.synchronous);
   EXPECT_EQ(EncodeSpec(*spec), bytes);
 }
 
 // As the record of a launcher before has it.
-TEST(Spec, Version5HasNothingThatPolls) {
+TEST(Spec, VersionsBeforeKnowLessOfAWrappedProgram) {
   LaunchSpec spec = WrappedSpec();
-  spec.backend.polls = false;
+  spec.backend.polls = spec.backend.synchronous = false;
   const std::vector<uint8_t> bytes = EncodeSpec(spec);
   std::vector<uint8_t> old = bytes;
-  old[4] = 5;
-  EXPECT_FALSE(DecodeSpec(old).ok());
-  old.pop_back();
-  const absl::StatusOr<LaunchSpec> read = DecodeSpec(old);
-  ASSERT_OK(read);
-  EXPECT_EQ(EncodeSpec(*read), bytes);
+  for (const uint8_t version : {6, 5}) {
+    old[4] = version;
+    EXPECT_FALSE(DecodeSpec(old).ok()) << int{version};
+    old.pop_back();
+    const absl::StatusOr<LaunchSpec> read = DecodeSpec(old);
+    ASSERT_OK(read);
+    EXPECT_EQ(EncodeSpec(*read), bytes) << int{version};
+  }
 }
 
-// Bytes of a spec that wraps nothing: binary, arguments, three choices.
-constexpr size_t kNoBackendBytes = 7;
+// Bytes of a spec that wraps nothing: binary, arguments, four choices.
+constexpr size_t kNoBackendBytes = 8;
 
 // As the record of a launcher before has it.
 TEST(Spec, Version4WrapsNothing) {
@@ -174,7 +178,7 @@ TEST(Spec, Version3HasNoDirectResources) {
   const absl::StatusOr<LaunchSpec> read = DecodeSpec(old);
   ASSERT_OK(read);
   EXPECT_EQ(EncodeSpec(*read), bytes);
-  for (uint8_t version : {2, 4, 5, 6}) {
+  for (uint8_t version : {2, 4, 5, 6, 7}) {
     old[4] = version;
     EXPECT_FALSE(DecodeSpec(old).ok()) << int{version};
   }

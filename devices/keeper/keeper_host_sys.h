@@ -49,6 +49,8 @@ class KeeperHost final : public DeviceHost {
     return session_->backend_requests();
   }
   BorrowedFd third_event() const override { return session_->shadow_news(); }
+  // No thread of the current life runs any more.
+  BorrowedFd fourth_event() const override { return session_->fence(); }
   void OnEvent() override;
   void ResourceChanged() override {}
   bool IsReplaceable(absl::string_view resource) const override;

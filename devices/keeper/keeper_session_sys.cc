@@ -1,9 +1,11 @@
 #include "devices/keeper/keeper_session_sys.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 #include <string>
 #include <utility>
 #include <vector>
@@ -78,7 +80,7 @@ absl::Status KeeperSession::Resume(Lane& lane, StateBank& state) {
 
 // ---- Lives ----
 
-size_t KeeperSession::CurrentSeat() const {
+size_t KeeperSession::NamedSeat() const {
   const BorrowedFd named = Get(store::kBackendCurrent);
   // An earlier launcher knows of one seat alone.
   if (!named.valid()) return 0;
@@ -90,9 +92,30 @@ size_t KeeperSession::CurrentSeat() const {
   return current_;
 }
 
+bool KeeperSession::HasFallen(size_t seat) const {
+  const BorrowedFd fence = Get(store::FenceOf(seat));
+  pollfd poll = {fence.get(), 0, 0};
+  const timespec now = {};
+  return fence.valid() && ppoll(&poll, 1, &now, nullptr) > 0 &&
+         (poll.revents & POLLHUP) != 0;
+}
+
+// The launcher, which hears of a life's end only when its memory has been taken
+// down, names the same one then.
+size_t KeeperSession::CurrentSeat() const {
+  const size_t named = NamedSeat();
+  const size_t other = lives_.size() - 1 - named;
+  const uint64_t next = SocketCookie(Get(store::kBackendNext));
+  const BorrowedFd connection = Get(InSeat(other, store::kBackendConnection));
+  const bool follows =
+      next != 0 && SocketCookie(connection) == next && HasFallen(named);
+  return follows ? other : named;
+}
+
 // The one that the guest waits for comes first.
 void KeeperSession::OnBackend() {
   current_ = CurrentSeat();
+  fallen_ = HasFallen(current_);
   current().BecomeCurrent();
   if (shadowed()) AttendShadow();
   Attend(current());
@@ -100,6 +123,11 @@ void KeeperSession::OnBackend() {
 }
 
 void KeeperSession::Attend(BackendLife& life) {
+  if (HasFallen(static_cast<size_t>(&life - lives_.data()))) {
+    // Its process is known to be dying: the launcher need not be told.
+    if (life.speaks()) life.GiveUp(absl::UnavailableError("it is dead"));
+    return;
+  }
   if (!life.HasChanged() && !life.speaks()) {
     // A launcher that was started again does not know of a verdict.
     if (life.number() != 0) SendVerdict(life);
@@ -127,6 +155,11 @@ BorrowedFd KeeperSession::backend() const {
   return spare().is_starting() ? spare().connection()
          : current().speaks()  ? current().connection()
                                : BorrowedFd(-1);
+}
+
+BorrowedFd KeeperSession::fence() const {
+  const bool look = state_ != nullptr && !fallen_;
+  return look ? Get(store::FenceOf(current_)) : BorrowedFd(-1);
 }
 
 BorrowedFd KeeperSession::backend_requests() const {

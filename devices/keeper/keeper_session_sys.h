@@ -83,6 +83,9 @@ class KeeperSession final : public SessionHost {
   void OnBackend();
   // Readable when OnBackend has something to do.
   BorrowedFd backend() const;
+  // Hangs up when it has, for then no thread of the current life runs any more.
+  // Invalid: nothing tells of that, or has told, or this is not Resumed.
+  BorrowedFd fence() const;
 
   // A request of the back-end's, if there is one.
   void OnBackendRequest();
@@ -131,6 +134,11 @@ class KeeperSession final : public SessionHost {
 
   // Which seat is current; the same as before when that is unclear.
   size_t CurrentSeat() const;
+  // Which one the launcher says is.
+  size_t NamedSeat() const;
+  // Whether no thread of the life in this seat runs any more. False when
+  // nothing tells so early.
+  bool HasFallen(size_t seat) const;
   // Says to the life in this seat what there is to say.
   void Attend(BackendLife& life);
   absl::Status Converse(BackendLife& life);
@@ -219,6 +227,7 @@ class KeeperSession final : public SessionHost {
   Agreement agreement_;
   std::array<BackendLife, store::kBackendSeats> lives_;
   size_t current_ = 0;
+  bool fallen_ = false;  // The current one has, and nobody may follow yet.
   RingWatch watch_;
   uint64_t watched_ = 0;  // The life that it has looked at.
   // The last one that was said to be ready, and on which channel.

@@ -98,9 +98,10 @@ class DeviceHost {
   // Becomes readable when there is something to do that the VMM's socket does
   // not show: then call OnEvent. May be another one after each call.
   virtual BorrowedFd event() const = 0;
-  // Another one of the same meaning; invalid: none.
+  // Others of the same meaning; invalid: none.
   virtual BorrowedFd other_event() const { return BorrowedFd(-1); }
   virtual BorrowedFd third_event() const { return BorrowedFd(-1); }
+  virtual BorrowedFd fourth_event() const { return BorrowedFd(-1); }
   virtual void OnEvent() = 0;
 
   // Another stream of the VMM's, waited for by edge: what comes there is served

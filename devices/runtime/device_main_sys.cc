@@ -106,6 +106,8 @@ class Managed {
     RETURN_IF_ERROR(poller_.Watch(Source::kEvent, process_.event()));
     RETURN_IF_ERROR(poller_.Watch(Source::kOtherEvent, process_.other_event()));
     RETURN_IF_ERROR(poller_.Watch(Source::kThirdEvent, process_.third_event()));
+    RETURN_IF_ERROR(
+        poller_.Watch(Source::kFourthEvent, process_.fourth_event()));
     const bool listen = active && !process_.stalled();
     RETURN_IF_ERROR(
         poller_.Watch(Source::kVmm, listen ? Connection() : BorrowedFd(-1)));

@@ -79,6 +79,7 @@ class DeviceProcess final {
   BorrowedFd event() const { return host_->event(); }
   BorrowedFd other_event() const { return host_->other_event(); }
   BorrowedFd third_event() const { return host_->third_event(); }
+  BorrowedFd fourth_event() const { return host_->fourth_event(); }
   BorrowedFd other_stream() const { return host_->other_stream(); }
   void OnEvent() { host_->OnEvent(); }
   void ResourceChanged() { host_->ResourceChanged(); }

@@ -15,6 +15,13 @@ namespace {
 // Of the timer in the set; others are sources.
 constexpr uint32_t kTimer = 0xff;
 
+bool IsEvent(Poller::Source source) {
+  return source == Poller::Source::kEvent ||
+         source == Poller::Source::kOtherEvent ||
+         source == Poller::Source::kThirdEvent ||
+         source == Poller::Source::kFourthEvent;
+}
+
 }  // namespace
 
 absl::Status Poller::Open(Lane::Waiting how) {
@@ -101,8 +108,7 @@ bool Poller::Note(uint32_t which, uint32_t events) {
     hung_up_ = hung_up_ || over;
   } else if (over && (events & EPOLLIN) == 0) {
     // A pipe, say, that nobody will write to: it would be ready for ever.
-    if (source == Source::kEvent || source == Source::kOtherEvent ||
-        source == Source::kThirdEvent) {
+    if (IsEvent(source)) {
       Unwatch(BorrowedFd(watched.fd));
     }
   }

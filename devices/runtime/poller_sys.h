@@ -26,6 +26,7 @@ class Poller final : public ClosingObserver {
     kEvent,
     kOtherEvent,
     kThirdEvent,
+    kFourthEvent,
     kVmm,
     kOtherStream,  // Of the VMM; by edge, too.
   };
@@ -56,7 +57,7 @@ class Poller final : public ClosingObserver {
   // Whether that is one of the host's events.
   bool HasEvent() const {
     return ready(Source::kEvent) || ready(Source::kOtherEvent) ||
-           ready(Source::kThirdEvent);
+           ready(Source::kThirdEvent) || ready(Source::kFourthEvent);
   }
   // How the lane is to be served after what Wait has found.
   Lane::Waiting waiting() const {
@@ -68,7 +69,7 @@ class Poller final : public ClosingObserver {
     int fd = -1;
     bool ready = false;
   };
-  static constexpr size_t kSources = 7;
+  static constexpr size_t kSources = 8;
 
   const Watched& at(Source source) const {
     return watched_[static_cast<size_t>(source)];

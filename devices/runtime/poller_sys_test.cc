@@ -214,10 +214,15 @@ TEST_F(PollerTest, APipeThatNobodyWritesToIsReadyOnce) {
   ASSERT_EQ(pipe2(fds, O_CLOEXEC), 0);
   const UniqueFd reader(fds[0]);
   close(fds[1]);
-  ASSERT_OK(poller_.Watch(Source::kOtherEvent, reader));
-  EXPECT_TRUE(Look());
-  EXPECT_FALSE(Look());
-  poller_.BeforeClose(reader);
+  for (const Source source :
+       {Source::kOtherEvent, Source::kThirdEvent, Source::kFourthEvent}) {
+    ASSERT_OK(poller_.Watch(source, reader));
+    EXPECT_TRUE(Look());
+    EXPECT_TRUE(poller_.HasEvent());
+    EXPECT_FALSE(Look());
+    EXPECT_FALSE(poller_.HasEvent());
+    poller_.BeforeClose(reader);
+  }
 }
 
 // ---- Silence ----

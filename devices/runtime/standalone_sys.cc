@@ -91,6 +91,7 @@ absl::Status ServeConnections(UniqueFd socket, DeviceProcess& process) {
     RETURN_IF_ERROR(poller.Watch(Source::kEvent, process.event()));
     RETURN_IF_ERROR(poller.Watch(Source::kOtherEvent, process.other_event()));
     RETURN_IF_ERROR(poller.Watch(Source::kThirdEvent, process.third_event()));
+    RETURN_IF_ERROR(poller.Watch(Source::kFourthEvent, process.fourth_event()));
     RETURN_IF_ERROR(poller.Watch(Source::kOtherStream, process.other_stream()));
     const bool woken = poller.WaitUnlessSilent(process.pause_ms());
     if (poller.HasEvent()) process.OnEvent();

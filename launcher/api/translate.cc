@@ -112,6 +112,7 @@ absl::StatusOr<LaunchSpec> FromProto(const v1::LaunchSpec& proto) {
   spec.backend.handover = static_cast<BackendHandover>(backend.handover());
   spec.backend.standby = backend.standby();
   spec.backend.polls = backend.polls();
+  spec.backend.synchronous = backend.synchronous();
   return spec;
 }
 

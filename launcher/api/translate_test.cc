@@ -62,6 +62,7 @@ TEST(Translate, EveryFieldArrives) {
   proto.mutable_backend()->set_handover(v1::Backend::CONNECTED_FD);
   proto.mutable_backend()->set_standby(true);
   proto.mutable_backend()->set_polls(true);
+  proto.mutable_backend()->set_synchronous(true);
 
   LaunchSpec wanted;
   wanted.name = "disk0";
@@ -91,7 +92,8 @@ TEST(Translate, EveryFieldArrives) {
                     {"--export"},
                     BackendHandover::kConnectedFd,
                     /*standby=*/true,
-                    /*polls=*/true};
+                    /*polls=*/true,
+                    /*synchronous=*/true};
   const auto spec = FromProto(proto);
   ASSERT_OK(spec);
   EXPECT_EQ(EncodeSpec(*spec), EncodeSpec(wanted));

@@ -60,6 +60,12 @@ absl::Status Check(const v1::Profile& profile) {
         absl::StrCat("hang_seconds: ", profile.hang_seconds(),
                      " is more than a day, ", kMaxHangSeconds));
   }
+  for (const std::string& what : profile.asynchronous()) {
+    if (!what.empty() && profile.synchronous()) continue;
+    return absl::InvalidArgumentError(
+        "asynchronous: each is a part of an argument, beside synchronous: "
+        "true");
+  }
   if (absl::StrContains(profile.keeper_policy(), '/')) {
     return absl::InvalidArgumentError(
         "keeper_policy: give the name of a file of policies/, without a path");
@@ -148,6 +154,16 @@ absl::Status CheckStandby(const v1::Profile& profile,
   return absl::OkStatus();
 }
 
+bool IsSynchronous(const v1::Profile& profile,
+                   const std::vector<std::string>& args) {
+  return profile.synchronous() &&
+         std::none_of(args.begin(), args.end(), [&](const std::string& arg) {
+           return std::any_of(
+               profile.asynchronous().begin(), profile.asynchronous().end(),
+               [&](const std::string& what) { return Says(arg, what); });
+         });
+}
+
 const char* TrackingWord(v1::Profile::Tracking tracking) {
   switch (tracking) {
     case v1::Profile::FORCED:
@@ -215,6 +231,7 @@ absl::StatusOr<v1::LaunchSpec> WrappedSpec(const v1::Profile& profile,
   backend.set_handover(profile.handover());
   backend.set_standby(standby);
   backend.set_polls(profile.polls());
+  backend.set_synchronous(IsSynchronous(profile, args));
   return spec;
 }
 

@@ -229,6 +229,23 @@ TEST(Profile, AProgramThatPollsIsSaidTo) {
   EXPECT_FALSE(waiting->backend().polls());
 }
 
+TEST(Profile, WhatWorksBesideItsThreadsIsNotSynchronous) {
+  const auto synchronous = [](const std::string& profile,
+                              const std::string& arg) {
+    const auto spec = WrappedSpec(Parsed("socket { text: '{fd}' } " + profile),
+                                  Of("/bin/b", {arg}));
+    EXPECT_OK(spec);
+    return spec.ok() && spec->backend().synchronous();
+  };
+  const std::string profile = "synchronous: true asynchronous: 'aio=native'";
+  EXPECT_FALSE(synchronous("", "aio=threads"));
+  EXPECT_TRUE(synchronous(profile, "driver=file,aio=threads"));
+  EXPECT_FALSE(synchronous(profile, "driver=file,aio=native"));
+  EXPECT_FALSE(synchronous(profile,
+                           "{\"driver\": \"file\", "
+                           "\"aio\": \"native\"}"));
+}
+
 TEST(Profile, BitsThatAreMaskedBecomeTheKeepersMasks) {
   const auto spec = WrappedSpec(
       Parsed("masked_features: [0, 34] masked_protocol_features: 63 "
@@ -290,6 +307,9 @@ TEST(Profile, MistakesNameFileAndField) {
        "each needs an argument and a reason"},
       {"summary: 'a' keeper_policy: '../p'", "without a path"},
       {"summary: 'a' hang_seconds: 86401", "hang_seconds: 86401 is more"},
+      {"summary: 'a' asynchronous: 'x'", "asynchronous: each is a part"},
+      {"summary: 'a' synchronous: true asynchronous: ''",
+       "asynchronous: each is a part"},
   };
   for (const auto& mistake : kCases) {
     EXPECT_THAT(ParseProfile(mistake.text, "mine"), Refused(mistake.said))

@@ -26,12 +26,24 @@ enum BackendResource : size_t {
   // The connection of the life that is current, once more: set when the one
   // before has ended for certain. Never set: the first seat's.
   kBackendCurrent = kBackendSecondSeat + 3,
+  // Of the first seat: hangs up when no thread of the life runs any more, and
+  // nothing of what it has begun goes on by itself. It speaks before the life
+  // has ended, whose memory is still to be taken down then. Something that
+  // never becomes readable: nothing tells of this one so early.
+  kBackendFence,
+  // The other seat's.
+  kBackendSecondFence,
+  // The connection of the life that is to be current as soon as the fence of
+  // the current one has fallen, without another word; its own stays what it
+  // was until then.
+  kBackendNext,
 };
 inline constexpr const char* kBackendResourceNames[] = {
     "backend-verdicts", "backend-requests",   "backend-requests-peer",
     "backend",          "backend-2-requests", "backend-2-requests-peer",
-    "backend-2",        "backend-current"};
-inline constexpr size_t kBackendResourceCount = 8;
+    "backend-2",        "backend-current",    "backend-fence",
+    "backend-2-fence",  "backend-next"};
+inline constexpr size_t kBackendResourceCount = 11;
 static_assert(sizeof(kBackendResourceNames) ==
               kBackendResourceCount * sizeof(const char*));
 
@@ -42,6 +54,10 @@ inline constexpr BackendResource InSeat(size_t seat, BackendResource resource) {
   return static_cast<BackendResource>(resource + seat * kOfSeat);
 }
 static_assert(InSeat(1, kBackendConnection) + 1 == kBackendCurrent);
+inline constexpr BackendResource FenceOf(size_t seat) {
+  return static_cast<BackendResource>(kBackendFence + seat);
+}
+static_assert(FenceOf(1) == kBackendSecondFence);
 
 // What the keeper says of a life. It may repeat itself.
 struct BackendVerdict {
@@ -53,7 +69,8 @@ struct BackendVerdict {
     // It will do, and knows everything but the rings.
     kReady,
     // As kUseless, but it has done nothing wrong: the VMM that it knows of has
-    // closed, and it serves no other one, or has taken a ring away that it works
+    // closed, and it serves no other one, or has taken a ring away that it
+    // works
     // on.
     kFinished,
   };

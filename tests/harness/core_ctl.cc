@@ -145,6 +145,8 @@ absl::Status TakeOptions(const Words& options, LaunchSpec& spec) {
       spec.backend.standby = true;
     } else if (option == "polls") {
       spec.backend.polls = true;
+    } else if (option == "synchronous") {
+      spec.backend.synchronous = true;
     } else if (absl::ConsumePrefix(&option, "realtime=")) {
       if (absl::SimpleAtoi(option, &spec.realtime_priority)) continue;
       return absl::InvalidArgumentError("wrap: the priority is no number");

@@ -266,8 +266,8 @@ class WrappedStorageDaemon(HoldfastDevice):
     """qemu-storage-daemon as it is, behind a keeper.
 
     standby: whether the next one has been started ahead. tracking: of the
-    keeper; without a table requests are done twice or never. polls: whether
-    the program is said to.
+    keeper; without a table requests are done twice or never. polls and
+    synchronous: what is said of the program.
     """
 
     name = "Holdfast around qemu-storage-daemon"
@@ -275,11 +275,13 @@ class WrappedStorageDaemon(HoldfastDevice):
     policy = "devices/keeper/keeper.policy"
 
     def __init__(self, image, version="7.2", standby=True, tracking="forced",
-                 direct=False, realtime_priority=0, polls=False):
+                 direct=False, realtime_priority=0, polls=False,
+                 synchronous=True):
         super().__init__(image, realtime_priority=realtime_priority)
         self.backend = os.path.realpath(parts.storage_daemon(version))
         self._standby = standby
         self._polls = polls
+        self._synchronous = synchronous
         self._tracking = tracking
         self._cache = ",cache.direct=on" if direct else ""
         self._killed = 0
@@ -288,6 +290,7 @@ class WrappedStorageDaemon(HoldfastDevice):
     def start(self):
         self.daemon.start([self.program, self.policy, self.backend])
         options = (["standby"] * self._standby + ["polls"] * self._polls +
+                   ["synchronous"] * self._synchronous +
                    ["realtime=%d" % self._realtime_priority])
         self.daemon.wrap(
             self.instance, self.program, self.socket, self.policy,

@@ -151,7 +151,7 @@ class Holdfastd:
 
     def wrap(self, name, keeper, socket, policy, tracking, options, command):
         """Starts an instance around `command`, a foreign back-end; `options`
-        are "standby", "polls" and "realtime=PRIORITY"."""
+        are "standby", "polls", "synchronous" and "realtime=PRIORITY"."""
         return self.ask("wrap", name, _real(keeper), socket, _real(policy),
                         tracking, ",".join(options) or "-", *command)
 

@@ -1,6 +1,7 @@
 """qemu-storage-daemon as Debian has it, behind a keeper: killed under
 libblkio's strict eyes, which never see a disconnect."""
 
+import functools
 import os
 import random
 import tempfile
@@ -39,12 +40,22 @@ class WrappedStorageDaemon(unittest.TestCase):
         self.assertGreaterEqual(status["backend_lives"], kills)
         load = run.result["load"]
         self.assertTrue(load["clean"] and load["read_back"])
+        # No keeper has died, one that waits neither.
+        self.assertNotIn("holdfastd: lost ", log)
         print("%s: %d kills, %d requests, gap ms %s" % (
             options, kills, load["operations"],
             stalls.summary([gap * 1000 for gap in run.gaps])))
 
     def test_with_a_standby(self):
         self.kill(int(os.environ.get("HOLDFAST_KILLS", "60")))
+
+    def test_with_a_standby_that_awaits_all_of_the_end(self):
+        self.kill(20, make=functools.partial(device.WrappedStorageDaemon,
+                                             synchronous=False))
+
+    def test_at_a_real_time_priority(self):
+        self.kill(20, make=functools.partial(device.WrappedStorageDaemon,
+                                             realtime_priority=5))
 
     def test_without_a_standby(self):
         self.kill(20, standby=False)
@@ -63,6 +74,7 @@ class WrappedStorageDaemon(unittest.TestCase):
         self.assertEqual(run.problems, [], log[-3000:])
         self.assertEqual(len(run.kills), 60)
         self.assertGreaterEqual(status["recoveries"], 30)
+        self.assertIn("holdfastd: lost ", log)
         self.assertTrue(run.result["load"]["clean"])
 
     def wakes_under_load(self, back_end, meanwhile=lambda: None):

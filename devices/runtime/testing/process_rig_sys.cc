@@ -187,6 +187,7 @@ void ProcessRig::Loop() {
     EXPECT_OK(poller_->Watch(Source::kEvent, process_->event()));
     EXPECT_OK(poller_->Watch(Source::kOtherEvent, process_->other_event()));
     EXPECT_OK(poller_->Watch(Source::kThirdEvent, process_->third_event()));
+    EXPECT_OK(poller_->Watch(Source::kFourthEvent, process_->fourth_event()));
     EXPECT_OK(poller_->Watch(Source::kVmm,
                              process_->stalled()
                                  ? BorrowedFd(-1)
