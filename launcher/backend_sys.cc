@@ -4,14 +4,12 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
-#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/errno_status.h"
@@ -68,18 +66,6 @@ std::optional<size_t> SeatOf(uint64_t cookie,
     if (SocketCookie(connection) == cookie) return seat;
   }
   return std::nullopt;
-}
-
-// They come from a confined process and go to an operator's terminal.
-std::string WordsIn(const store::BackendVerdict& verdict) {
-  std::string words(verdict.why, strnlen(verdict.why, sizeof(verdict.why)));
-  std::replace_if(
-      words.begin(), words.end(),
-      [](char c) {
-        return !absl::ascii_isprint(static_cast<unsigned char>(c));
-      },
-      '?');
-  return words;
 }
 
 bool HasHungUp(BorrowedFd connection) {
@@ -300,7 +286,11 @@ void BackendProcess::Check() {
     Life& life = lives_[i];
     if (HasEnded(life.pidfd)) {
       const backend::LifeNumber number = life.number;
-      host_.report("backend-ended", life.pid, CauseOf(life), "");
+      const std::string cause = CauseOf(life);
+      host_.report("backend-ended", life.pid, cause, "");
+      // Of one that was to end its exit status says nothing.
+      const bool told = life.useless && absl::StartsWith(cause, "exit status");
+      if (IsOwnFault(cause) && !told) TellOfFault(life);
       lives_.erase(lives_.begin() + static_cast<ptrdiff_t>(i));
       Handle(backend::LifeEnded{number});
       i = 0;
@@ -319,41 +309,6 @@ void BackendProcess::Check() {
 void BackendProcess::Condemn(Life& life, std::string why) {
   life.useless = true;
   Handle(backend::BecameUseless{life.number, std::move(why)});
-}
-
-void BackendProcess::MakeVerdictChannel() {
-  if (verdicts_.valid()) return;
-  absl::StatusOr<std::pair<UniqueFd, UniqueFd>> pair = SeqpacketPair();
-  if (!pair.ok()) {
-    return LogError("the keeper cannot say when a life is of no use: ",
-                    pair.status().message());
-  }
-  verdicts_ = std::move(pair->first);
-  verdicts_peer_ = std::move(pair->second);
-  BackendEnds ends = NoEnds();
-  ends[store::kBackendVerdicts] = BorrowedFd(verdicts_peer_);
-  host_.hand_over(ends);
-}
-
-// The keeper may repeat itself, and speak of lives that have ended meanwhile.
-void BackendProcess::TakeVerdicts() {
-  store::BackendVerdict verdict;
-  while (verdicts_.valid() && recv(verdicts_.get(), &verdict, sizeof(verdict),
-                                   MSG_DONTWAIT) == sizeof(verdict)) {
-    const auto found =
-        std::find_if(lives_.begin(), lives_.end(), [&](const Life& life) {
-          return SocketCookie(life.connection) == verdict.life;
-        });
-    if (found == lives_.end() || found->useless) continue;
-    if (verdict.kind == store::BackendVerdict::kReady) {
-      Handle(backend::BecameReady{found->number});
-    } else if (verdict.kind == store::BackendVerdict::kFinished) {
-      found->useless = true;
-      Handle(backend::Finished{found->number});
-    } else {
-      Condemn(*found, "the keeper: " + WordsIn(verdict));
-    }
-  }
 }
 
 void BackendProcess::Adopt(const RecordedBackend& recorded,

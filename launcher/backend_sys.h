@@ -130,6 +130,8 @@ class BackendProcess {
   // Without one lives of no use are not heard of, which it logs.
   void MakeVerdictChannel();
   void TakeVerdicts();
+  // Tells the keeper that it ended by a fault of its own.
+  void TellOfFault(const Life& life);
   void Condemn(Life& life, std::string why);
   std::string CauseOf(const Life& life) const;
   const Life* Find(backend::LifeNumber number) const;

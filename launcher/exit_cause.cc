@@ -3,6 +3,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace holdfast::launcher {
@@ -31,6 +32,15 @@ std::string ExitCause(int status) {
   const std::string text = name == nullptr ? absl::StrCat("signal ", signal)
                                            : absl::StrCat("SIG", name);
   return (status & 0x80) != 0 ? text + " (core dumped)" : text;
+}
+
+bool IsOwnFault(absl::string_view cause) {
+  if (absl::StartsWith(cause, "exit status ")) return cause != "exit status 0";
+  for (const char* signal : {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT",
+                             "SIGTRAP", "sandbox violation"}) {
+    if (absl::StartsWith(cause, signal)) return true;
+  }
+  return false;
 }
 
 }  // namespace holdfast::launcher

@@ -32,6 +32,24 @@ TEST(ExitCause, SandboxViolationIsNamedAsSuch) {
   EXPECT_EQ(ExitCause(SIGSYS | 0x80), "sandbox violation (SIGSYS)");
 }
 
+TEST(IsOwnFault, OfWhatAProcessDoesToItself) {
+  for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP,
+                           SIGSYS, SIGSEGV | 0x80}) {
+    EXPECT_TRUE(IsOwnFault(ExitCause(signal))) << signal;
+  }
+  EXPECT_TRUE(IsOwnFault(ExitCause(1 << 8)));
+  EXPECT_TRUE(IsOwnFault(ExitCause((128 + SIGABRT) << 8)));
+}
+
+TEST(IsOwnFault, NotOfWhatOthersDoToIt) {
+  for (const int signal : {SIGKILL, SIGTERM, SIGINT, SIGHUP, SIGXCPU, 64}) {
+    EXPECT_FALSE(IsOwnFault(ExitCause(signal))) << signal;
+  }
+  EXPECT_FALSE(IsOwnFault(ExitCause(0))) << "told to end, it does";
+  EXPECT_FALSE(IsOwnFault("unknown"));
+  EXPECT_FALSE(IsOwnFault(""));
+}
+
 TEST(ExitCause, SignalWithoutANameHasItsNumber) {
   EXPECT_EQ(ExitCause(64), "signal 64");
 }

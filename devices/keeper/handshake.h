@@ -10,6 +10,7 @@
 #include "devices/keeper/backend_link_sys.h"
 #include "devices/keeper/backend_plan.h"
 #include "devices/keeper/keeper_state.h"
+#include "devices/keeper/kick_back.h"
 #include "devices/vhost_user/session.h"
 
 namespace holdfast::keeper {
@@ -43,6 +44,8 @@ struct BackendTraits {
   // One bit a byte of the configuration space, of the first 64: another life
   // may say something else. The VMM keeps what it was told.
   uint64_t config_may_differ = 0;
+  // Of requests that end every life; with shadow rings only.
+  KickBack kick_back = KickBack::kNever;
 };
 
 // The agreement with a back-end that offers this. Where its in-flight region is

@@ -21,6 +21,7 @@ constexpr char kTracking[] = "tracking";
 constexpr char kMaskFeatures[] = "mask-features";
 constexpr char kMaskProtocolFeatures[] = "mask-protocol-features";
 constexpr char kResetQueue[] = "transport-reset-queue";
+constexpr char kKickBack[] = "kick-back";
 constexpr char kHangMs[] = "hang-ms";
 constexpr uint64_t kMaxHangMs = 24 * 3600 * 1000;
 constexpr char kConfigMayDiffer[] = "config-may-differ";
@@ -36,9 +37,25 @@ absl::StatusOr<Tracking> TrackingOf(const DeviceOptions& options) {
                    ": give offered, forced, in-order or shadow"));
 }
 
+absl::StatusOr<KickBack> KickBackOf(const DeviceOptions& options,
+                                    Tracking tracking) {
+  const std::string text = options.Text(kKickBack, "never");
+  if (text == "never") return KickBack::kNever;
+  if (tracking != Tracking::kShadow) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--", kKickBack, " needs --", kTracking, "=shadow"));
+  }
+  if (text == "block") return KickBack::kBlock;
+  if (text == "scsi") return KickBack::kScsi;
+  if (text == "nothing") return KickBack::kNothing;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--", kKickBack, "=", text, ": give never, block, scsi or nothing"));
+}
+
 absl::StatusOr<BackendTraits> TraitsOf(const DeviceOptions& options) {
   BackendTraits traits;
   ASSIGN_OR_RETURN(traits.tracking, TrackingOf(options));
+  ASSIGN_OR_RETURN(traits.kick_back, KickBackOf(options, traits.tracking));
   ASSIGN_OR_RETURN(traits.masked_features,
                    options.Number(kMaskFeatures, 0, 0, UINT64_MAX));
   ASSIGN_OR_RETURN(traits.masked_protocol_features,
@@ -154,6 +171,9 @@ DeviceClass KeeperClass() {
   result.options = {
       {kTracking, "HOW",
        "requests in flight: offered (default), forced, in-order or shadow"},
+      {kKickBack, "HOW",
+       "how a request is answered that ends every life: never (default), "
+       "block, scsi or nothing"},
       {kMaskFeatures, "BITS", "VIRTIO features that the VMM must not see"},
       {kMaskProtocolFeatures, "BITS", "the same of vhost-user itself"},
       {kResetQueue, "QUEUE",

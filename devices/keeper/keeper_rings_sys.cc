@@ -34,7 +34,10 @@ void KeeperSession::CheckProgress() {
   for (uint16_t queue = 0; queue < vhost_user::kMaxQueues; ++queue) {
     if (!RingStarts(current().done(), queue)) continue;
     const absl::Status progress = ProgressOf(queue, now);
-    if (!progress.ok()) return GiveUp(current(), progress);
+    if (progress.ok()) continue;
+    GiveUp(current(), progress);
+    // It is killed for that, but it was its own fault.
+    return blame_.Fault(current().number());
   }
 }
 

@@ -173,7 +173,7 @@ void KeeperSession::GiveUp(BackendLife& life, const absl::Status& why) {
 }
 
 void KeeperSession::SendVerdict(const BackendLife& life) {
-  Send(life,
+  Send(life.number(),
        life.finished() ? store::BackendVerdict::kFinished
                        : store::BackendVerdict::kUseless,
        life.why());
@@ -184,13 +184,12 @@ void KeeperSession::SendReady(const BackendLife& life) {
       life.number(), SocketCookie(Get(store::kBackendVerdicts))};
   if (said == ready_said_) return;
   ready_said_ = said;
-  Send(life, store::BackendVerdict::kReady, "");
+  Send(life.number(), store::BackendVerdict::kReady, "");
 }
 
-void KeeperSession::Send(const BackendLife& life, uint32_t kind,
-                         absl::string_view why) {
+void KeeperSession::Send(uint64_t life, uint32_t kind, absl::string_view why) {
   store::BackendVerdict verdict = {};
-  verdict.life = life.number();
+  verdict.life = life;
   verdict.kind = kind;
   why.copy(verdict.why, sizeof(verdict.why) - 1);
   uint8_t bytes[sizeof(verdict)];

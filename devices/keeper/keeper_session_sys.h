@@ -18,6 +18,7 @@
 #include "devices/keeper/handshake.h"
 #include "devices/keeper/inflight_region.h"
 #include "devices/keeper/keeper_state.h"
+#include "devices/keeper/kick_back.h"
 #include "devices/keeper/ring_watch.h"
 #include "devices/keeper/shadow_pump_sys.h"
 #include "devices/runtime/descriptors.h"
@@ -38,12 +39,6 @@ using BackendSlots = std::array<store::Slot, store::kBackendResourceCount>;
 struct KeeperCells {
   KeeperState own;
   SecondSeatState second;  // Perhaps not bound.
-};
-
-// For back-ends that work behind shadow rings.
-struct ShadowParts {
-  ShadowPump* pump = nullptr;  // Null: they work on the guest's rings.
-  store::Slot memory = 0;      // Of kShadowBytes.
 };
 
 // The session of a VMM with a device that a foreign process emulates. The VMM
@@ -159,22 +154,26 @@ class KeeperSession final : public SessionHost {
 
   // ---- Shadow rings: keeper_shadow_sys.cc ----
   bool shadowed() const { return shadow_.pump != nullptr; }
-  // What a life is told of `session`.
   absl::StatusOr<SessionState> ToldOf(const SessionState& session) const;
   absl::Status TellShadowed(BackendLife& life, const SessionState& session);
-  // Forgets them, unless they are of the life that is current.
   absl::Status ResumeShadow();
   absl::Status ApplyShadow(const SessionState& session);
   void AttendShadow();
   void DropShadow();
-  // A ring for a life that knows of none yet. With the pump held.
-  absl::Status BeginShadow(const SessionState& session, uint16_t queue);
+  // A ring for a life. `fault`: the last one ended by its own. (pump held)
+  absl::Status BeginShadow(const SessionState& session, uint16_t queue,
+                           bool fault);
+  // Gives it rings that have begun, but for what has ended others. (pump held)
+  void GiveShadow(absl::Span<const uint16_t> begun,
+                  const std::optional<Suspect>& convicted);
+  // How lives have ended, as the launcher says.
+  void TakeWords();
   // After a change of memory or descriptors. False: a ring is gone whose
   // requests a back-end has. With the pump held.
   bool FollowShadow(const SessionState& session);
   ShadowPump::Ends EndsOf(const SessionState& session, uint16_t queue) const;
   absl::StatusOr<uint32_t> StopShadow(uint16_t queue);
-  // Since a ring is to be stopped: whether the VMM can wait on.
+  // Whether the VMM can wait on for a ring to be stopped.
   bool IsPatient();
 
   struct Beginning {
@@ -208,7 +207,7 @@ class KeeperSession final : public SessionHost {
   // What is to be known of one that is not spoken to.
   void SendVerdict(const BackendLife& life);
   void SendReady(const BackendLife& life);
-  void Send(const BackendLife& life, uint32_t kind, absl::string_view why);
+  void Send(uint64_t life, uint32_t kind, absl::string_view why);
   template <typename T>
   void Save(const Cell<T>& cell, const T& value) {
     StateTxn txn = state_->Begin();
@@ -237,6 +236,7 @@ class KeeperSession final : public SessionHost {
   MemoryMap memory_;
   const ShadowParts shadow_;
   UnalignedMapping shadow_memory_;
+  Blame blame_;
   uint64_t shadow_life_ = 0;   // The one that has the rings.
   uint32_t shadow_stops_ = 0;  // Bits of rings that take nothing more.
   UnalignedMapping own_memory_;

@@ -1,10 +1,16 @@
 // A back-end that works behind shadow rings: what it is told, and when they
 // begin and end.
+#include <sys/socket.h>
+
+#include <cstring>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/unix_socket_sys.h"
 #include "devices/keeper/keeper_session_sys.h"
 #include "devices/keeper/shadow_session.h"
 #include "devices/vhost_user/ring_place.h"
@@ -51,6 +57,7 @@ void KeeperSession::AttendShadow() {
 
 void KeeperSession::DropShadow() {
   const auto held = shadow_.pump->Hold();
+  if (shadow_life_ != 0) blame_.Ended(shadow_life_, shadow_.pump->Alone());
   for (uint16_t i = 0; i < vhost_user::kMaxQueues; ++i) shadow_.pump->Drop(i);
   (void)shadow_.pump->TakeNews();
   shadow_life_ = 0;
@@ -65,15 +72,19 @@ absl::Status KeeperSession::TellShadowed(BackendLife& life,
         "the VMM has memory where its shadow rings are");
   }
   RETURN_IF_ERROR(FitRegion(life, session));
+  TakeWords();
+  std::optional<Suspect> convicted;
+  const bool fault = blame_.TakeFault(convicted);
   std::vector<uint16_t> begun;
   {
     const auto held = shadow_.pump->Hold();
     shadow_life_ = life.number();
     for (uint16_t i = 0; i < vhost_user::kMaxQueues; ++i) {
       if (!RingStarts(told, i) || RingStarts(life.done(), i)) continue;
-      RETURN_IF_ERROR(BeginShadow(session, i));
+      RETURN_IF_ERROR(BeginShadow(session, i, fault));
       begun.push_back(i);
     }
+    GiveShadow(begun, convicted);
   }
   RETURN_IF_ERROR(life.Tell(told, agreement_, RingBases{}));
   const auto held = shadow_.pump->Hold();
@@ -82,10 +93,14 @@ absl::Status KeeperSession::TellShadowed(BackendLife& life,
 }
 
 absl::Status KeeperSession::BeginShadow(const SessionState& session,
-                                        uint16_t queue) {
+                                        uint16_t queue, bool fault) {
   ASSIGN_OR_RETURN(const SplitRingConfig place,
                    vhost_user::PlaceOf(session, queue, memory_.memory()));
   ASSIGN_OR_RETURN(InflightTable table, TableOf(session, queue));
+  // Counted by Recover, once, whatever dies until then.
+  if (fault && traits_.kick_back != KickBack::kNever) {
+    for (uint16_t i = 0; i < place.size; ++i) table.MarkStarted(i);
+  }
   ASSIGN_OR_RETURN(SplitRing guest, SplitRing::Create(place, &memory_.memory(),
                                                       std::move(table)));
   uint8_t* const memory = shadow_memory_.inside;
@@ -98,6 +113,36 @@ absl::Status KeeperSession::BeginShadow(const SessionState& session,
           static_cast<uint16_t>(session.queues[queue].base)));
   shadow_.pump->Set(queue, std::move(ring));
   return absl::OkStatus();
+}
+
+void KeeperSession::GiveShadow(absl::Span<const uint16_t> begun,
+                               const std::optional<Suspect>& convicted) {
+  bool on_trial = false;
+  for (const uint16_t i : begun) {
+    ShadowQueue& ring = *shadow_.pump->ring(i);
+    if (convicted.has_value() && convicted->queue == i &&
+        ring.Refuse(*convicted, traits_.kick_back).ok()) {
+      const std::string what =
+          absl::StrCat("a request of ring ", i,
+                       " ends its lives: it is answered with an "
+                       "error");
+      log_.Warning(what);
+      Send(/*life=*/0, store::BackendVerdict::kRefused, what);
+    }
+    on_trial = on_trial || ring.HasSuspect();
+  }
+  for (const uint16_t i : begun) shadow_.pump->ring(i)->Give(on_trial);
+}
+
+void KeeperSession::TakeWords() {
+  store::BackendVerdict word;
+  uint8_t bytes[sizeof(word)];
+  while (ReceiveFds(Get(store::kBackendVerdicts), absl::MakeSpan(bytes), {},
+                    MSG_DONTWAIT)
+             .size == sizeof(bytes)) {
+    std::memcpy(&word, bytes, sizeof(word));
+    if (word.kind == store::BackendVerdict::kFault) blame_.Fault(word.life);
+  }
 }
 
 ShadowPump::Ends KeeperSession::EndsOf(const SessionState& session,

@@ -1,101 +1,31 @@
 // A back-end that works behind shadow rings: what it is told, what it gets, and
 // what becomes of it and of its keeper.
 
-#include <poll.h>
-#include <sys/eventfd.h>
-
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "base/shm_sys.h"
 #include "base/testing/matchers.h"
-#include "devices/keeper/shadow_session.h"
-#include "devices/keeper/testing/keeper_fixture.h"
-#include "devices/keeper/testing/shadow_worker.h"
+#include "devices/keeper/testing/fake_backend.h"
+#include "devices/keeper/testing/shadow_fixture.h"
 #include "devices/vhost_user/message.h"
-#include "devices/virtqueue/testing/fake_driver.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace holdfast::keeper {
 namespace {
 
-using DriverBuffer = ::holdfast::testing::FakeDriver::Buffer;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using testing::FakeBackend;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::KeeperTest;
 using ::testing::Not;
-using testing::ShadowWorker;
+using testing::ShadowTest;
+using testing::Work;
 using vhost_user::RequestType;
 
-constexpr uint16_t kSize = 128;
-
-BackendTraits Shadowed() {
-  BackendTraits traits;
-  traits.tracking = Tracking::kShadow;
-  return traits;
-}
-
-// Ring 0 as a life has it.
-class Work {
- public:
-  explicit Work(FakeBackend& life)
-      : memory_(*MapShared(BorrowedFd(life.fd_of(RequestType::kSetMemTable)), 0,
-                           kShadowBytes, MapAccess::kReadWrite)),
-        kick_(life.fd_of(RequestType::kSetVringKick)),
-        call_(life.fd_of(RequestType::kSetVringCall)),
-        worker_(memory_.data() + ShadowAvailableAt(0),
-                memory_.data() + ShadowUsedAt(0), kSize) {}
-
-  // So many requests, as soon as they are there.
-  std::vector<uint16_t> Take(size_t count) {
-    std::vector<uint16_t> heads;
-    while (heads.size() < count) {
-      pollfd kick = {kick_, POLLIN, 0};
-      if (poll(&kick, 1, 20'000) != 1) break;
-      eventfd_t kicks;
-      eventfd_read(kick_, &kicks);
-      for (const uint16_t head : worker_.Take()) heads.push_back(head);
-    }
-    return heads;
-  }
-  void Answer(uint32_t id, uint32_t written = 4) {
-    worker_.Answer(id, written);
-    eventfd_write(call_, 1);
-  }
-
- private:
-  const Mapping memory_;
-  const int kick_;
-  const int call_;
-  ShadowWorker worker_;
-};
-
-class KeeperShadowTest : public KeeperTest {
- protected:
-  KeeperShadowTest() : KeeperTest(Shadowed()) {}
-
-  uint64_t Post() {
-    const auto posted = vmm_->driver(0).Post({DriverBuffer::Writable(4)});
-    EXPECT_TRUE(posted.has_value());
-    EXPECT_OK(vmm_->Kick(0));
-    return posted.value_or(0);
-  }
-  // The next answers, by their numbers.
-  std::vector<uint64_t> Answers(size_t count) {
-    std::vector<uint64_t> numbers;
-    while (numbers.size() < count && vmm_->WaitForCall(0).ok()) {
-      for (const auto& answer : vmm_->driver(0).Collect()) {
-        numbers.push_back(answer.request);
-      }
-    }
-    return numbers;
-  }
-};
+class KeeperShadowTest : public ShadowTest {};
 
 TEST_F(KeeperShadowTest, RequestsGoThroughTheKeeper) {
   FakeBackend& life = NewLife();
@@ -271,7 +201,7 @@ TEST_F(KeeperShadowTest, TheNextLifeFinishesWhatTheVmmStops) {
   EXPECT_THAT(vmm_->StopQueue(0), holdfast::testing::IsOkAndHolds(1));
   late.join();
   EXPECT_THAT(vmm_->driver(0).Collect(), ::testing::SizeIs(1));
-  EXPECT_LT(head, kSize);
+  EXPECT_LT(head, 128);
 }
 
 TEST_F(KeeperShadowTest, TheNextVmmGetsAnotherLife) {

@@ -112,11 +112,29 @@ absl::Status ShadowPump::TakeNews() {
   return std::exchange(lie_, absl::OkStatus());
 }
 
+// Whose request is on trial has the back-end for itself.
+ShadowPump::Ring* ShadowPump::OnTrial() {
+  for (Ring& ring : rings_) {
+    if (ring.runs && ring.queue->on_trial()) return &ring;
+  }
+  return nullptr;
+}
+
+std::optional<Suspect> ShadowPump::Alone() {
+  const Ring* const ring = OnTrial();
+  if (ring == nullptr) return std::nullopt;
+  const std::optional<InflightRequest> alone = ring->queue->alone();
+  if (!alone.has_value()) return std::nullopt;
+  return Suspect{static_cast<uint16_t>(ring - rings_.data()), alone->head,
+                 alone->counter};
+}
+
 bool ShadowPump::TurnAll() {
   bool moved = false;
+  const Ring* const on_trial = OnTrial();
   for (uint16_t i = 0; i < vhost_user::kMaxQueues; ++i) {
     Ring& ring = rings_[i];
-    if (!ring.runs) continue;
+    if (!ring.runs || (on_trial != nullptr && on_trial != &ring)) continue;
     const auto turn = ring.queue->Turn(ring.ends.takes);
     if (!turn.ok()) {
       ring.runs = false;
@@ -134,7 +152,9 @@ bool ShadowPump::TurnAll() {
 
 bool ShadowPump::RestAll() {
   bool more = false;
+  const Ring* const on_trial = OnTrial();
   for (Ring& ring : rings_) {
+    if (on_trial != nullptr && on_trial != &ring) continue;
     if (ring.runs && ring.queue->Rest(ring.ends.takes)) more = true;
   }
   return more;

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "base/unique_fd.h"
+#include "devices/keeper/kick_back.h"
 #include "devices/keeper/shadow_queue.h"
 #include "devices/vhost_user/session_state.h"
 #include "statestore/store/protocol.h"
@@ -55,6 +56,9 @@ class ShadowPump {
   // nullptr: there is none. (held)
   ShadowQueue* ring(uint16_t queue);
 
+  // The one request that the back-end has, if it is on trial. (held)
+  std::optional<Suspect> Alone();
+
   // Becomes readable when the back-end has lied.
   BorrowedFd news() const { return news_; }
   // How it has, since the last call; OK: it has not. (held)
@@ -72,6 +76,7 @@ class ShadowPump {
   };
 
   void Loop();
+  Ring* OnTrial();
   bool TurnAll();
   bool RestAll();
   void Wait(std::unique_lock<std::mutex>& lock);
@@ -87,6 +92,12 @@ class ShadowPump {
   absl::Status lie_;
   bool end_ = false;
   std::thread thread_;  // Last: it uses the others.
+};
+
+// For back-ends that work behind shadow rings.
+struct ShadowParts {
+  ShadowPump* pump = nullptr;  // Null: they work on the guest's rings.
+  store::Slot memory = 0;      // Of kShadowBytes.
 };
 
 }  // namespace holdfast::keeper

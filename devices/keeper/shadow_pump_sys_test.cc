@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,7 +49,7 @@ class ShadowPumpTest : public ::testing::Test {
   ShadowPump::Ends Ends(bool takes = true) {
     return {BorrowedFd(kick_), BorrowedFd(call_), takes};
   }
-  void Begin() {
+  void Begin(bool on_trial = false) {
     auto guest = SplitRing::Create(
         driver_.config(), &driver_.memory(),
         *InflightTable::Attach({reinterpret_cast<uint8_t*>(table_.data()),
@@ -59,6 +60,7 @@ class ShadowPumpTest : public ::testing::Test {
         *std::move(guest),
         ShadowRing(bytes(), bytes() + 1024, kSize, /*event_idx=*/false), 0);
     ASSERT_OK(queue);
+    queue->Give(on_trial);
     const auto held = pump_.Hold();
     pump_.Set(kQueue, *std::move(queue));
     pump_.Run(kQueue, Ends());
@@ -140,6 +142,26 @@ TEST_F(ShadowPumpTest, TakesNothingWhileItIsToldSo) {
     pump_.Change(kQueue, Ends());
   }
   EXPECT_EQ(Taken(1).size(), 1u);
+}
+
+TEST_F(ShadowPumpTest, SaysWhatIsOnTrial) {
+  Post();
+  Post();
+  const std::vector<uint16_t> heads = Taken(2);
+  ASSERT_EQ(heads.size(), 2u);
+  EXPECT_FALSE((pump_.Hold(), pump_.Alone()).has_value());
+  {
+    const auto held = pump_.Hold();
+    pump_.Drop(kQueue);
+  }
+  Begin(/*on_trial=*/true);
+  worker_ = ShadowWorker(bytes(), bytes() + 1024, kSize);
+  EXPECT_EQ(Taken(1), std::vector<uint16_t>({heads[0]}));
+  const auto held = pump_.Hold();
+  const std::optional<Suspect> alone = pump_.Alone();
+  ASSERT_TRUE(alone.has_value());
+  EXPECT_EQ(alone->queue, kQueue);
+  EXPECT_EQ(alone->head, heads[0]);
 }
 
 TEST_F(ShadowPumpTest, ALieIsNews) {

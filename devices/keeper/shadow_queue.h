@@ -2,10 +2,15 @@
 #define HOLDFAST_DEVICES_KEEPER_SHADOW_QUEUE_H_
 
 #include <cstdint>
+#include <optional>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "devices/keeper/kick_back.h"
 #include "devices/keeper/shadow_ring.h"
 #include "devices/virtqueue/split_ring.h"
+#include "statestore/inflight.h"
 
 namespace holdfast::keeper {
 
@@ -18,12 +23,25 @@ namespace holdfast::keeper {
 // its own. Nothing allocates after Begin, except for the message of an error.
 class ShadowQueue {
  public:
-  // Goes on with the queue's life, for a new life of a back-end: what is in
-  // flight is in `shadow`, which was empty, and can be taken. `base` as in
-  // SplitRing::Recover. Both sides are to be signalled once.
+  // Goes on with the queue's life, for a new life of a back-end. `base` as in
+  // SplitRing::Recover. Then Give; then both sides are to be signalled once.
   // Errors: those of SplitRing::Recover.
   static absl::StatusOr<ShadowQueue> Begin(SplitRing guest, ShadowRing shadow,
                                            uint16_t base);
+
+  // What was in flight and is not given yet, in the order of fetching.
+  const std::vector<InflightRequest>& left() const { return left_; }
+  // Answers one of those with an error, and takes it out.
+  // kNotFound: it is none of them.
+  absl::Status Refuse(const Suspect& suspect, KickBack kind);
+  bool HasSuspect() const;
+  // Gives all that is left to the back-end, before anything new: at once, or,
+  // on trial, one at a time, and those first that are suspect.
+  void Give(bool on_trial);
+  // As long as not all of that is answered.
+  bool on_trial() const { return on_trial_; }
+  // What the back-end has, on trial.
+  std::optional<InflightRequest> alone() const;
 
   // Whom to signal after a Turn.
   struct Outcome {
@@ -56,8 +74,15 @@ class ShadowQueue {
  private:
   ShadowQueue(SplitRing guest, ShadowRing shadow);
 
+  // On trial. False: nothing is left.
+  bool GiveNext();
+
   SplitRing guest_;
   ShadowRing shadow_;
+  std::vector<InflightRequest> left_;
+  bool on_trial_ = false;
+  bool shown_ = false;          // On trial: the back-end can see it.
+  InflightRequest tried_ = {};  // Of those that were left, the last given.
   bool rests_ = false;
   bool lied_ = false;
 };

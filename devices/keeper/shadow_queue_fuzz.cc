@@ -56,7 +56,14 @@ class Program {
         *std::move(guest),
         ShadowRing(available_, used_, size_, config_.event_idx),
         input_.Take<uint16_t>());
-    if (queue.ok()) queue_.emplace(*std::move(queue));
+    if (!queue.ok()) return;
+    queue_.emplace(*std::move(queue));
+    const uint8_t how = input_.Take<uint8_t>();
+    if ((how & 2) != 0) {
+      const uint16_t head = input_.Take<uint8_t>();
+      (void)queue_->Refuse({0, head, input_.Take<uint8_t>()}, KickBack::kScsi);
+    }
+    queue_->Give((how & 1) != 0);
   }
   // Anything, anywhere in a ring; mostly near its beginning.
   void Scribble(size_t area) {

@@ -40,12 +40,13 @@ class World {
 
   // Another life of the back-end, in the same keeper or in another: nothing is
   // left but guest memory and the table of requests in flight.
-  void Restart() {
+  void Restart(bool fault = false, bool on_trial = false) {
     absl::optional<InflightTable> table;
     if (tracked_) {
       table = *InflightTable::Attach({reinterpret_cast<uint8_t*>(table_.data()),
                                       table_.size() * sizeof(uint64_t)},
                                      kSize);
+      for (uint16_t i = 0; fault && i < kSize; ++i) table->MarkStarted(i);
     }
     auto guest = SplitRing::Create(driver_.config(), &driver_.memory(), table);
     ASSERT_OK(guest);
@@ -55,6 +56,7 @@ class World {
         static_cast<uint16_t>(driver_.used().idx));
     ASSERT_OK(queue);
     queue_.emplace(*std::move(queue));
+    if (!holds_) queue_->Give(on_trial);
     worker_.emplace(available(), used(), kSize);
     has_.clear();
   }
@@ -93,6 +95,7 @@ class World {
   std::optional<ShadowWorker> worker_;
   std::vector<uint16_t> has_;  // Heads that the life has taken.
   std::vector<uint64_t> answered_;
+  bool holds_ = false;  // Restart gives nothing.
   bool called_ = false;
   bool kicked_ = false;
 
@@ -212,6 +215,97 @@ TEST_P(ShadowQueueTest, ADriverThatBreaksTheRingHarmsItself) {
   EXPECT_EQ(world_.queue_->in_flight(), 0);
 }
 
+class OnTrial : public ShadowQueueTest {
+ protected:
+  // Requests that were in flight at two deaths; the others came later.
+  void TwoDeaths(int suspects) {
+    for (int i = 0; i < suspects; ++i) numbers_.push_back(world_.Post());
+    world_.Turn();
+    world_.Restart(/*fault=*/true);
+    world_.Restart(/*fault=*/true);
+    EXPECT_FALSE(world_.queue_->on_trial());
+    for (int i = 0; i < 2; ++i) numbers_.push_back(world_.Post());
+    world_.Turn();
+  }
+  // What the life takes after a Turn.
+  std::vector<uint16_t> Next() {
+    world_.Turn();
+    world_.Take();
+    return world_.has_;
+  }
+
+  std::vector<uint64_t> numbers_;
+};
+
+INSTANTIATE_TEST_SUITE_P(EventIndex, OnTrial, ::testing::Bool());
+
+TEST_P(OnTrial, RequestsComeOneByOneAndNothingNew) {
+  TwoDeaths(2);
+  world_.Restart(/*fault=*/false, /*on_trial=*/true);
+  EXPECT_FALSE(world_.queue_->alone().has_value()) << "nobody can see it yet";
+  const uint64_t late = world_.Post();
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_TRUE(world_.queue_->on_trial()) << i;
+    ASSERT_EQ(Next().size(), 1u) << i;
+    ASSERT_TRUE(world_.queue_->alone().has_value());
+    EXPECT_EQ(world_.queue_->alone()->head, world_.has_[0]);
+    EXPECT_EQ(world_.queue_->alone()->deaths, i < 2 ? 2 : 0);
+    EXPECT_FALSE(world_.queue_->Rest(true));
+    world_.AnswerOne(0);
+    EXPECT_FALSE(world_.queue_->alone().has_value()) << "it is answered";
+  }
+  world_.Turn();
+  EXPECT_FALSE(world_.queue_->on_trial());
+  ASSERT_EQ(Next().size(), 1u);
+  world_.AnswerOne(0);
+  world_.Turn();
+  world_.Collect();
+  numbers_.push_back(late);
+  EXPECT_EQ(world_.answered_, numbers_);
+}
+
+TEST_P(OnTrial, OneIsRefusedAndTheOthersGoOn) {
+  TwoDeaths(2);
+  world_.Restart(/*fault=*/false, /*on_trial=*/true);
+  const uint16_t head = Next().at(0);
+  const InflightRequest alone = *world_.queue_->alone();
+  EXPECT_EQ(alone.head, head);
+  world_.holds_ = true;
+  world_.Restart(/*fault=*/true);
+  ShadowQueue& queue = *world_.queue_;
+  EXPECT_TRUE(queue.HasSuspect());
+  EXPECT_FALSE(
+      queue.Refuse({0, head, alone.counter + 100}, KickBack::kBlock).ok())
+      << "another request of this number";
+  ASSERT_OK(queue.Refuse({0, head, alone.counter}, KickBack::kBlock));
+  EXPECT_FALSE(queue.Refuse({0, head, alone.counter}, KickBack::kBlock).ok());
+  const auto answers = world_.driver_.Collect();
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_EQ(answers[0].request, numbers_[0]);
+  EXPECT_EQ(answers[0].written, 1u);
+  EXPECT_TRUE(queue.HasSuspect()) << "the second one";
+  queue.Give(/*on_trial=*/true);
+  EXPECT_EQ(Next().size(), 1u);
+}
+
+TEST_P(OnTrial, WhatIsNotInFlightIsNotSuspect) {
+  world_.Post();
+  world_.Turn();
+  world_.Take();
+  world_.AnswerOne(0);
+  world_.Turn();
+  for (int i = 0; i < 3; ++i) world_.Restart(/*fault=*/true);
+  EXPECT_FALSE(world_.queue_->HasSuspect());
+  world_.Collect();
+  // Nor what takes its place.
+  world_.Post();
+  world_.Turn();
+  world_.holds_ = true;
+  world_.Restart(/*fault=*/true);
+  ASSERT_EQ(world_.queue_->left().size(), 1u);
+  EXPECT_EQ(world_.queue_->left()[0].deaths, 1);
+}
+
 // Every request is answered once, whatever dies and whenever.
 struct Ending {
   size_t answered = 0;
@@ -244,7 +338,7 @@ Ending RunRandomly(uint32_t seed, bool tracked) {
         world.Collect();
         break;
       default:
-        world.Restart();
+        world.Restart(/*fault=*/false, /*on_trial=*/one_of(3) == 0);
     }
   };
   for (int i = 0; i < 2000; ++i) step(/*may_die=*/true);

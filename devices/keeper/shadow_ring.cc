@@ -63,6 +63,10 @@ absl::StatusOr<absl::Span<const Completion>> ShadowRing::Take() {
   return absl::MakeConstSpan(answers_).first(count);
 }
 
+bool ShadowRing::HasAnswer() const {
+  return SharedAccess::LoadAcquire(&used()->idx) != next_used_;
+}
+
 void ShadowRing::DisableCalls() {
   // With the event index one that is not moved on lies behind.
   SharedAccess::Store(&available()->flags,
@@ -76,7 +80,7 @@ bool ShadowRing::EnableCalls() {
     SharedAccess::Store(&available()->flags, uint16_t{0});
   }
   SharedAccess::Fence();  // It sees the wish, or we see its answer.
-  return SharedAccess::LoadAcquire(&used()->idx) != next_used_;
+  return HasAnswer();
 }
 
 }  // namespace holdfast::keeper

@@ -38,6 +38,9 @@ class ShadowRing {
   // nothing of the ring is to be believed any more.
   absl::StatusOr<absl::Span<const Completion>> Take();
 
+  // Whether Take would find an answer.
+  bool HasAnswer() const;
+
   // Asks the back-end not to call: somebody is going to look anyway.
   void DisableCalls();
   // Asks for a call with the next answer. True: there is one already, and the

@@ -177,6 +177,17 @@ const char* TrackingWord(v1::Profile::Tracking tracking) {
   }
 }
 
+const char* KickBackWord(v1::Profile::KickBack kick_back) {
+  switch (kick_back) {
+    case v1::Profile::BLOCK:
+      return "block";
+    case v1::Profile::SCSI:
+      return "scsi";
+    default:
+      return "nothing";
+  }
+}
+
 void AddMask(absl::string_view option, const Bits& bits, v1::LaunchSpec& spec) {
   uint64_t mask = 0;
   for (const uint32_t bit : bits) mask |= uint64_t{1} << bit;
@@ -214,6 +225,10 @@ absl::StatusOr<v1::LaunchSpec> WrappedSpec(const v1::Profile& profile,
                                    ? kDefaultPolicy
                                    : profile.keeper_policy()));
   spec.add_args(absl::StrCat("--tracking=", TrackingWord(profile.tracking())));
+  if (profile.kick_back() != v1::Profile::NEVER) {
+    spec.add_args(
+        absl::StrCat("--kick-back=", KickBackWord(profile.kick_back())));
+  }
   AddMask("--mask-features", profile.masked_features(), spec);
   AddMask("--mask-protocol-features", profile.masked_protocol_features(), spec);
   if (profile.transport_reset_queue() != 0) {

@@ -277,6 +277,20 @@ TEST(Profile, EveryTrackingHasItsWord) {
   }
 }
 
+TEST(Profile, EveryKickBackHasItsWord) {
+  const std::pair<const char*, const char*> kWords[] = {
+      {"BLOCK", "block"}, {"SCSI", "scsi"}, {"NOTHING", "nothing"}};
+  for (const auto& [kick_back, word] : kWords) {
+    const auto spec = WrappedSpec(
+        Parsed(absl::StrCat("socket { text: '{fd}' } tracking: SHADOW ",
+                            "kick_back: ", kick_back)),
+        Of("/bin/b", {}));
+    ASSERT_OK(spec);
+    EXPECT_THAT(spec->args(), ElementsAre("--tracking=shadow",
+                                          absl::StrCat("--kick-back=", word)));
+  }
+}
+
 TEST(Profile, ThereIsNoStandbyUnlessItSaysSo) {
   const auto spec = WrappedSpec(
       Parsed("socket { text: '{fd}' } standby_rules { argument: 'x' reason: "

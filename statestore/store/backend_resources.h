@@ -12,8 +12,9 @@ namespace holdfast::store {
 // while it lives; of two, one is current, and the other waits to be it. What is
 // in a seat is set in this order, and stays until somebody else sits there.
 enum BackendResource : size_t {
-  // Where the keeper tells of lives that are to be killed: datagrams of one
-  // BackendVerdict. Another one whenever the launcher was started again.
+  // Where the keeper tells of lives that are to be killed, and is told how they
+  // ended: datagrams of one BackendVerdict. Another one whenever the launcher
+  // was started again.
   kBackendVerdicts,
   // The first seat. The keeper's end of the channel for requests of the
   // back-end's, and the end that the back-end is given.
@@ -59,7 +60,7 @@ inline constexpr BackendResource FenceOf(size_t seat) {
 }
 static_assert(FenceOf(1) == kBackendSecondFence);
 
-// What the keeper says of a life. It may repeat itself.
+// What the keeper says of a life, and the launcher. It may repeat itself.
 struct BackendVerdict {
   enum Kind : uint32_t {
     // Of no use any more and to be killed. Not by way of its connection: a
@@ -73,6 +74,13 @@ struct BackendVerdict {
     // works
     // on.
     kFinished,
+    // The other way round, from the launcher: it ended by a fault of its own.
+    // Before the next life becomes current; never said where nobody knows.
+    kFault,
+    // A request was answered with an error, since it ends its lives. Of no
+    // life:
+    // `life` is 0.
+    kRefused,
   };
   uint64_t life;  // SO_COOKIE of its connection.
   uint32_t kind;

@@ -60,9 +60,9 @@ class ShadowWorker {
     return reinterpret_cast<uint16_t*>(available() + 1) + i;
   }
 
-  uint8_t* const available_;
-  uint8_t* const used_;
-  const uint16_t size_;
+  uint8_t* available_;
+  uint8_t* used_;
+  uint16_t size_;
   uint16_t taken_ = 0;
   uint16_t used_index_ = 0;
 };
