@@ -12,12 +12,15 @@ keeper's share is told apart: its CPU time and how often it was scheduled.
 
 Gaps: from SIGKILL of the daemon to the client's next completion, and the longest
 pause within 0.1 s of it (what the dying daemon still answers comes before that),
-with a standby and without, by turns, at normal priority. Beside them what a start of the
-program alone costs, to its answer to a first request, and the longest pause
-without a kill.
+by turns: with a standby, which takes over when the last thread of the daemon has
+ended, or when all of it has (synchronous: false), both at normal priority and at
+SCHED_FIFO (keeper, daemons, store and client), and without one. Beside them what
+a start of the program alone costs, to its answer to a first request, and the
+longest pause without a kill. --phases takes each gap apart; that costs time.
 """
 
 import argparse
+import collections
 import contextlib
 import json
 import os
@@ -28,13 +31,16 @@ import subprocess
 import tempfile
 import time
 
-from bench import inflight_bench
+from bench import inflight_bench, kernel_trace
 from tests.harness import blkio, device, disk, parts, processes, stalls
 
 DEPTHS = (1, 32)
 SIDES = WRAPPED, DIRECT, AGAIN = range(3)
 CLIENT_ON, DAEMONS_ON = {0}, {1}
 GAP_ROUNDS = 4
+PRIORITY = 10
+PAUSE_US = 50
+TRACED_SECONDS = 0.03
 GAP_CLIENT = {"depth": 32, "gap_ms": 0.02, "gaps": 1000000}
 # vhost-user's GET_FEATURES: request, version, no payload.
 FIRST_REQUEST = struct.pack("<III", 1, 1, 0)
@@ -152,45 +158,152 @@ def cold_start(wrapped):
         return took
 
 
+class Case:
+    """One way to run the program, and what its rounds have found."""
+
+    def __init__(self, name, priority=0, **how):
+        self.name = name
+        self.priority = priority
+        self._how = how
+        self.found, self.longest, self.kills = [], [], []
+        self.phases = collections.defaultdict(list)
+
+    def device(self, image, tracking):
+        return device.WrappedStorageDaemon(
+            image, tracking=tracking, realtime_priority=self.priority,
+            **self._how)
+
+    def client(self):
+        """Its flags: at a real-time priority it must not use up a processor."""
+        return dict(GAP_CLIENT, pause_us=PAUSE_US if self.priority else 0)
+
+    def add(self, run):
+        self.found += run.gaps
+        self.longest += stalls.per_kill(
+            [kill.time for kill in run.kills],
+            [(start, ms / 1000) for start, ms in run.result["gaps"]])
+        self.kills += run.kills
+
+    def report(self):
+        print("  %s, %d kills, %d without a listed pause" % (
+            self.name, len(self.kills), len(self.kills) - len(self.found)))
+        print("    SIGKILL to next completion  " + milliseconds(self.found))
+        print("    longest pause               " + milliseconds(self.longest))
+        for phase, seconds in self.phases.items():
+            print("      %-31s" % phase + milliseconds(seconds))
+
+
+class Traced:
+    """A device whose kills are taken apart: the time from SIGKILL until ...
+
+    What the last life still answers while it dies comes before all of it.
+    """
+
+    # sendmsg, sendmmsg; write.
+    SEND, WRITE = {46, 307}, {1}
+    # pread64, pwrite64, preadv, pwritev, preadv2, pwritev2.
+    ON_DISK = {17, 18, 295, 296, 327, 328}
+
+    def __init__(self, wrapped, trace):
+        self._wrapped = wrapped
+        self._trace = trace
+        self.phases = collections.defaultdict(list)
+        self.socket = wrapped.socket
+
+    def kill(self):
+        old = self._wrapped.living()
+        status = self._wrapped.status()
+        keeper, spare = status["active_pid"], status["backend_spare_pid"]
+        threads = set(map(int, os.listdir("/proc/%d/task" % old)))
+        self._trace.follow([keeper, old] + [spare] * (spare != 0))
+        done = self._wrapped.kill()
+        # Far longer than a gap.
+        time.sleep(TRACED_SECONDS)
+        self._take(done.time, keeper, threads)
+        return done
+
+    def _take(self, killed, keeper, old):
+        events = [each for each in self._trace.take() if each.time > killed]
+
+        def times(threads, name, numbers=None):
+            return [each.time for each in events
+                    if threads(each.thread) and each.name == name and
+                    (numbers is None or each.number in numbers)]
+
+        def of_keeper(thread):
+            return thread == keeper
+        marks = [
+            ("the keeper is awake", times(of_keeper, "sys_exit")[:1]),
+            ("the next is spoken to",
+             times(of_keeper, "sys_enter", self.SEND)[:1]),
+            # It is kicked before and after.
+            ("it has heard of its rings",
+             times(of_keeper, "sys_enter", self.WRITE)[1:2]),
+            ("its first read or write",
+             times(lambda thread: thread not in old | {keeper}, "sys_enter",
+                   self.ON_DISK)[:1]),
+            ("the last has left its memory",
+             times(lambda thread: thread in old, "sched_process_exit")[-1:])]
+        for name, found in marks:
+            self.phases[name] += [time - killed for time in found]
+
+
+def set_priority(priority):
+    """Of this process and of the clients that it starts."""
+    os.sched_setscheduler(0, os.SCHED_FIFO if priority else os.SCHED_OTHER,
+                          os.sched_param(priority))
+
+
+def measure(case, wrapped, options, source):
+    """A round of one case; the pauses of a client without any kill."""
+    traced = None
+    with contextlib.ExitStack() as stack:
+        if options.phases:
+            traced = Traced(wrapped, stack.enter_context(kernel_trace.Trace()))
+        run = blkio.kill_run(
+            traced or wrapped, options.kills // GAP_ROUNDS,
+            lambda: source.uniform(0.15, 0.25), **case.client())
+        if traced:
+            for name, seconds in traced.phases.items():
+                case.phases[name] += seconds
+    if run.problems:
+        raise SystemExit("\n".join(run.problems))
+    case.add(run)
+    wrapped.wait_free()
+    with blkio.Client(wrapped.socket, seconds=1, read_back=False,
+                      **case.client()) as client:
+        return [gap / 1000 for _, gap in client.finish(now=False)["gaps"]]
+
+
 def gaps(directory, options):
     source = random.Random(1)
-    cases = [("with a standby", True, [], [], []),
-             ("without", False, [], [], [])]
-    starts, quiet = [], []
+    cases = [Case("with a standby"),
+             Case("the same at SCHED_FIFO", priority=PRIORITY),
+             Case("with a standby that awaits all of the end",
+                  synchronous=False),
+             Case("the same at SCHED_FIFO", priority=PRIORITY,
+                  synchronous=False),
+             Case("without", standby=False)]
+    starts, quiet = [], collections.defaultdict(list)
     image = directory + "/gap.img"
     for _ in range(GAP_ROUNDS):
-        for _, standby, found, longest, kills in cases:
+        for case in cases:
             disk.Disk(image, raw_mib=64, ext4_mib=0)
-            with device.WrappedStorageDaemon(
-                    image, standby=standby,
-                    tracking=options.tracking) as wrapped:
-                run = blkio.kill_run(
-                    wrapped, options.kills // GAP_ROUNDS,
-                    lambda: source.uniform(0.15, 0.25), **GAP_CLIENT)
-                if run.problems:
-                    raise SystemExit("\n".join(run.problems))
-                found += run.gaps
-                longest += stalls.per_kill(
-                    [kill.time for kill in run.kills],
-                    [(start, ms / 1000) for start, ms in run.result["gaps"]])
-                kills += run.kills
-                wrapped.wait_free()
-                with blkio.Client(wrapped.socket, seconds=1, read_back=False,
-                                  **GAP_CLIENT) as client:
-                    calm = client.finish(now=False)
-                quiet += [gap / 1000 for _, gap in calm["gaps"]]
+            with case.device(image, options.tracking) as wrapped:
+                set_priority(case.priority)
+                quiet[case.priority] += measure(case, wrapped, options, source)
+                set_priority(0)
                 starts += [cold_start(wrapped) for _ in
                            range(options.kills // GAP_ROUNDS // 2)]
     print("depth 32: min, p50, p99, max")
-    for name, _, found, longest, kills in cases:
-        print("  %s, %d kills, %d without a listed pause" % (
-            name, len(kills), len(kills) - len(found)))
-        print("    SIGKILL to next completion  " + milliseconds(found))
-        print("    longest pause               " + milliseconds(longest))
+    for case in cases:
+        case.report()
     print("  start of the program, alone     %s (%d)" % (
         milliseconds(starts), len(starts)))
-    print("  longest pause without a kill %.2f ms (%d s); load average %.1f" % (
-        max(quiet, default=0) * 1000, 2 * GAP_ROUNDS, os.getloadavg()[0]))
+    print("  longest pause without a kill %.2f ms, at SCHED_FIFO %.2f ms; load "
+          "average %.1f" % (max(quiet[0], default=0) * 1000,
+                            max(quiet[PRIORITY], default=0) * 1000,
+                            os.getloadavg()[0]))
 
 
 def main():
@@ -201,7 +314,11 @@ def main():
                         help="of each block and depth")
     parser.add_argument("--kills", type=int, default=200, help="of each case")
     parser.add_argument("--tracking", default="forced", help="of the keeper")
+    parser.add_argument("--phases", action="store_true",
+                        help="take the gaps apart by the kernel's tracing")
     options = parser.parse_args()
+    if options.phases and not kernel_trace.available():
+        raise SystemExit("--phases: this kernel traces no system calls")
     with tempfile.TemporaryDirectory(prefix="hfbench", dir="/dev/shm") \
             as directory:
         os.chmod(directory, 0o755)
