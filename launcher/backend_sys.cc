@@ -101,6 +101,7 @@ void BackendProcess::Handle(const backend::Event& event) {
 
 void BackendProcess::Perform(const backend::SpawnLife& action) {
   if (const absl::Status status = Spawn(action.life); !status.ok()) {
+    SayFirst(action.life, status);
     Handle(backend::StartFailed{action.life, std::string(status.message())});
     return;
   }
@@ -287,6 +288,7 @@ void BackendProcess::Check() {
     if (HasEnded(life.pidfd)) {
       const backend::LifeNumber number = life.number;
       const std::string cause = CauseOf(life);
+      SayHowItEnded(life, cause);
       host_.report("backend-ended", life.pid, cause, "");
       // Of one that was to end its exit status says nothing.
       const bool told = life.useless && absl::StartsWith(cause, "exit status");
@@ -308,6 +310,7 @@ void BackendProcess::Check() {
 
 void BackendProcess::Condemn(Life& life, std::string why) {
   life.useless = true;
+  life.why = why;
   Handle(backend::BecameUseless{life.number, std::move(why)});
 }
 

@@ -65,6 +65,10 @@ class BackendProcess {
   // that was recorded is killed and waited for.
   void Adopt(const RecordedBackend& recorded, std::vector<UniqueFd> ends);
 
+  // How the first life has begun that the keeper has spoken to, or that did not
+  // come so far; nothing: that is not known yet.
+  const std::optional<absl::Status>& first_word() const { return first_word_; }
+
   // Looks after lives that have ended, have hung up or were given up.
   void Check();
   void OnTime(Uptime now);
@@ -109,6 +113,7 @@ class BackendProcess {
     uint64_t started = 0;
     bool useless = false;  // The supervision knows.
     bool follows = false;  // The keeper may go on with it by itself.
+    std::string why;       // It is useless, where somebody has said so.
   };
 
   void Perform(const backend::SpawnLife& action);
@@ -133,6 +138,8 @@ class BackendProcess {
   // Tells the keeper that it ended by a fault of its own.
   void TellOfFault(const Life& life);
   void Condemn(Life& life, std::string why);
+  void SayFirst(backend::LifeNumber life, absl::Status word);
+  void SayHowItEnded(const Life& life, const std::string& cause);
   std::string CauseOf(const Life& life) const;
   const Life* Find(backend::LifeNumber number) const;
   int PidOf(backend::LifeNumber number) const;
@@ -142,6 +149,7 @@ class BackendProcess {
   BackendSpec replaced_spec_;  // Of lives before `since_`.
   backend::LifeNumber since_ = 0;
   std::optional<absl::Status> replacement_ = absl::OkStatus();
+  std::optional<absl::Status> first_word_;
   const Host host_;
   backend::Supervision supervision_;
   std::vector<Life> lives_;

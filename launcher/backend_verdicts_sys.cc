@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/unix_socket_sys.h"
 #include "launcher/backend_sys.h"
@@ -52,6 +53,18 @@ void BackendProcess::TellOfFault(const Life& life) {
               MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+void BackendProcess::SayFirst(backend::LifeNumber life, absl::Status word) {
+  if (first_word_.has_value() || life != supervision_.current) return;
+  first_word_ = std::move(word);
+}
+
+void BackendProcess::SayHowItEnded(const Life& life, const std::string& cause) {
+  SayFirst(life.number,
+           absl::FailedPreconditionError(absl::StrCat(
+               life.why.empty() ? "it has ended" : life.why, " (", cause,
+               "); what it says itself is in the log of holdfastd")));
+}
+
 // The keeper may repeat itself, and speak of lives that have ended meanwhile.
 void BackendProcess::TakeVerdicts() {
   store::BackendVerdict verdict;
@@ -67,6 +80,7 @@ void BackendProcess::TakeVerdicts() {
         });
     if (found == lives_.end() || found->useless) continue;
     if (verdict.kind == store::BackendVerdict::kReady) {
+      SayFirst(found->number, absl::OkStatus());
       Handle(backend::BecameReady{found->number});
     } else if (verdict.kind == store::BackendVerdict::kFinished) {
       found->useless = true;

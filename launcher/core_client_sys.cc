@@ -77,7 +77,7 @@ absl::Status CoreClient::Run(const LaunchSpec& spec) {
   RETURN_IF_ERROR(ValidateSpec(spec));
   Request request = Of(Op::kRun);
   request.spec = EncodeSpec(spec);
-  return Call(std::move(request)).status();
+  return Call(std::move(request), nullptr, kReplacePatience).status();
 }
 
 absl::StatusOr<std::vector<InstanceStatus>> CoreClient::List() {

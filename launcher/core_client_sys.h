@@ -27,6 +27,8 @@ class CoreClient {
 
   // Each returns the status of the core's answer, or kAborted (the core is
   // gone), or kDeadlineExceeded (no answer within set_timeout()).
+  // What is wrapped is waited for until it has said what it is, but not for
+  // ever. kFailedPrecondition: it will not do, and nothing of it is left.
   absl::Status Run(const LaunchSpec& spec);
   absl::StatusOr<std::vector<InstanceStatus>> List();
   struct Everything {

@@ -3,6 +3,7 @@
 #include "launcher/core_client_sys.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <functional>
@@ -109,6 +110,38 @@ TEST_F(CoreClientTest, RunSendsAValidSpecOnly) {
   const auto sent = DecodeSpec(asked().spec);
   ASSERT_OK(sent);
   EXPECT_EQ(EncodeSpec(*sent), EncodeSpec(spec));
+}
+
+TEST_F(CoreClientTest, ReplaceSendsAValidSpecOnly) {
+  LaunchSpec spec;
+  spec.name = "disk0";
+  EXPECT_FALSE(client_->Replace(spec).ok()) << "without a keeper";
+  spec.binary = "/bin/keeper";
+  spec.uid = 12345;
+  spec.backend.binary = "/bin/daemon";
+  AnswerOk();
+  EXPECT_OK(client_->Replace(spec));
+  EXPECT_EQ(asked().op, Op::kReplace);
+  EXPECT_EQ(asked().instance, "disk0");
+  const auto sent = DecodeSpec(asked().spec);
+  ASSERT_OK(sent);
+  EXPECT_EQ(sent->backend.binary, "/bin/daemon");
+}
+
+// A program is waited for: the core says when that is over.
+TEST_F(CoreClientTest, WhatWaitsForAProgramIsGivenMoreTime) {
+  client_->set_timeout(absl::Milliseconds(20));
+  const auto late = [this](const Request& request) {
+    pollfd nothing = {core_.get(), POLLIN, 0};
+    EXPECT_EQ(poll(&nothing, 1, /*timeout=*/100), 0);
+    Send(To(request));
+  };
+  OnRequest(late);
+  EXPECT_OK(client_->Restart("disk0"));
+  // The control.
+  OnRequest(late);
+  EXPECT_THAT(client_->Stop("disk0"),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, _));
 }
 
 TEST_F(CoreClientTest, TheCoresRefusalIsTheCallers) {

@@ -27,6 +27,10 @@ constexpr int kMaxWaitingOfClient = 16;
 // than one that is asked to end has for it.
 constexpr absl::Duration kResizePatience = absl::Seconds(6);
 
+// For a wrapped program to say what it is. One that needs longer is started all
+// the same.
+constexpr absl::Duration kFirstWordPatience = absl::Seconds(20);
+
 }  // namespace
 
 void Core::Serve(ControlServer::ClientId client, const Request& request) {
@@ -36,8 +40,16 @@ void Core::Serve(ControlServer::ClientId client, const Request& request) {
   switch (request.op) {
     case Op::kRun: {
       absl::StatusOr<LaunchSpec> spec = DecodeSpec(request.spec);
+      const std::string name = spec.ok() ? spec->name : "";
       answer.status = spec.ok() ? RunSpec(*std::move(spec)) : spec.status();
-      break;
+      if (!answer.status.ok()) break;
+      if (const Instance* its = FindInstance(name);
+          its == nullptr || its->first_word().has_value()) {
+        break;
+      }
+      Request waiting = request;
+      waiting.instance = name;
+      return LetWait(client, waiting, Now() + kFirstWordPatience);
     }
     case Op::kList:
       for (const auto& each : instances_) {
@@ -102,7 +114,7 @@ void Core::LetWait(ControlServer::ClientId client, const Request& request,
       waiting_.begin(), waiting_.end(),
       [client](const Waiting& waiting) { return waiting.client == client; });
   if (its < kMaxWaitingOfClient) {
-    waiting_.push_back({client, request, deadline});
+    waiting_.push_back({client, request, deadline, absl::OkStatus()});
     return;
   }
   Answer answer;
@@ -110,6 +122,23 @@ void Core::LetWait(ControlServer::ClientId client, const Request& request,
   answer.status = absl::ResourceExhaustedError(absl::StrCat(
       its, " requests of this client wait already: read their answers"));
   control_->Send(client, answer);
+}
+
+// What cannot be wrapped is not left behind, to be started again and again.
+bool Core::AnswerToRun(Waiting& waiting, Instance* instance, Answer& answer) {
+  if (instance == nullptr) {
+    answer.status = waiting.failure.ok() ? NoInstance(waiting.request.instance)
+                                         : waiting.failure;
+    return true;
+  }
+  if (!waiting.failure.ok()) return false;
+  const std::optional<absl::Status> word = instance->first_word();
+  if (!word.has_value()) return Now() >= waiting.deadline;
+  if (word->ok()) return true;
+  waiting.failure = *word;
+  waiting.deadline = absl::InfiniteDuration();
+  instance->Handle(StopRequested{});
+  return false;
 }
 
 // With those that are there: the name may be mistyped.

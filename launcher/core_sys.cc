@@ -279,6 +279,7 @@ bool Core::AnswerTo(Waiting& waiting, Answer& answer) {
   }
   Instance* const instance = FindInstance(request.instance);
   if (request.op == Op::kStop) return instance == nullptr;
+  if (request.op == Op::kRun) return AnswerToRun(waiting, instance, answer);
   if (request.op == Op::kReplace || request.op == Op::kRestart) {
     const std::optional<absl::Status> end = instance != nullptr
                                                 ? instance->replacement()

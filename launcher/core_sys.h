@@ -116,7 +116,9 @@ class Core final : public InstanceHost {
   struct Waiting {
     ControlServer::ClientId client;
     Request request;
-    Uptime deadline;  // Of kResize.
+    Uptime deadline;  // Of kResize and kRun.
+    // Of a kRun that has failed, for when nothing of the instance is left.
+    absl::Status failure;
   };
   void Serve(ControlServer::ClientId client, const Request& request);
   // Keeps a request that is answered later; a client has a bounded number.
@@ -124,6 +126,7 @@ class Core final : public InstanceHost {
                Uptime deadline = absl::InfiniteDuration());
   // What there is to say to `waiting`. False: nothing yet.
   bool AnswerTo(Waiting& waiting, Answer& answer);
+  bool AnswerToRun(Waiting& waiting, Instance* instance, Answer& answer);
   absl::Status RunSpec(LaunchSpec spec);
   absl::StatusOr<uint32_t> ChooseUid(uint32_t wanted) const;
   absl::Status Inject(const Request& request);

@@ -53,6 +53,10 @@ std::optional<absl::Status> Instance::replacement() const {
   return backend_.has_value() ? backend_->replacement() : absl::OkStatus();
 }
 
+std::optional<absl::Status> Instance::first_word() const {
+  return backend_.has_value() ? backend_->first_word() : absl::OkStatus();
+}
+
 void Instance::MakeBackend() {
   if (spec_.backend.binary.empty()) return;
   BackendProcess::Host host;

@@ -120,6 +120,9 @@ class Instance {
   absl::Status Replace(const LaunchSpec& spec);
   // What has become of that; nothing: it is going on.
   std::optional<absl::Status> replacement() const;
+  // Whether what it wraps has begun well, as far as it is known; nothing
+  // wrapped: OK.
+  std::optional<absl::Status> first_word() const;
   // kFailedPrecondition when there is no such child.
   absl::Status Inject(Fault fault, FaultTarget target);
 

@@ -121,6 +121,9 @@ TEST(LauncherRequests, EveryRequestForAnUnknownInstanceIsNotFound) {
   ASSERT_OK(launcher.Run(launcher.Spec("disk0")));
   const std::function<absl::Status(CoreClient&)> questions[] = {
       [](CoreClient& core) { return core.Restart("none"); },
+      [&launcher](CoreClient& core) {
+        return core.Replace(launcher.Spec("none"));
+      },
       [](CoreClient& core) { return core.Resize("none"); },
       [](CoreClient& core) { return core.StateDump("none").status(); },
       [](CoreClient& core) {
@@ -131,6 +134,18 @@ TEST(LauncherRequests, EveryRequestForAnUnknownInstanceIsNotFound) {
                 StatusIs(absl::StatusCode::kNotFound,
                          "no instance 'none': there is disk0"));
   }
+  EXPECT_OK(launcher.AwaitWhole("disk0"));
+}
+
+TEST(LauncherRequests, WhatWrapsNothingIsNotReplaced) {
+  LauncherProcess launcher;
+  LaunchSpec spec = launcher.Spec("disk0");
+  ASSERT_OK(launcher.Run(spec));
+  spec.backend.binary = spec.binary;
+  EXPECT_THAT(
+      AnswerTo(launcher, [&](CoreClient& core) { return core.Replace(spec); }),
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               "disk0 wraps no back-end"));
   EXPECT_OK(launcher.AwaitWhole("disk0"));
 }
 

@@ -339,6 +339,28 @@ TEST(Launcher, SpecOutsideOfItsLimitsIsRefusedWithTheField) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("uid")));
 }
 
+// It would be started again and again, and nobody had been told.
+TEST(Launcher, WhatIsWrappedAndEndsAtOnceIsRefusedAndNothingIsLeft) {
+  LauncherProcess launcher;
+  LaunchSpec spec = launcher.Spec("disk0");
+  spec.backend.binary = spec.binary;  // Nobody has given it what it needs.
+  for (const bool standby : {false, true}) {
+    spec.backend.standby = standby;
+    EXPECT_THAT(launcher.RunOnce(spec),
+                StatusIs(absl::StatusCode::kFailedPrecondition,
+                         AllOf(HasSubstr("it has"), HasSubstr("exit status"),
+                               HasSubstr("the log of holdfastd"))));
+    absl::StatusOr<InstanceStatus> status;
+    ASSERT_OK(launcher.Ask([&](CoreClient& core) {
+      status = core.Status("disk0");
+      return absl::OkStatus();
+    }));
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kNotFound, ::testing::_));
+  }
+  // The name is free.
+  EXPECT_OK(launcher.Run(launcher.Spec("disk0")));
+}
+
 TEST(Launcher, UnknownInstanceIsNotFound) {
   LauncherProcess launcher;
   absl::Status status, stop;

@@ -182,8 +182,8 @@ void KeeperSession::SendVerdict(const BackendLife& life) {
 void KeeperSession::SendReady(const BackendLife& life) {
   const std::array<uint64_t, 2> said = {
       life.number(), SocketCookie(Get(store::kBackendVerdicts))};
-  if (said == ready_said_) return;
-  ready_said_ = said;
+  auto& before = ready_said_[static_cast<size_t>(&life - lives_.data())];
+  if (std::exchange(before, said) == said) return;
   Send(life.number(), store::BackendVerdict::kReady, "");
 }
 
@@ -273,10 +273,12 @@ absl::Status KeeperSession::ReadConfigAgain() {
 absl::Status KeeperSession::Tell(BackendLife& life,
                                  const SessionState& session) {
   if (IsCurrent(life)) {
-    return shadowed() ? TellShadowed(life, session) : TellAll(life, session);
+    RETURN_IF_ERROR(shadowed() ? TellShadowed(life, session)
+                               : TellAll(life, session));
+  } else {
+    ASSIGN_OR_RETURN(const SessionState told, ToldOf(session));
+    RETURN_IF_ERROR(life.Tell(WithoutRings(told), agreement_, RingBases{}));
   }
-  ASSIGN_OR_RETURN(const SessionState told, ToldOf(session));
-  RETURN_IF_ERROR(life.Tell(WithoutRings(told), agreement_, RingBases{}));
   SendReady(life);
   return absl::OkStatus();
 }

@@ -229,8 +229,8 @@ class KeeperSession final : public SessionHost {
   bool fallen_ = false;  // The current one has, and nobody may follow yet.
   RingWatch watch_;
   uint64_t watched_ = 0;  // The life that it has looked at.
-  // The last one that was said to be ready, and on which channel.
-  std::array<uint64_t, 2> ready_said_ = {};
+  // By seat: who was last said to be ready, and on which channel.
+  std::array<std::array<uint64_t, 2>, store::kBackendSeats> ready_said_ = {};
   // Since when the VMM waits for a ring to be stopped.
   std::optional<std::chrono::steady_clock::time_point> stop_asked_;
   MemoryMap memory_;

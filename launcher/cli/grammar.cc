@@ -23,6 +23,9 @@ constexpr CommandForm kCommands[] = {
      "list or the path of a file; {fd} in an ARGUMENT stands for the number "
      "of\n"
      "the socket's descriptor; NAME is the program's own unless given.\n"
+     "A program that does not come so far as to say what it is is an error, "
+     "and\n"
+     "nothing of it is left.\n"
      "--no-standby starts no second process ahead. --print prints the spec\n"
      "instead of starting it.\n",
      "  holdfast run disk0.textproto\n"

@@ -67,7 +67,8 @@ struct BackendVerdict {
     // back-end whose front-end is gone forgets the in-flight region first and
     // completes later what it has in hand.
     kUseless,
-    // It will do, and knows everything but the rings.
+    // It will do, and knows everything, or, while it waits for its turn,
+    // everything but the rings.
     kReady,
     // As kUseless, but it has done nothing wrong: the VMM that it knows of has
     // closed, and it serves no other one, or has taken a ring away that it

@@ -60,6 +60,29 @@ class WrappedByAProfile(unittest.TestCase):
                     self.assertTrue(result and result["load"]["clean"],
                                     client.output[-2000:])
 
+    def test_run_says_that_the_program_will_not_do(self):
+        class Wrong(device.ProfiledStorageDaemon):
+            """With an argument that it does not know."""
+
+            def command(self):
+                return [*super().command(), "--nonsense"]
+
+        with tempfile.TemporaryDirectory(prefix="hfprof") as directory:
+            image = directory + "/disk.img"
+            disk.Disk(image, raw_mib=64, ext4_mib=0)
+            for standby in (True, False):
+                wrong = Wrong(image, standby=standby)
+                with self.assertRaisesRegex(RuntimeError,
+                                            "status 1: holdfast: it has"):
+                    try:
+                        wrong.start()
+                    finally:
+                        listed = wrong.daemon.command("list", "--json")
+                        log = wrong.log()
+                        wrong.stop()
+                self.assertNotIn(wrong.instance, listed)
+                self.assertIn("--nonsense", log)
+
     # Each gets another life, and more of them than the budget has tokens.
     def test_front_ends_come_and_go(self):
         with tempfile.TemporaryDirectory(prefix="hfprof") as directory:
