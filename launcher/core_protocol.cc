@@ -81,6 +81,7 @@ void WriteStatus(WireWriter& w, const InstanceStatus& s) {
   w.U32(static_cast<uint32_t>(s.backend.pid));
   w.U32(static_cast<uint32_t>(s.backend.spare_pid));
   w.U64(s.backend.lives);
+  WriteText(w, s.backend.tracking, kMaxWord);
 }
 
 bool ReadStatus(WireReader& r, InstanceStatus& s) {
@@ -116,6 +117,7 @@ bool ReadStatus(WireReader& r, InstanceStatus& s) {
   s.backend.pid = static_cast<int32_t>(r.U32());
   s.backend.spare_pid = static_cast<int32_t>(r.U32());
   s.backend.lives = r.U64();
+  s.backend.tracking = r.String(kMaxWord);
   return true;
 }
 

@@ -22,7 +22,7 @@ namespace holdfast::launcher {
 // Both ends check everything: the api does not run as root, and the core parses
 // what it sends.
 
-inline constexpr uint16_t kCoreProtocolVersion = 4;
+inline constexpr uint16_t kCoreProtocolVersion = 5;
 // Of one packet. Status of all 32 instances, or 128 events, or the text of a
 // spec fit; events beyond are fetched by the next request.
 inline constexpr size_t kMaxCorePacket = 160 * 1024;
@@ -102,6 +102,7 @@ struct BackendStatus {
   int32_t pid = 0;        // 0: none.
   int32_t spare_pid = 0;  // 0: none.
   uint64_t lives = 0;     // Processes of it that the guest had so far.
+  std::string tracking;   // As the keeper was told: "forced", ...
 };
 
 struct InstanceStatus {

@@ -48,7 +48,7 @@ InstanceStatus FullStatus() {
   status.last_exit_unix_ns = 1234567;
   status.restarts = {{"SIGKILL", 2}, {"SIGSEGV", 1}};
   status.degraded = {"degraded: locked memory: 8 MiB"};
-  status.backend = {"/q", "LIVING", 20, 21, 4};
+  status.backend = {"/q", "LIVING", 20, 21, 4, "forced"};
   return status;
 }
 
@@ -101,6 +101,7 @@ TEST(CoreProtocol, AnswerReadsBack) {
   EXPECT_EQ(read->statuses[0].backend.binary, "/q");
   EXPECT_EQ(read->statuses[0].backend.pid, 20);
   EXPECT_EQ(read->statuses[0].backend.lives, 4u);
+  EXPECT_EQ(read->statuses[0].backend.tracking, "forced");
   EXPECT_EQ(read->events[0].cause, "SIGKILL");
   ASSERT_EQ(read->servants.size(), 1u);
   EXPECT_EQ(read->servants[0].pid, 12);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/status_macros.h"
 #include "launcher/exit_cause.h"
 #include "launcher/process_sys.h"
@@ -31,6 +32,16 @@ SupervisorOptions OptionsFor(const LaunchSpec& spec) {
   options.want_standby = spec.standby;
   options.seed = static_cast<uint64_t>(UnixNs());
   return options;
+}
+
+// How the keeper knows what was in flight: its argument, or what it does
+// without one.
+std::string TrackingOf(const LaunchSpec& spec) {
+  std::string tracking = "offered";
+  for (absl::string_view arg : spec.args) {
+    if (absl::ConsumePrefix(&arg, "--tracking=")) tracking = std::string(arg);
+  }
+  return tracking;
 }
 
 // `error`: what kept the store from accepting it; 0: another VMM.
@@ -339,8 +350,8 @@ InstanceStatus Instance::Status() const {
                          group_.degraded().end());
   if (backend_.has_value()) {
     status.backend = {spec_.backend.binary, std::string(backend_->state()),
-                      backend_->pid(), backend_->spare_pid(),
-                      backend_->lives()};
+                      backend_->pid(),      backend_->spare_pid(),
+                      backend_->lives(),    TrackingOf(spec_)};
     status.degraded.push_back("degraded: back-end: it is not confined");
   }
   if (!host_.listener_fence()) {

@@ -185,6 +185,7 @@ v1::InstanceStatus ToProto(const InstanceStatus& status) {
     backend->set_pid(status.backend.pid);
     backend->set_spare_pid(status.backend.spare_pid);
     backend->set_lives(status.backend.lives);
+    backend->set_tracking(status.backend.tracking);
   }
   return proto;
 }

@@ -165,10 +165,11 @@ TEST(Translate, StatusKeepsListsAndNumbers) {
   EXPECT_EQ(proto.restarts(0).count(), 2u);
   EXPECT_THAT(proto.degraded(), ElementsAre("degraded: x"));
   EXPECT_FALSE(proto.has_backend());
-  status.backend = {"/usr/bin/qemu-storage-daemon", "LIVING", 8, 9, 3};
+  status.backend = {
+      "/usr/bin/qemu-storage-daemon", "LIVING", 8, 9, 3, "shadow"};
   EXPECT_EQ(ToProto(status).backend().ShortDebugString(),
             "binary: \"/usr/bin/qemu-storage-daemon\" state: \"LIVING\" pid: 8 "
-            "spare_pid: 9 lives: 3");
+            "spare_pid: 9 lives: 3 tracking: \"shadow\"");
 }
 
 TEST(Translate, ProcessKeepsEverything) {

@@ -140,6 +140,25 @@ void AddDegraded(const Texts& texts, const std::string& of,
   }
 }
 
+// What the next process of it knows of the requests that were in flight.
+std::string RecoveryOf(const std::string& tracking) {
+  constexpr struct {
+    const char* tracking;
+    const char* meaning;
+  } kLevels[] = {
+      {"offered", "exact, by its own in-flight region (level A)"},
+      {"forced", "exact, by an in-flight region forced on it (level B)"},
+      {"in-order", "in order: what was in flight is done again (level C)"},
+      {"shadow", "exact, by shadow rings, at a cost (level E)"},
+  };
+  for (const auto& level : kLevels) {
+    if (tracking == level.tracking) {
+      return absl::StrCat("recovery ", level.meaning);
+    }
+  }
+  return absl::StrCat("recovery ", OrDash(tracking));
+}
+
 }  // namespace
 
 std::string RenderList(const v1::ListResponse& list) {
@@ -183,6 +202,7 @@ std::string RenderStatus(const v1::InstanceStatus& status) {
         {"", absl::StrCat(OrDash(backend.state()), ", pid ", Pid(backend.pid()),
                           ", spare ", Pid(backend.spare_pid()), ", ",
                           backend.lives(), " lives")});
+    rows.push_back({"", RecoveryOf(backend.tracking())});
   }
   AddDegraded(status.degraded(), "", rows);
   if (status.state() == "QUARANTINED") {

@@ -111,6 +111,26 @@ TEST(Render, TextCannotPlayWithTheTerminal) {
   EXPECT_THAT(RenderEvents(events), Not(HasSubstr("\033")));
 }
 
+TEST(Render, WhatIsWrappedSaysHowItRecovers) {
+  v1::InstanceStatus status;
+  EXPECT_THAT(RenderStatus(status), Not(HasSubstr("recovery ")));
+  v1::InstanceStatus::Backend& backend = *status.mutable_backend();
+  backend.set_binary("/q");
+  const struct {
+    const char* tracking;
+    const char* text;
+  } kCases[] = {{"offered", "recovery exact, by its own in-flight"},
+                {"forced", "(level B)\n"},
+                {"in-order", "what was in flight is done again (level C)"},
+                {"shadow", "recovery exact, by shadow rings"},
+                {"of\033a newer one", "recovery of?a newer one\n"},
+                {"", "recovery -\n"}};
+  for (const auto& level : kCases) {
+    backend.set_tracking(level.tracking);
+    EXPECT_THAT(RenderStatus(status), HasSubstr(level.text));
+  }
+}
+
 TEST(Render, MomentsArePutInAUnitThatFits) {
   v1::InstanceStatus status;
   v1::QueueFigures* const queue = status.mutable_segment()->add_queues();

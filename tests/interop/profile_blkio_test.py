@@ -97,8 +97,10 @@ class WrappedByAProfile(unittest.TestCase):
                                         client.output[-2000:])
                 status = back_end.status()
                 events = back_end.daemon.command("events")
+                shown = back_end.daemon.command("status", back_end.instance)
         self.assertGreaterEqual(status["backend_lives"], FRONT_ENDS)
         self.assertIn("backend-finished", events)
+        self.assertIn("in-flight region forced on it (level B)", shown)
         for trouble in ("backend-degraded", "backend-quarantined"):
             self.assertNotIn(trouble, events)
 
